@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Named-state ladders: the one form of asynchronous control flow in Strake.
+ *
+ * An operation is a struct with a `struct task` and a `state` in it and one step function that reads
+ * from top to bottom; AWAIT marks the only places where it can stop.  A completion writes down what
+ * happened and wakes the task; it decides nothing and never calls the step itself.  A wake is only
+ * a hint: the condition is tested again.
+ *
+ *	switch (op->state) {
+ *	case OP_START:
+ *		submit(op);
+ *		AWAIT(op, OP_AWAIT_DISK, op->disk_done);
+ *		...
+ *	}
+ *
+ * Nothing but *op survives an AWAIT.  There is no `default:` in a state switch.
+ */
+#ifndef BASE_TASK_H
+#define BASE_TASK_H
+
+#include "base/list.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define AWAIT(op, name, condition)                                                                 \
+	do {                                                                                       \
+		(op)->state = (name);                                                              \
+		__attribute__((fallthrough));                                                      \
+	case (name):                                                                               \
+		if (!(condition)) {                                                                \
+			return;                                                                    \
+		}                                                                                  \
+	} while (0)
+
+struct task;
+typedef void task_step(struct task *task);
+
+/* The run queue of one reactor.  One thread. */
+struct runq {
+	struct list ready;
+	uint64_t steps; /* steps run so far, for metrics */
+};
+
+struct task {
+	struct list_node node; /* in runq->ready while queued */
+	struct runq *runq;     /* borrowed for the task's life */
+	task_step *step;
+};
+
+void runq_init(struct runq *runq);
+
+/* Runs at most `budget` steps in order of waking.  Returns true if tasks are still queued. */
+bool runq_run(struct runq *runq, unsigned budget);
+
+static inline bool runq_is_empty(const struct runq *runq)
+{
+	return list_is_empty(&runq->ready);
+}
+
+void task_init(struct task *task, struct runq *runq, task_step *step);
+
+/* Queues the task; a task that is queued already stays where it is. */
+void task_wake(struct task *task);
+
+/* Takes the task out of the queue if it is there.  Required before its memory is freed. */
+void task_done(struct task *task);
+
+static inline bool task_is_queued(const struct task *task)
+{
+	return list_is_linked(&task->node);
+}
+
+#endif

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The logic of a nexus on one reactor: associations with pool-agents (peer), volumes (mirror).  main.c wires it to the real world,
+ * tests/sim to a simulated one.
+ */
+#ifndef NEXUS_NEXUS_H
+#define NEXUS_NEXUS_H
+
+#include "io/blk.h"
+#include "io/bufpool.h"
+#include "io/io.h"
+#include "repl/record.h"
+
+struct nexus;
+struct volume;
+
+/* Time-outs of protocol 1.11, and sizes; 0 means the default. */
+struct nexus_options {
+	struct uuid host_uuid; /* hostnqn nqn.2025-01.io.strake:host:<uuid> */
+	size_t buffer_bytes;   /* for copies: rebuild and resync; default 8 MiB */
+	unsigned ops_max;      /* requests in flight a volume, default 256 */
+	unsigned queue_depth;  /* I/O queue of an association, default 128 */
+	uint32_t copy_bytes;   /* piece of a copy, default 256 KiB */
+};
+
+int nexus_new(struct io *io, const struct nexus_options *options, struct nexus **ret_nexus,
+	struct err *err) __must_check;
+/* All volumes were closed before. */
+void nexus_close(struct nexus *nexus, void (*closed)(void *ctx), void *ctx);
+
+/* Where a voter is found: from the state file or the Kubernetes object. */
+struct volume_voter {
+	struct uuid replica;
+	enum voter_kind kind;
+	struct uuid agent;
+	struct io_address address;
+	uint32_t nsid;
+	bool local; /* on the nexus's own node: read first */
+};
+
+struct volume_options {
+	char name[REPL_NAME_SIZE];
+	struct uuid uuid;
+	uint64_t size_bytes; /* for the first open; later cfg.size rules */
+	uint64_t lineage;    /* likewise */
+	uint32_t attach;
+	uint32_t inc_min;    /* the largest inc that this node used for this attach (local file); 0 at first */
+	unsigned min_insync; /* 0: default (1 for up to 2 data replicas, else 2) */
+	unsigned voter_count;
+	struct volume_voter voters[REPL_VOTERS_MAX];
+	/* The kernel of this node is the one under which the volume was open with this attach last (state file): the host may have lived
+	 * on. */
+	bool host_may_have_lived_on;
+	/* The state file must hold inc before it is used: called on the reactor; the owner calls volume_inc_saved(). */
+	void (*save_inc)(struct volume *volume, uint32_t inc, void *ctx);
+	/* State or anything in volume_status changed; hint to look.  May be NULL. */
+	void (*changed)(struct volume *volume, void *ctx);
+	void *ctx;
+};
+
+enum volume_state {
+	VOLUME_OPENING,    /* fencing a majority; reason says what is missing */
+	VOLUME_ONLINE,     /* S is all data voters */
+	VOLUME_DEGRADED,   /* serves, a replica is missing, stale or being rebuilt */
+	VOLUME_STALLED,    /* I/O waits: reason says which replicas it needs */
+	VOLUME_FAULTED,    /* I/O fails until it is opened anew: reason */
+	VOLUME_SUPERSEDED, /* a higher attach number took it over: I/O fails */
+	VOLUME_CLOSED,
+};
+const char *volume_state_name(enum volume_state state); /* "Opening", "Online", ... */
+
+enum replica_state {
+	REPLICA_UNKNOWN,     /* not reached yet */
+	REPLICA_OFFLINE,     /* no association or not fenced */
+	REPLICA_INSYNC,      /* member of S */
+	REPLICA_OUT_OF_SYNC, /* reached; not in S, waiting for its rebuild */
+	REPLICA_REBUILDING,
+	REPLICA_FAULTED, /* abstains, other lineage, wrong id: reason */
+};
+const char *replica_state_name(enum replica_state state);
+
+#define VOLUME_REASON_SIZE 256
+
+struct volume_replica_status {
+	struct uuid replica;
+	struct uuid agent;
+	struct io_address address;
+	enum replica_state state;
+	char reason[VOLUME_REASON_SIZE];
+	uint64_t rebuild_total_bytes, rebuild_done_bytes; /* of the running or last rebuild */
+	uint64_t reads, writes, errors;
+};
+
+struct volume_status {
+	enum volume_state state;
+	char reason[VOLUME_REASON_SIZE];
+	uint64_t size_bytes;
+	struct cfg cfg; /* committed now; gen 0 before the first commit */
+	unsigned min_insync;
+	uint64_t active_regions;   /* stamped above clean */
+	uint64_t resync_regions;   /* left in R */
+	uint64_t unsettled_ranges;
+	uint64_t reads, writes, flushes, bytes_read, bytes_written, errors;
+	uint64_t in_flight, waiting; /* requests; of them waiting (stalled, range lock) */
+	unsigned replica_count;
+	struct volume_replica_status replicas[REPL_VOTERS_MAX];
+};
+
+/* Begins to open: the volume exists at once and takes requests, which wait until it serves.  -EEXIST by name. */
+int volume_open(struct nexus *nexus, const struct volume_options *options, struct volume **ret_volume,
+	struct err *err) __must_check;
+void volume_inc_saved(struct volume *volume);
+/* Flushes if it can, ends what waits with -ESHUTDOWN, releases its voters; the memory is gone after `closed`. */
+void volume_close(struct volume *volume, void (*closed)(void *ctx), void *ctx);
+struct volume *nexus_find_volume(struct nexus *nexus, const char *name);
+struct volume *nexus_next_volume(struct nexus *nexus, struct volume *after);
+const char *volume_name(const struct volume *volume);
+struct blk_dev *volume_blk(struct volume *volume);
+void volume_get_status(struct volume *volume, struct volume_status *ret_status);
+void volume_set_min_insync(struct volume *volume, unsigned min_insync);
+
+/*
+ * Compare: reads a range of every data replica that is in S or reached, directly, under the range lock.  `buffers[i]` gets replica i's
+ * bytes (index as in volume_status), results[i] 0 or negative errno.  length at most BLK_LENGTH_MAX.
+ */
+struct volume_compare {
+	uint64_t offset;
+	uint32_t length;
+	void *buffers[REPL_VOTERS_MAX]; /* the caller's, 4096-aligned */
+	int results[REPL_VOTERS_MAX];
+	void (*done)(struct volume_compare *compare);
+	void *ctx;
+	void *backend;
+};
+void volume_compare(struct volume *volume, struct volume_compare *compare);
+
+#endif
