@@ -7,7 +7,7 @@
 #define POOL_AGENT_AGENT_H
 
 #include "nvmet/nvmet.h"
-#include "store/store.h"
+#include "pool-agent/store/store.h"
 
 struct agent;
 

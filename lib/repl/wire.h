@@ -11,7 +11,7 @@
 #include "repl/record.h"
 
 enum wire_admin_opcode {
-	WIRE_FENCE = 0xc1,       /* data: entries of WIRE_FENCE_ENTRY_SIZE; NUMD in CDW10: count of entries */
+	WIRE_FENCE = 0xc1,       /* CDW10 count; data: that many entries of WIRE_FENCE_ENTRY_SIZE */
 	WIRE_VOTER_STATE = 0xc2, /* NSID; data: WIRE_VOTER_STATE_SIZE: the result of this association's last FENCE of it */
 	WIRE_MARK = 0xc4,        /* NSID, CDW2 session, CDW10-11 clean, CDW12 bit 0 rebuilding=1 (clean is then ignored) */
 	WIRE_ACCEPT = 0xc5,      /* NSID, CDW2 session, CDW10-11 k, CDW12 bit 0 k is given; data: cfg */

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "repl/wire.h"
+
+#include "base/bytes.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define WIRE_FUA_BIT (1u << 30)
+
+static bool opcode_is_ranged(uint8_t opcode)
+{
+	return opcode == WIRE_WRITE || opcode == WIRE_READ || opcode == WIRE_WRITE_ZEROES ||
+		opcode == WIRE_DISCARD;
+}
+
+void wire_io_encode(const struct wire_io *io, struct nvme_sqe *ret_sqe)
+{
+	struct nvme_sqe sqe = {0};
+	uint64_t ahead = io->seq - io->settled;
+
+	sqe.opcode = io->opcode;
+	sqe.nsid = io->nsid;
+	sqe.cdw2 = io->session;
+	sqe.cdw3 = io->wgen_low;
+	sqe.mptr = io->seq;
+	sqe.cdw10 = (uint32_t)io->slba;
+	sqe.cdw11 = (uint32_t)(io->slba >> 32);
+	sqe.cdw13 = ahead > UINT32_MAX ? UINT32_MAX : (uint32_t)ahead;
+	if (opcode_is_ranged(io->opcode)) {
+		uint64_t nlb = io->block_count - 1;
+
+		sqe.cdw12 = (uint32_t)(nlb & 0xffff);
+		sqe.cdw14 = (uint32_t)(nlb >> 16);
+	}
+	if (io->fua) {
+		sqe.cdw12 |= WIRE_FUA_BIT;
+	}
+	*ret_sqe = sqe;
+}
+
+int wire_io_decode(const struct nvme_sqe *sqe, struct wire_io *ret_io)
+{
+	struct wire_io io = {0};
+
+	io.opcode = sqe->opcode;
+	io.nsid = sqe->nsid;
+	io.session = sqe->cdw2;
+	io.wgen_low = sqe->cdw3;
+	io.seq = sqe->mptr;
+	io.slba = (uint64_t)sqe->cdw11 << 32 | sqe->cdw10;
+	io.fua = (sqe->cdw12 & WIRE_FUA_BIT) != 0;
+	if (io.seq < sqe->cdw13 && sqe->cdw13 != UINT32_MAX) {
+		return -EINVAL;
+	}
+	io.settled = io.seq < sqe->cdw13 ? 0 : io.seq - sqe->cdw13;
+	if (opcode_is_ranged(io.opcode)) {
+		io.block_count = ((uint64_t)sqe->cdw14 << 16 | (sqe->cdw12 & 0xffff)) + 1;
+	} else if (io.opcode != WIRE_FLUSH) {
+		return -EINVAL;
+	}
+	*ret_io = io;
+	return 0;
+}
+
+static void token_encode(const struct token *token, uint8_t *to)
+{
+	le32_put(to, token->epoch.attach);
+	le32_put(to + 4, token->epoch.inc);
+	le64_put(to + 8, token->epoch.nonce);
+	le32_put(to + 16, token->session);
+}
+
+static void token_decode(const uint8_t *from, struct token *ret_token)
+{
+	ret_token->epoch.attach = le32_get(from);
+	ret_token->epoch.inc = le32_get(from + 4);
+	ret_token->epoch.nonce = le64_get(from + 8);
+	ret_token->session = le32_get(from + 16);
+}
+
+enum {
+	FENCE_NSID = 0,
+	FENCE_CAPABILITY_VERSION = 4,
+	FENCE_CAPABILITY_KEY = 6,
+	FENCE_REPLICA = 8,
+	FENCE_TOKEN = 24,
+	FENCE_MAC = 48,
+};
+
+void wire_fence_entry_encode(const struct wire_fence_entry *entry, uint8_t to[WIRE_FENCE_ENTRY_SIZE])
+{
+	memset(to, 0, WIRE_FENCE_ENTRY_SIZE);
+	le32_put(to + FENCE_NSID, entry->nsid);
+	le16_put(to + FENCE_CAPABILITY_VERSION, entry->capability_version);
+	le16_put(to + FENCE_CAPABILITY_KEY, entry->capability_key);
+	memcpy(to + FENCE_REPLICA, entry->replica.b, 16);
+	token_encode(&entry->token, to + FENCE_TOKEN);
+	memcpy(to + FENCE_MAC, entry->capability_mac, sizeof(entry->capability_mac));
+}
+
+int wire_fence_entry_decode(
+	const uint8_t from[WIRE_FENCE_ENTRY_SIZE], struct wire_fence_entry *ret_entry)
+{
+	struct wire_fence_entry entry = {0};
+
+	entry.nsid = le32_get(from + FENCE_NSID);
+	entry.capability_version = le16_get(from + FENCE_CAPABILITY_VERSION);
+	entry.capability_key = le16_get(from + FENCE_CAPABILITY_KEY);
+	memcpy(entry.replica.b, from + FENCE_REPLICA, 16);
+	token_decode(from + FENCE_TOKEN, &entry.token);
+	memcpy(entry.capability_mac, from + FENCE_MAC, sizeof(entry.capability_mac));
+	/* Attach 0 is nobody's: it is what a replica that was never fenced has promised. */
+	if (entry.nsid == 0 || entry.nsid == UINT32_MAX || entry.token.epoch.attach == 0) {
+		return -EBADMSG;
+	}
+	*ret_entry = entry;
+	return 0;
+}
+
+enum {
+	STATE_STATUS = 0,
+	STATE_BLOCK_BYTES = 4,
+	STATE_TOKEN = 8,
+	STATE_POWER = 32,
+	STATE_BOOT = 40,
+	STATE_REGION_BYTES = 48,
+	STATE_WINDOW_VALID = 56,
+	STATE_VMETA = 4096,
+};
+_Static_assert(STATE_VMETA + VMETA_SIZE == WIRE_VOTER_STATE_SIZE, "voter state");
+
+static bool status_has_vmeta(uint32_t status)
+{
+	return status == 0 || status == WIRE_STATUS_STALE_TOKEN || status == WIRE_STATUS_BUSY;
+}
+
+void wire_voter_state_encode(
+	const struct wire_voter_state *state, uint8_t to[WIRE_VOTER_STATE_SIZE])
+{
+	memset(to, 0, WIRE_VOTER_STATE_SIZE);
+	le32_put(to + STATE_STATUS, state->status);
+	le32_put(to + STATE_BLOCK_BYTES, state->block_bytes);
+	token_encode(&state->cur, to + STATE_TOKEN);
+	le64_put(to + STATE_POWER, state->power);
+	le64_put(to + STATE_BOOT, state->boot);
+	le64_put(to + STATE_REGION_BYTES, state->region_bytes);
+	to[STATE_WINDOW_VALID] = state->window_valid;
+	if (status_has_vmeta(state->status)) {
+		vmeta_encode(&state->vmeta, to + STATE_VMETA);
+	}
+}
+
+int wire_voter_state_decode(
+	const uint8_t from[WIRE_VOTER_STATE_SIZE], struct wire_voter_state *ret_state)
+{
+	struct wire_voter_state state = {0};
+
+	state.status = le32_get(from + STATE_STATUS);
+	state.block_bytes = le32_get(from + STATE_BLOCK_BYTES);
+	token_decode(from + STATE_TOKEN, &state.cur);
+	state.power = le64_get(from + STATE_POWER);
+	state.boot = le64_get(from + STATE_BOOT);
+	state.region_bytes = le64_get(from + STATE_REGION_BYTES);
+	state.window_valid = from[STATE_WINDOW_VALID] == 1;
+	if (status_has_vmeta(state.status)) {
+		if (vmeta_decode(from + STATE_VMETA, &state.vmeta) != 0 ||
+			!is_power_of_two(state.block_bytes) || state.block_bytes < 512 ||
+			state.block_bytes > 4096 || !is_power_of_two(state.region_bytes) ||
+			state.region_bytes < state.block_bytes) {
+			return -EBADMSG;
+		}
+	}
+	*ret_state = state;
+	return 0;
+}
+
+enum {
+	HEARTBEAT_BOOT = 0,
+	HEARTBEAT_LIST_NUMBER = 8,
+	HEARTBEAT_COUNT = 12,
+	HEARTBEAT_ALL = 16,
+	HEARTBEAT_LOST = 32,
+};
+_Static_assert(HEARTBEAT_LOST + 4 * WIRE_HEARTBEAT_LOST_MAX <= WIRE_HEARTBEAT_SIZE, "heartbeat");
+
+void wire_heartbeat_encode(const struct wire_heartbeat *heartbeat, uint8_t to[WIRE_HEARTBEAT_SIZE])
+{
+	memset(to, 0, WIRE_HEARTBEAT_SIZE);
+	le64_put(to + HEARTBEAT_BOOT, heartbeat->boot);
+	le32_put(to + HEARTBEAT_LIST_NUMBER, heartbeat->list_number);
+	le32_put(to + HEARTBEAT_COUNT, heartbeat->lost_count);
+	to[HEARTBEAT_ALL] = heartbeat->all;
+	for (unsigned i = 0; i < heartbeat->lost_count; i++) {
+		le32_put(to + HEARTBEAT_LOST + 4 * (size_t)i, heartbeat->lost[i]);
+	}
+}
+
+int wire_heartbeat_decode(
+	const uint8_t from[WIRE_HEARTBEAT_SIZE], struct wire_heartbeat *ret_heartbeat)
+{
+	ret_heartbeat->boot = le64_get(from + HEARTBEAT_BOOT);
+	ret_heartbeat->list_number = le32_get(from + HEARTBEAT_LIST_NUMBER);
+	ret_heartbeat->lost_count = le32_get(from + HEARTBEAT_COUNT);
+	ret_heartbeat->all = from[HEARTBEAT_ALL] != 0;
+	if (ret_heartbeat->lost_count > WIRE_HEARTBEAT_LOST_MAX) {
+		return -EBADMSG;
+	}
+	for (unsigned i = 0; i < ret_heartbeat->lost_count; i++) {
+		ret_heartbeat->lost[i] = le32_get(from + HEARTBEAT_LOST + 4 * (size_t)i);
+	}
+	return 0;
+}
