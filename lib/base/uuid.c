@@ -61,7 +61,7 @@ static int hex_digit(char c)
 
 int uuid_parse(const char *text, struct uuid *ret_uuid)
 {
-	struct uuid uuid;
+	struct uuid uuid = {0};
 
 	for (unsigned i = 0; i < 16; i++) {
 		if (dash_comes_before(i) && *text++ != '-') {
