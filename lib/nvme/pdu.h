@@ -44,8 +44,10 @@ enum pdu_role {
 	PDU_ROLE_CONTROLLER,
 };
 
-#define PDU_COMMON_BYTES   8u   /* what pdu_frame_decode() wants */
-#define PDU_HEADER_MAX     128u /* of pdu_encode(), and of what pdu_decode() wants */
+#define PDU_COMMON_BYTES 8u /* what pdu_frame_decode() wants */
+/* Most that comes before data: a capsule with digest (76 bytes) behind which data begin at a
+ * multiple of 72. */
+#define PDU_HEADER_MAX     144u
 #define PDU_DIGEST_BYTES   4u
 #define PDU_IC_BYTES       128u
 #define PDU_TERM_BYTES_MAX 152u
