@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The small protocol between a launcher (strake-launcher; with Kubernetes csi-node) and the nexus
+ *that it started: fixed messages over a SOCK_SEQPACKET socketpair, whose end the nexus inherits;
+ *its number is in STRAKE_LAUNCHER_FD.
+ *
+ *	nexus				launcher
+ *				<-	VOLUME + 2 descriptors, for each volume that is published
+ *				<-	READY: that was all of them
+ *	PUBLISH name size block	->
+ *				<-	VOLUME + 2 descriptors: serve it from now on
+ *				<-	DONE result device: the block device is there
+ *	UNPUBLISH name		->
+ *				<-	GONE: device and mount are gone, let go of the descriptors
+ *(not when it failed)
+ *				<-	DONE result
+ *
+ * The two descriptors of VOLUME are /dev/fuse (non-blocking) and the memfd with the request table,
+ *in this order. A successor of a nexus gets them only after the process before it was reaped.
+ */
+#ifndef LAUNCH_LAUNCH_H
+#define LAUNCH_LAUNCH_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define LAUNCH_FD_ENVIRONMENT "STRAKE_LAUNCHER_FD"
+
+#define LAUNCH_MAGIC       UINT32_C(0x484c5453) /* "STLH" */
+#define LAUNCH_VERSION     1u
+#define LAUNCH_NAME_SIZE   64
+#define LAUNCH_DEVICE_SIZE 64
+#define LAUNCH_TEXT_SIZE   256
+#define LAUNCH_FDS_MAX     2
+
+enum launch_kind {
+	LAUNCH_VOLUME = 1,
+	LAUNCH_READY,
+	LAUNCH_PUBLISH,
+	LAUNCH_UNPUBLISH,
+	LAUNCH_GONE,
+	LAUNCH_DONE,
+};
+
+/* Fields that a message does not use are zero.  Texts end with NUL. */
+struct launch_msg {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t kind;           /* enum launch_kind */
+	uint64_t id;             /* PUBLISH, UNPUBLISH: chosen by the nexus; DONE: the same */
+	int32_t result;          /* DONE: 0 or negative errno */
+	uint32_t block_bytes;    /* PUBLISH, VOLUME */
+	uint64_t size_bytes;     /* PUBLISH, VOLUME */
+	uint64_t table_bytes;    /* PUBLISH, VOLUME: of the request table */
+	uint32_t transfer_bytes; /* PUBLISH: largest read or write that a slot of the table takes */
+	uint32_t reserved;
+	char name[LAUNCH_NAME_SIZE];
+	char device[LAUNCH_DEVICE_SIZE]; /* VOLUME (empty when not there yet), DONE: like
+					    "/dev/loop3" */
+	char text[LAUNCH_TEXT_SIZE];     /* DONE with an error: what, and the way out */
+};
+
+_Static_assert(sizeof(struct launch_msg) == 48 + 64 + 64 + 256, "the wire format of the launcher");
+
+void launch_msg_init(struct launch_msg *msg, enum launch_kind kind);
+
+/* 0 or negative errno.  Never blocks: -EAGAIN when the other side does not read. */
+int launch_send(int socket_fd, const struct launch_msg *msg, const int *fds,
+	unsigned fd_count) __must_check;
+
+/* 0; -EAGAIN nothing there; -ECONNRESET the other side is gone; -EPROTO not a valid message.
+ * Descriptors are the caller's. */
+int launch_receive(int socket_fd, struct launch_msg *ret_msg, int ret_fds[LAUNCH_FDS_MAX],
+	unsigned *ret_fd_count) __must_check;
+
+/* A volume's name: 1..63 of [a-zA-Z0-9._-], not beginning with '.' or '-'. */
+int launch_check_name(const char *name, struct err *err) __must_check;
+
+#endif
