@@ -29,6 +29,10 @@ else()
   target_compile_options(strake_flags INTERFACE
     -fstack-protector-strong -fstack-clash-protection -fcf-protection=full -D_FORTIFY_SOURCE=2)
 endif()
+if(STRAKE_FUZZ AND CMAKE_C_COMPILER_ID STREQUAL Clang)
+  # Coverage of the libraries, which guides the fuzzers.
+  target_compile_options(strake_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 if(STRAKE_MUTANTS)
   target_compile_definitions(strake_flags INTERFACE STRAKE_MUTANTS=1)
 endif()
