@@ -53,6 +53,8 @@ struct nvmet_subsys_ops {
 	/* An association ended (all its connections are closed): no new request of it will come; requests that are being
 	 * executed are completed by the handler as usual.  May be NULL. */
 	void (*ctrl_gone)(struct nvmet_subsys *subsys, struct nvmet_ctrl *ctrl);
+	/* May this host connect?  Asked when allow_any_host is false and the host is none of allowed_hosts; NULL: no. */
+	bool (*host_allowed)(struct nvmet_subsys *subsys, const char *hostnqn);
 };
 
 /* In the owner's memory from nvmet_add to nvmet_remove's callback. */
