@@ -70,6 +70,8 @@ struct store_info {
 	bool failed; /* a metadata write failed: everything but reads answers -EIO until reopened (scenario 32: no retry) */
 };
 void store_get_info(const struct store *store, struct store_info *ret_info);
+/* The power id of the disk as it is now (io_disk.power). */
+uint64_t store_power(const struct store *store);
 
 /* ---- replicas ---- */
 
