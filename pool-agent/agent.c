@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent as a whole: start and end. */
+#include "pool-agent/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+void agent_metric_add(struct agent *agent, struct metric *metric, const char *name,
+	const char *help, const char *labels)
+{
+	if (agent->io->metrics != NULL) {
+		metric_add(agent->io->metrics, metric, METRIC_COUNTER, name, help, "%s", labels);
+	}
+}
+
+void agent_metric_remove(struct agent *agent, struct metric *metric)
+{
+	if (agent->io->metrics != NULL) {
+		metric_remove(agent->io->metrics, metric);
+	}
+}
+
+static void metrics_add(struct agent *agent)
+{
+	agent_metric_add(agent, &agent->fences, "strake_agent_fences_total",
+		"Namespaces that nexuses asked for.", "");
+	agent_metric_add(agent, &agent->fences_refused, "strake_agent_fences_refused_total",
+		"FENCE entries refused for a token that is not larger.", "");
+	agent_metric_add(agent, &agent->fences_busy, "strake_agent_fences_busy_total",
+		"FENCE entries answered busy: older commands had not ended in time.", "");
+}
+
+static void metrics_remove(struct agent *agent)
+{
+	agent_metric_remove(agent, &agent->fences);
+	agent_metric_remove(agent, &agent->fences_refused);
+	agent_metric_remove(agent, &agent->fences_busy);
+}
+
+static int target_start(struct agent *agent, const struct agent_options *options, struct err *err)
+{
+	struct nvmet_options target = {
+		.address = options->address,
+		.buffers = agent->buffers,
+		.queues_max = options->queues_max,
+		.requests_max = AGENT_REQUESTS,
+	};
+	char id[UUID_TEXT_SIZE];
+	int result = nvmet_new(agent->io, &target, &agent->target, err);
+
+	if (result != 0) {
+		return result;
+	}
+	uuid_to_text(&agent->uuid, id);
+	agent->subsys = (struct nvmet_subsys){.ops = &data_subsystem_ops, .ctx = agent};
+	snprintf(agent->subsys.nqn, sizeof(agent->subsys.nqn),
+		"nqn.2025-01.io.strake:pool-agent:%s", id);
+	snprintf(agent->subsys.serial, sizeof(agent->subsys.serial), "%.8s%.4s", id, id + 9);
+	snprintf(agent->subsys.model, sizeof(agent->subsys.model), "Strake pool-agent");
+	result = nvmet_add(agent->target, &agent->subsys);
+	assert(result == 0);
+	return result;
+}
+
+static void ios_init(struct agent *agent)
+{
+	list_init(&agent->io_free);
+	for (unsigned i = 0; i < AGENT_REQUESTS; i++) {
+		list_push_back(&agent->io_free, &agent->ios[i].node);
+	}
+}
+
+static void close_step(struct task *task);
+
+int agent_new(struct io *io, const struct agent_options *options, struct agent **ret_agent,
+	struct err *err)
+{
+	struct agent *agent = io_zalloc(io, sizeof(*agent));
+	int result = -ENOMEM;
+
+	if (agent == NULL) {
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	agent->io = io;
+	agent->uuid = options->uuid;
+	agent->boot = rng_u64(&io->rng);
+	list_init(&agent->assocs);
+	task_init(&agent->close_task, &io->runq, close_step);
+	agent->ios = io_zalloc(io, AGENT_REQUESTS * sizeof(*agent->ios));
+	if (agent->ios == NULL ||
+		bufpool_new(io, options->buffer_bytes != 0 ? options->buffer_bytes : 8u << 20,
+			&agent->buffers) != 0) {
+		err_set(err, -ENOMEM, "out of memory for data buffers");
+		goto out_free;
+	}
+	ios_init(agent);
+	result = target_start(agent, options, err);
+	if (result != 0) {
+		goto out_free_buffers;
+	}
+	metrics_add(agent);
+	*ret_agent = agent;
+	return 0;
+
+out_free_buffers:
+	bufpool_free(agent->buffers);
+out_free:
+	io_free(io, agent->ios);
+	io_free(io, agent);
+	return result;
+}
+
+uint16_t agent_port(const struct agent *agent)
+{
+	return nvmet_port(agent->target);
+}
+
+static void target_closed(void *ctx)
+{
+	struct agent *agent = ctx;
+
+	agent->target_closed = true;
+	task_wake(&agent->close_task);
+}
+
+static bool all_idle(const struct agent *agent)
+{
+	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
+		const struct agent_pool *pool = &agent->pools[i];
+
+		for (uint32_t slot = 0; pool->store != NULL && slot < pool->slot_count; slot++) {
+			if (pool->slots[slot] != NULL && !ns_is_idle(pool->slots[slot])) {
+				return false;
+			}
+		}
+	}
+	return true;
+}
+
+static void close_end(struct agent *agent)
+{
+	struct io *io = agent->io;
+	void (*closed)(void *ctx) = agent->closed;
+	void *ctx = agent->closed_ctx;
+
+	assert(list_is_empty(&agent->assocs));
+	task_done(&agent->close_task);
+	agent_free_pools(agent);
+	metrics_remove(agent);
+	bufpool_free(agent->buffers);
+	io_free(io, agent->ios);
+	io_free(io, agent);
+	closed(ctx);
+}
+
+static void close_step(struct task *task)
+{
+	struct agent *agent = container_of(task, struct agent, close_task);
+
+	switch (agent->state) {
+	case AGENT_CLOSE_START:
+		AWAIT(agent, AGENT_CLOSE_EXPORTS, agent->export_count == 0);
+		nvmet_close(agent->target, target_closed, agent);
+		AWAIT(agent, AGENT_CLOSE_TARGET, agent->target_closed && all_idle(agent));
+		close_end(agent);
+	}
+}
+
+static void exports_remove(struct agent *agent)
+{
+	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
+		const struct agent_pool *pool = &agent->pools[i];
+
+		for (uint32_t slot = 0; pool->store != NULL && slot < pool->slot_count; slot++) {
+			struct ns *ns = pool->slots[slot];
+
+			if (ns != NULL && ns->export != NULL) {
+				export_remove(ns->export);
+			}
+		}
+	}
+}
+
+void agent_close(struct agent *agent, void (*closed)(void *ctx), void *ctx)
+{
+	assert(!agent->closing);
+	agent->closing = true;
+	agent->closed = closed;
+	agent->closed_ctx = ctx;
+	exports_remove(agent);
+	task_wake(&agent->close_task);
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Data commands of the nexus that holds a namespace.  Each is judged when it is dispatched: from
+ * then on it counts in ns->running, and the next FENCE waits for it.
+ */
+#include "base/bytes.h"
+#include "base/mutant.h"
+#include "pool-agent/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+
+/* The table of data path results: what surely did not happen and what may have, is the same for
+ * each: a failed write is undefined until it is settled by the nexus. */
+static uint16_t status_of(int result, enum store_io_kind kind)
+{
+	if (result == 0) {
+		return NVME_SC_SUCCESS;
+	}
+	if (result == -ENOSPC) {
+		return NVME_SC_CAPACITY_EXCEEDED;
+	}
+	return kind == STORE_READ ? NVME_SC_UNRECOVERED_READ_ERROR : NVME_SC_WRITE_FAULT;
+}
+
+static void replica_io_done(struct store_io *io)
+{
+	struct replica_io *rio = io->ctx;
+	struct ns *ns = rio->ns;
+	struct nvmet_req *req = rio->req;
+	uint16_t status = status_of(io->result, io->kind);
+
+	if (io->kind == STORE_READ) {
+		metric_inc(&ns->reads, 1);
+		metric_inc(&ns->bytes_read, io->length);
+	} else if (io->kind == STORE_WRITE) {
+		metric_inc(&ns->writes, 1);
+		metric_inc(&ns->bytes_written, io->length);
+	}
+	list_push_front(&ns->agent->io_free, &rio->node);
+	assert(ns->running > 0);
+	ns->running--;
+	nvmet_req_complete(req, status, 0);
+	if (ns->running == 0 && (ns->gate_closed || ns->removing || ns->agent->closing)) {
+		task_wake(&ns->task);
+	}
+}
+
+/* The write generation in full: the command has its low half, the accepted configuration the high
+ * half.  0: not allowed. A generation that began before the low half last wrapped around comes out
+ * above the configuration's and is refused: 2^32 opens later nothing of it is under way. */
+static uint64_t wgen_of(const struct cfg *cfg, uint32_t wgen_low)
+{
+	uint64_t wgen = (cfg->wgen & ~UINT64_C(0xffffffff)) | wgen_low;
+
+	return cfg->gen == 0 || wgen > cfg->wgen ? 0 : wgen;
+}
+
+static bool data_is_current(struct ns *ns, const struct nvmet_req *req, uint32_t session)
+{
+	if (mutant_is(MUTANT_B5) && assoc_peek(req) != NULL && !ns->gate_closed) {
+		/* The deliberate bug: the epoch decides alone, a delayed command of an older
+		 * session passes. */
+		const struct claim *claim = claim_find(ns, assoc_peek(req));
+
+		if (claim != NULL && claim->status == 0 &&
+			epoch_equal(&claim->token.epoch, &ns->cur.epoch)) {
+			return true;
+		}
+	}
+	return ns_is_current(ns, req, session);
+}
+
+/* Everything that must hold before a command is executed.  0 or the refusal. */
+static uint16_t judge(struct ns *ns, const struct nvmet_req *req, const struct wire_io *wire)
+{
+	uint64_t blocks = ns->size_bytes / STORE_BLOCK_BYTES;
+	bool moves_data = wire->opcode == WIRE_READ || wire->opcode == WIRE_WRITE;
+	bool changes = wire->opcode != WIRE_READ && wire->opcode != WIRE_FLUSH;
+
+	if (ns->abstains) {
+		return WIRE_STATUS_ABSTAIN;
+	}
+	if (ns->kind == VOTER_ARBITER) {
+		return NVME_SC_INVALID_OPCODE;
+	}
+	if (!data_is_current(ns, req, wire->session)) {
+		return WIRE_STATUS_STALE_TOKEN;
+	}
+	if (!range_is_within(wire->slba, wire->block_count, blocks)) {
+		return NVME_SC_LBA_OUT_OF_RANGE;
+	}
+	if (req->length != (moves_data ? wire->block_count * STORE_BLOCK_BYTES : 0)) {
+		return NVME_SC_DATA_SGL_LENGTH_INVALID;
+	}
+	if (changes && wgen_of(&store_replica_vmeta(ns->replica)->cfg, wire->wgen_low) == 0) {
+		return NVME_SC_INVALID_FIELD;
+	}
+	return 0;
+}
+
+static enum store_io_kind kind_of(uint8_t opcode)
+{
+	switch ((enum wire_io_opcode)opcode) {
+	case WIRE_WRITE:
+		return STORE_WRITE;
+	case WIRE_READ:
+		return STORE_READ;
+	case WIRE_WRITE_ZEROES:
+		return STORE_ZERO;
+	case WIRE_DISCARD:
+		return STORE_DISCARD;
+	case WIRE_FLUSH:
+		return STORE_FLUSH;
+	}
+	assert(false && "the decoder lets nothing else through");
+	return STORE_FLUSH;
+}
+
+void replica_io_command(struct agent *agent, struct nvmet_req *req)
+{
+	struct ns *ns = agent_find_ns(agent, req->sqe.nsid);
+	struct replica_io *rio;
+	struct wire_io wire;
+	struct list_node *node;
+	uint16_t status;
+
+	if (ns == NULL) {
+		nvmet_req_complete(req, NVME_SC_INVALID_NAMESPACE, 0);
+		return;
+	}
+	if ((req->sqe.flags & NVME_SQE_FUSE_MASK) != 0 || wire_io_decode(&req->sqe, &wire) != 0) {
+		nvmet_req_complete(req, NVME_SC_INVALID_OPCODE, 0);
+		return;
+	}
+	status = judge(ns, req, &wire);
+	if (status != 0) {
+		nvmet_req_complete(req, status, 0);
+		return;
+	}
+	/* There are as many as the target has requests. */
+	node = list_pop_front(&agent->io_free);
+	assert(node != NULL);
+	rio = container_of(node, struct replica_io, node);
+	rio->ns = ns;
+	rio->req = req;
+	rio->io.kind = kind_of(wire.opcode);
+	rio->io.fua = wire.fua;
+	rio->io.wgen = wgen_of(&store_replica_vmeta(ns->replica)->cfg, wire.wgen_low);
+	rio->io.offset = wire.slba * STORE_BLOCK_BYTES;
+	rio->io.length = wire.block_count * STORE_BLOCK_BYTES;
+	rio->io.iov = &req->iov;
+	rio->io.iov_count = req->length > 0;
+	rio->io.result = 0;
+	rio->io.done = replica_io_done;
+	rio->io.ctx = rio;
+	ns->running++;
+	store_submit(ns->replica, &rio->io);
+}
+
+/* Stamps of `count` regions from `first`, as durable. */
+void replica_stamps(struct agent *agent, struct nvmet_req *req)
+{
+	struct ns *ns = agent_find_ns(agent, req->sqe.nsid);
+	uint64_t first = req->sqe.cdw10;
+	uint64_t count = req->sqe.cdw11;
+	uint8_t *to = req->iov.iov_base;
+
+	if (ns == NULL) {
+		nvmet_req_complete(req, NVME_SC_INVALID_NAMESPACE, 0);
+		return;
+	}
+	if (ns->abstains || !ns_is_current(ns, req, req->sqe.cdw2)) {
+		nvmet_req_complete(
+			req, ns->abstains ? WIRE_STATUS_ABSTAIN : WIRE_STATUS_STALE_TOKEN, 0);
+		return;
+	}
+	if (ns->kind == VOTER_ARBITER || count == 0 || req->length != count * 8 ||
+		!range_is_within(first, count, store_replica_region_count(ns->replica))) {
+		nvmet_req_complete(req, NVME_SC_INVALID_FIELD, 0);
+		return;
+	}
+	for (uint64_t i = 0; i < count; i++) {
+		le64_put(to + i * 8, store_replica_stamp(ns->replica, first + i));
+	}
+	nvmet_req_complete(req, NVME_SC_SUCCESS, 0);
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The one ladder of a namespace that changes its durable metadata: promises (for FENCE), ACCEPT,
+ * MARK.  One change at a time; a FENCE whose older commands have ended goes before commands that
+ * wait, and these are judged when it is their turn.
+ */
+#include "base/bytes.h"
+#include "pool-agent/internal.h"
+
+#include <assert.h>
+
+static void op_done(struct store_op *op)
+{
+	struct ns *ns = op->ctx;
+
+	ns->op_done = true;
+	task_wake(&ns->task);
+}
+
+static void flush_done(struct store_io *io)
+{
+	struct ns *ns = io->ctx;
+
+	ns->op_done = true;
+	task_wake(&ns->task);
+}
+
+static void update_start(struct ns *ns)
+{
+	ns->op = (struct store_op){.done = op_done, .ctx = ns};
+	ns->op_done = false;
+	store_replica_update(ns->replica, &ns->next, &ns->op);
+}
+
+static void flush_start(struct ns *ns)
+{
+	ns->flush = (struct store_io){.kind = STORE_FLUSH, .done = flush_done, .ctx = ns};
+	ns->op_done = false;
+	store_submit(ns->replica, &ns->flush);
+}
+
+/* ---- promises ---- */
+
+static bool fence_is_ready(const struct ns *ns)
+{
+	return ns->gate_closed && !ns->fence_failed && ns->running == 0 && !ns->removing;
+}
+
+static bool promise_is_missing(const struct ns *ns)
+{
+	return epoch_compare(&ns->wanted.epoch, &store_replica_vmeta(ns->replica)->promised) > 0;
+}
+
+static void promise_start(struct ns *ns)
+{
+	ns->next = *store_replica_vmeta(ns->replica);
+	ns->next.promised = ns->wanted.epoch;
+	update_start(ns);
+}
+
+/* A still larger epoch may have asked meanwhile: then the ladder comes here again. */
+static void promise_end(struct ns *ns)
+{
+	if (ns->removing || (ns->op.result == 0 && promise_is_missing(ns))) {
+		return;
+	}
+	fence_finish(ns, ns->op.result);
+}
+
+/* ---- ACCEPT, MARK ---- */
+
+static uint64_t sqe_u64(uint32_t low, uint32_t high)
+{
+	return (uint64_t)high << 32 | low;
+}
+
+/* May this configuration replace mine?  0 or the refusal (protocol 1.4, ACCEPT). */
+static uint16_t judge_cfg(const struct ns *ns, const struct cfg *cfg)
+{
+	const struct cfg *mine = &ns->next.cfg;
+	int place = cfg_find(cfg, &ns->id);
+
+	if (cfg->gen == 0 || cfg->min_version > AGENT_CFG_VERSION || place < 0 ||
+		cfg->voters[place].kind != ns->kind || !epoch_equal(&cfg->epoch, &ns->cur.epoch)) {
+		return WIRE_STATUS_REFUSED;
+	}
+	if (ns->kind == VOTER_DATA && cfg->size_bytes > ns->size_bytes) {
+		return WIRE_STATUS_REFUSED;
+	}
+	if (mine->gen == 0 || cfg_equal(cfg, mine)) {
+		return 0;
+	}
+	if (cfg_compare(cfg, mine) <= 0 || cfg->lineage != mine->lineage) {
+		return WIRE_STATUS_REFUSED;
+	}
+	return 0;
+}
+
+static uint16_t prepare_accept(struct ns *ns)
+{
+	const struct nvme_sqe *sqe = &ns->req->sqe;
+	bool k_is_given = (sqe->cdw12 & 1) != 0;
+	uint64_t k = sqe_u64(sqe->cdw10, sqe->cdw11);
+	struct cfg cfg;
+	uint16_t status;
+
+	if (ns->req->length != CFG_ENCODED_SIZE || cfg_decode(ns->req->iov.iov_base, &cfg) != 0) {
+		return NVME_SC_INVALID_FIELD;
+	}
+	status = judge_cfg(ns, &cfg);
+	if (status != 0) {
+		return status;
+	}
+	ns->needs_update = !cfg_equal(&cfg, &ns->next.cfg);
+	if (ns->next.rebuilding && cfg.voters[cfg_find(&cfg, &ns->id)].insync) {
+		/* Data that the copies did not finish must not count as in sync (I5); nor may the
+		 * current generation, which is being written, be called clean. */
+		if (!k_is_given || k >= cfg.wgen) {
+			return WIRE_STATUS_REFUSED;
+		}
+		ns->next.rebuilding = false;
+		ns->next.clean = k;
+		ns->needs_update = true;
+	}
+	ns->next.cfg = cfg;
+	ns->needs_flush = ns->needs_update && ns->kind == VOTER_DATA;
+	return 0;
+}
+
+static uint16_t prepare_mark(struct ns *ns)
+{
+	const struct nvme_sqe *sqe = &ns->req->sqe;
+	uint64_t clean = sqe_u64(sqe->cdw10, sqe->cdw11);
+
+	if (ns->kind == VOTER_ARBITER) {
+		return WIRE_STATUS_REFUSED;
+	}
+	if ((sqe->cdw12 & 1) != 0) {
+		ns->needs_update = !ns->next.rebuilding;
+		ns->next.rebuilding = true;
+		return 0;
+	}
+	if (ns->next.rebuilding || clean >= ns->next.cfg.wgen) {
+		return WIRE_STATUS_REFUSED;
+	}
+	/* It only rises: a late or repeated lower one has been fulfilled already. */
+	ns->needs_update = clean > ns->next.clean;
+	ns->next.clean = max_u64(clean, ns->next.clean);
+	return 0;
+}
+
+/* Takes the oldest command; next becomes what is to be made durable. */
+static void command_take(struct ns *ns)
+{
+	ns->req = container_of(list_pop_front(&ns->queue), struct nvmet_req, owner_node);
+	ns->needs_flush = false;
+	ns->needs_update = false;
+	if (!ns_is_current(ns, ns->req, ns->req->sqe.cdw2)) {
+		ns->req_status = ns->abstains ? WIRE_STATUS_ABSTAIN : WIRE_STATUS_STALE_TOKEN;
+		return;
+	}
+	ns->next = *store_replica_vmeta(ns->replica);
+	ns->req_status = ns->req->sqe.opcode == WIRE_ACCEPT ? prepare_accept(ns) : prepare_mark(ns);
+	if (ns->req_status != 0) {
+		ns->needs_flush = false;
+		ns->needs_update = false;
+	}
+}
+
+static void command_complete(struct ns *ns)
+{
+	struct nvmet_req *req = ns->req;
+
+	ns->req = NULL;
+	nvmet_req_complete(req, ns->req_status, 0);
+}
+
+static bool has_work(const struct ns *ns)
+{
+	return fence_is_ready(ns) || !list_is_empty(&ns->queue);
+}
+
+static void voter_run(struct ns *ns)
+{
+	switch (ns->state) {
+	case VOTER_START:
+		for (;;) {
+			AWAIT(ns, VOTER_AWAIT_WORK, has_work(ns));
+			if (fence_is_ready(ns)) {
+				ns->op.result = 0;
+				if (promise_is_missing(ns)) {
+					promise_start(ns);
+					AWAIT(ns, VOTER_AWAIT_PROMISE, ns->op_done);
+				}
+				promise_end(ns);
+				continue;
+			}
+			command_take(ns);
+			if (ns->needs_flush) {
+				flush_start(ns);
+				AWAIT(ns, VOTER_AWAIT_FLUSH, ns->op_done);
+				if (ns->flush.result != 0) {
+					ns->req_status = NVME_SC_WRITE_FAULT;
+					ns->needs_update = false;
+				}
+			}
+			if (ns->needs_update) {
+				update_start(ns);
+				AWAIT(ns, VOTER_AWAIT_UPDATE, ns->op_done);
+				if (ns->op.result != 0) {
+					ns->req_status = NVME_SC_INTERNAL_ERROR;
+				}
+			}
+			command_complete(ns);
+		}
+	}
+}
+
+static void voter_step(struct task *task)
+{
+	struct ns *ns = container_of(task, struct ns, task);
+
+	voter_run(ns);
+	ns_progress(ns);
+}
+
+void voter_init(struct ns *ns)
+{
+	list_init(&ns->queue);
+	task_init(&ns->task, &ns->agent->io->runq, voter_step);
+	ns->state = VOTER_START;
+}
+
+bool voter_is_idle(const struct ns *ns)
+{
+	return (ns->state == VOTER_START || ns->state == VOTER_AWAIT_WORK) && !has_work(ns);
+}
+
+/* RESYNCED changes nothing durable: windows do not exist yet, so only its conditions are tested. */
+static uint16_t judge_resynced(struct ns *ns, const struct nvmet_req *req)
+{
+	if (!ns_is_current(ns, req, req->sqe.cdw2)) {
+		return ns->abstains ? WIRE_STATUS_ABSTAIN : WIRE_STATUS_STALE_TOKEN;
+	}
+	if (ns->kind == VOTER_ARBITER ||
+		sqe_u64(req->sqe.cdw10, req->sqe.cdw11) != ns->agent->boot) {
+		return WIRE_STATUS_REFUSED;
+	}
+	return 0;
+}
+
+void voter_command(struct agent *agent, struct nvmet_req *req)
+{
+	struct ns *ns = agent_find_ns(agent, req->sqe.nsid);
+
+	if (ns == NULL) {
+		nvmet_req_complete(req, NVME_SC_INVALID_NAMESPACE, 0);
+		return;
+	}
+	if (req->sqe.opcode == WIRE_RESYNCED) {
+		nvmet_req_complete(req, judge_resynced(ns, req), 0);
+		return;
+	}
+	list_push_back(&ns->queue, &req->owner_node);
+	task_wake(&ns->task);
+}
