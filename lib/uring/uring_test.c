@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The loop against the real kernel: loopback sockets, files in a temporary directory, threads. */
+#include "base/bytes.h"
+#include "base/testing.h"
+#include "uring/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SKIPPED 77
+
+struct fixture {
+	struct uring *uring;
+	struct io *io;
+	char directory[64];
+};
+
+static int set_up(void **state)
+{
+	struct fixture *fixture = calloc(1, sizeof(*fixture));
+	struct err err;
+	struct uring_options options = {.entries = 16};
+
+	assert_non_null(fixture);
+	/* A small ring, so that a full submission queue is the rule. */
+	if (uring_new(&options, &fixture->uring, &err) != 0) {
+		fprintf(stderr, "skipped: %s\n", err.text);
+		exit(SKIPPED);
+	}
+	fixture->io = uring_io(fixture->uring);
+	snprintf(fixture->directory, sizeof(fixture->directory), "/var/tmp/uring_test.XXXXXX");
+	assert_non_null(mkdtemp(fixture->directory));
+	*state = fixture;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *fixture = *state;
+
+	uring_free(fixture->uring);
+	assert_int_equal(rmdir(fixture->directory), 0);
+	free(fixture);
+	return 0;
+}
+
+/* A task that stops the loop when it runs: what is awaited wakes it. */
+struct stopper {
+	struct task task;
+	struct uring *uring;
+};
+
+static void stopper_step(struct task *task)
+{
+	uring_stop(container_of(task, struct stopper, task)->uring);
+}
+
+static void stopper_init(struct stopper *stopper, struct fixture *fixture)
+{
+	task_init(&stopper->task, &fixture->io->runq, stopper_step);
+	stopper->uring = fixture->uring;
+}
+
+/* ---- timers and stop --------------------------------------------------------------------------
+ */
+
+static void test_timer_and_stop(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stopper stopper;
+	struct io_timer timer;
+
+	stopper_init(&stopper, fixture);
+	io_timer_init(&timer, fixture->io, &stopper.task);
+	uint64_t begin_ns = io_now_ns(fixture->io);
+
+	io_timer_start_after(&timer, 20 * IO_NS_PER_MS);
+	uring_run(fixture->uring);
+	assert_true(io_now_ns(fixture->io) >= begin_ns + 20 * IO_NS_PER_MS);
+	assert_false(io_timer_is_running(&timer));
+	/* A deadline in the past expires at once, and a stop before the run is not lost. */
+	io_timer_start(&timer, 1);
+	uring_run(fixture->uring);
+	assert_false(io_timer_is_running(&timer));
+	uring_stop(fixture->uring);
+	uring_run(fixture->uring);
+	assert_true(strlen(uring_flags_text(fixture->uring)) > 0);
+}
+
+static void test_idle_does_not_wake(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stopper stopper;
+	struct io_timer timer;
+
+	stopper_init(&stopper, fixture);
+	io_timer_init(&timer, fixture->io, &stopper.task);
+	io_timer_start_after(&timer, 300 * IO_NS_PER_MS);
+	uint64_t turns = metric_get(&fixture->uring->metrics.turns);
+
+	uring_run(fixture->uring);
+	/* One or two that arm the wake-up and the timer's own, with room for a stray signal. */
+	assert_true(metric_get(&fixture->uring->metrics.turns) - turns <= 6);
+}
+
+/* ---- messages ---------------------------------------------------------------------------------
+ */
+
+#define POSTERS  2
+#define MESSAGES 50000
+
+struct posted {
+	struct io_msg msg;
+	struct poster *poster;
+	unsigned number;
+};
+
+struct poster {
+	struct io *io;
+	pthread_t thread;
+	struct posted *messages;
+	unsigned expected; /* the loop's */
+	unsigned *posters_left;
+	struct task *finished;
+};
+
+static void message_run(struct io_msg *msg)
+{
+	struct posted *posted = container_of(msg, struct posted, msg);
+	struct poster *poster = posted->poster;
+
+	assert_int_equal(posted->number, poster->expected);
+	poster->expected++;
+	if (poster->expected == MESSAGES && --*poster->posters_left == 0) {
+		task_wake(poster->finished);
+	}
+}
+
+static void *poster_main(void *ctx)
+{
+	struct poster *poster = ctx;
+
+	for (unsigned i = 0; i < MESSAGES; i++) {
+		struct posted *posted = &poster->messages[i];
+
+		posted->msg = (struct io_msg){.run = message_run};
+		posted->poster = poster;
+		posted->number = i;
+		io_post(poster->io, &posted->msg);
+	}
+	return NULL;
+}
+
+static void test_messages_arrive_in_order(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stopper stopper;
+	struct poster posters[POSTERS] = {0};
+	unsigned left = POSTERS;
+
+	stopper_init(&stopper, fixture);
+	for (unsigned i = 0; i < POSTERS; i++) {
+		posters[i].io = fixture->io;
+		posters[i].messages = calloc(MESSAGES, sizeof(*posters[i].messages));
+		assert_non_null(posters[i].messages);
+		posters[i].posters_left = &left;
+		posters[i].finished = &stopper.task;
+		assert_int_equal(
+			pthread_create(&posters[i].thread, NULL, poster_main, &posters[i]), 0);
+	}
+	uring_run(fixture->uring);
+	for (unsigned i = 0; i < POSTERS; i++) {
+		pthread_join(posters[i].thread, NULL);
+		assert_int_equal(posters[i].expected, MESSAGES);
+		free(posters[i].messages);
+	}
+}
+
+static void *stop_main(void *ctx)
+{
+	uring_stop(ctx);
+	return NULL;
+}
+
+static void test_stop_from_another_thread(void **state)
+{
+	struct fixture *fixture = *state;
+
+	for (unsigned i = 0; i < 200; i++) {
+		pthread_t thread;
+
+		assert_int_equal(pthread_create(&thread, NULL, stop_main, fixture->uring), 0);
+		uring_run(fixture->uring);
+		pthread_join(thread, NULL);
+	}
+}
+
+/* ---- disks ------------------------------------------------------------------------------------
+ */
+
+#define DISK_BYTES (4 * MIB_BYTES)
+#define MIB_BYTES  (1024u * 1024)
+
+struct disk_run {
+	struct stopper stopper;
+	unsigned left;
+};
+
+static void disk_done(struct io_disk_op *op)
+{
+	struct disk_run *run = op->ctx;
+
+	if (--run->left == 0) {
+		task_wake(&run->stopper.task);
+	}
+}
+
+/* Submits all of them at once and returns when all are done. */
+static void run_disk_ops(
+	struct fixture *fixture, struct io_disk *disk, struct io_disk_op *ops, unsigned count)
+{
+	struct disk_run run = {.left = count};
+
+	stopper_init(&run.stopper, fixture);
+	for (unsigned i = 0; i < count; i++) {
+		ops[i].done = disk_done;
+		ops[i].ctx = &run;
+		ops[i].result = 1;
+		io_disk_submit(disk, &ops[i]);
+		assert_int_equal(ops[i].result, 1);
+	}
+	uring_run(fixture->uring);
+	assert_int_equal(run.left, 0);
+}
+
+static int run_disk_op(struct fixture *fixture, struct io_disk *disk, struct io_disk_op op)
+{
+	run_disk_ops(fixture, disk, &op, 1);
+	return op.result;
+}
+
+static void fill_randomly(struct rng *rng, unsigned char *to, size_t length)
+{
+	for (size_t i = 0; i < length; i += 8) {
+		le64_put(to + i, rng_u64(rng));
+	}
+}
+
+/* Random operations against a copy in memory, in batches whose ranges do not overlap. */
+static void exercise_disk(struct fixture *fixture, struct io_disk *disk)
+{
+	enum { SLOTS = 32, SLOT_BYTES = DISK_BYTES / SLOTS, BATCHES = 12 };
+	unsigned char *model = io_zalloc_aligned(fixture->io, 4096, DISK_BYTES);
+	unsigned char *buffer = io_zalloc_aligned(fixture->io, 4096, DISK_BYTES);
+	struct rng rng;
+
+	rng_init(&rng, 7);
+	assert_true(model != NULL && buffer != NULL);
+	struct io_disk_op clear = {.kind = IO_DISK_ZERO, .length = DISK_BYTES, .fua = true};
+
+	assert_int_equal(run_disk_op(fixture, disk, clear), 0);
+	for (unsigned batch = 0; batch < BATCHES; batch++) {
+		struct io_disk_op ops[SLOTS] = {0};
+		struct iovec iov[SLOTS][4];
+
+		fill_randomly(&rng, buffer, DISK_BYTES);
+		for (unsigned i = 0; i < SLOTS; i++) {
+			uint64_t blocks = rng_below(&rng, SLOT_BYTES / 4096 / 4) + 1;
+			uint64_t offset = (uint64_t)i * SLOT_BYTES;
+
+			ops[i].iov = iov[i];
+			ops[i].iov_count = (unsigned)rng_below(&rng, 4) + 1;
+			ops[i].offset = offset;
+			ops[i].length = blocks * 4096 * ops[i].iov_count;
+			ops[i].fua = rng_percent(&rng, 20);
+			for (unsigned k = 0; k < ops[i].iov_count; k++) {
+				iov[i][k].iov_base = buffer + offset + k * blocks * 4096;
+				iov[i][k].iov_len = blocks * 4096;
+			}
+			ops[i].kind = (enum io_disk_op_kind)rng_below(&rng, 4);
+			if (ops[i].kind == IO_DISK_WRITE) {
+				memcpy(model + offset, buffer + offset, ops[i].length);
+			} else if (ops[i].kind == IO_DISK_ZERO) {
+				memset(model + offset, 0, ops[i].length);
+			}
+		}
+		run_disk_ops(fixture, disk, ops, SLOTS);
+		for (unsigned i = 0; i < SLOTS; i++) {
+			assert_int_equal(ops[i].result, 0);
+			if (ops[i].kind == IO_DISK_READ) {
+				assert_memory_equal(model + ops[i].offset, buffer + ops[i].offset,
+					ops[i].length);
+			}
+		}
+	}
+	struct iovec all = {.iov_base = buffer, .iov_len = DISK_BYTES};
+	struct io_disk_op read = {
+		.kind = IO_DISK_READ, .length = DISK_BYTES, .iov = &all, .iov_count = 1};
+
+	assert_int_equal(run_disk_op(fixture, disk, read), 0);
+	assert_memory_equal(model, buffer, DISK_BYTES);
+	io_free(fixture->io, model);
+	io_free(fixture->io, buffer);
+}
+
+static void test_file_disk(void **state)
+{
+	struct fixture *fixture = *state;
+	struct uring_disk_options options = {
+		.create = true, .size_bytes = DISK_BYTES, .buffered_allowed = true};
+	struct io_disk *disk = NULL;
+	struct io_disk *second = NULL;
+	struct err err = {0};
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/disk", fixture->directory);
+	assert_int_equal(uring_disk_open(fixture->uring, path, &options, 0, &disk, &err), 0);
+	assert_int_equal(disk->size_bytes, DISK_BYTES);
+	assert_true(disk->starts_zeroed);
+	uint64_t power = disk->power;
+
+	exercise_disk(fixture, disk);
+	/* Punched out, then by ranges, then by writing: each gives zeros. */
+	struct uring_disk *own = container_of(disk, struct uring_disk, disk);
+
+	own->no_punch_hole = true;
+	exercise_disk(fixture, disk);
+	own->no_zero_range = true;
+	exercise_disk(fixture, disk);
+
+	/* Nobody else gets it, not even the same process, and the file is not made again. */
+	options.create = false;
+	assert_int_equal(
+		uring_disk_open(fixture->uring, path, &options, 30, &second, &err), -EBUSY);
+	assert_non_null(strstr(err.text, ", uring_uring_"));
+	options.create = true;
+	assert_int_equal(
+		uring_disk_open(fixture->uring, path, &options, 0, &second, &err), -EEXIST);
+	uring_disk_close(disk);
+	options.create = false;
+	assert_int_equal(uring_disk_open(fixture->uring, path, &options, 0, &disk, &err), 0);
+	assert_true(disk->power == power);
+	assert_false(disk->starts_zeroed);
+	uring_disk_close(disk);
+	unlink(path);
+}
+
+static void test_disk_that_shrank_gives_eio(void **state)
+{
+	struct fixture *fixture = *state;
+	struct uring_disk_options options = {
+		.create = true, .size_bytes = DISK_BYTES, .buffered_allowed = true};
+	struct io_disk *disk = NULL;
+	struct err err = {0};
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/disk", fixture->directory);
+	assert_int_equal(uring_disk_open(fixture->uring, path, &options, 0, &disk, &err), 0);
+	assert_int_equal(truncate(path, DISK_BYTES / 2), 0);
+	unsigned char *buffer = io_zalloc_aligned(fixture->io, 4096, DISK_BYTES);
+	struct iovec all = {.iov_base = buffer, .iov_len = DISK_BYTES};
+	struct io_disk_op read = {
+		.kind = IO_DISK_READ, .length = DISK_BYTES, .iov = &all, .iov_count = 1};
+
+	assert_int_equal(run_disk_op(fixture, disk, read), -EIO);
+	uring_disk_close(disk);
+	unlink(path);
+	io_free(fixture->io, buffer);
+}
+
+static void test_memory_disk(void **state)
+{
+	struct fixture *fixture = *state;
+	struct io_disk *disk = NULL;
+	struct err err = {0};
+
+	assert_int_equal(uring_memory_disk_new(fixture->uring, DISK_BYTES, &disk, &err), 0);
+	exercise_disk(fixture, disk);
+	uring_disk_close(disk);
+	assert_int_equal(uring_memory_disk_new(fixture->uring, 1, &disk, &err), -EINVAL);
+}
+
+static void test_disk_open_errors(void **state)
+{
+	struct fixture *fixture = *state;
+	struct io_disk *disk = NULL;
+	struct err err = {0};
+
+	assert_int_equal(uring_disk_open(fixture->uring, "/nonexistent/disk", NULL, 0, &disk, &err),
+		-ENOENT);
+	assert_non_null(strstr(err.text, "/nonexistent/disk"));
+	assert_true(uring_disk_open(fixture->uring, "/dev/null", NULL, 0, &disk, &err) < 0);
+	assert_null(disk);
+}
+
+/* ---- descriptors -------------------------------------------------------------------------------
+ */
+
+struct fd_run {
+	struct stopper stopper;
+	bool done;
+};
+
+static void fd_done(struct io_fd_op *op)
+{
+	struct fd_run *run = op->ctx;
+
+	run->done = true;
+	task_wake(&run->stopper.task);
+}
+
+static void exercise_fd(struct fixture *fixture, int pipe_flags)
+{
+	struct fd_run run = {0};
+	int fds[2];
+	char text[8] = "";
+	struct iovec iov = {.iov_base = text, .iov_len = sizeof(text)};
+	struct io_timer timer;
+
+	stopper_init(&run.stopper, fixture);
+	assert_int_equal(pipe2(fds, pipe_flags), 0);
+	struct io_fd_op op = {
+		.fd = fds[0], .iov = &iov, .iov_count = 1, .done = fd_done, .ctx = &run};
+
+	io_fd_submit(fixture->io, &op);
+	io_timer_init(&timer, fixture->io, &run.stopper.task);
+	io_timer_start_after(&timer, 5 * IO_NS_PER_MS);
+	uring_run(fixture->uring);
+	assert_false(run.done);
+	assert_int_equal(write(fds[1], "hello", 5), 5);
+	uring_run(fixture->uring);
+	assert_true(run.done);
+	assert_int_equal(op.result, 5);
+	assert_memory_equal(text, "hello", 5);
+
+	/* Cancelled before it reached the kernel, and afterwards. */
+	for (unsigned i = 0; i < 2; i++) {
+		run.done = false;
+		io_fd_submit(fixture->io, &op);
+		if (i > 0) {
+			io_timer_start_after(&timer, 5 * IO_NS_PER_MS);
+			uring_run(fixture->uring);
+			assert_false(run.done);
+		}
+		io_fd_cancel(fixture->io, &op);
+		io_fd_cancel(fixture->io, &op);
+		assert_false(run.done);
+		uring_run(fixture->uring);
+		assert_true(run.done);
+		assert_int_equal(op.result, -ECANCELED);
+	}
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void test_fd_ops(void **state)
+{
+	exercise_fd(*state, O_CLOEXEC);
+	exercise_fd(*state, O_CLOEXEC | O_NONBLOCK);
+}
+
+/* ---- allocation -------------------------------------------------------------------------------
+ */
+
+static void test_zalloc(void **state)
+{
+	struct fixture *fixture = *state;
+
+	for (size_t alignment = 16; alignment <= 8192; alignment *= 2) {
+		unsigned char *memory = io_zalloc_aligned(fixture->io, alignment, 1000);
+
+		assert_non_null(memory);
+		assert_int_equal((uintptr_t)memory % alignment, 0);
+		assert_true(bytes_are_zero(memory, 1000));
+		memset(memory, 0xFF, 1000);
+		io_free(fixture->io, memory);
+	}
+	assert_null(io_zalloc(fixture->io, SIZE_MAX));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_timer_and_stop, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_idle_does_not_wake, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_messages_arrive_in_order, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_stop_from_another_thread, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_file_disk, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_disk_that_shrank_gives_eio, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_memory_disk, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_disk_open_errors, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_fd_ops, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_zalloc, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
