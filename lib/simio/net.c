@@ -1,0 +1,843 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Connections as reliable byte streams.  A link has two ends; bytes, end of stream and reset that
+ * an end sends fly to the other one as segments, in order, each with its own latency.  A segment
+ * whose way is blocked stays at the head until the way is free, as retransmission does.  An end
+ * without a process (closed or crashed) answers whatever arrives with a reset, once its host is up.
+ */
+#include "simio/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Bytes that the transport takes before the other process reads. */
+#define WINDOW_BYTES (256u * 1024)
+
+enum segment_kind { SEGMENT_DATA, SEGMENT_END, SEGMENT_RESET };
+
+struct segment {
+	struct list_node node;
+	enum segment_kind kind;
+	uint64_t deliver_ns;
+	size_t offset; /* already read */
+	size_t length;
+	uint8_t data[];
+};
+
+struct sim_link;
+
+struct sim_end {
+	struct io_conn conn;
+	struct list_node node; /* process->ends */
+	struct sim_link *link;
+	unsigned side;
+	struct sim_process *process; /* NULL: closed or crashed */
+	struct sim_host *host;
+	bool handed_over; /* the process knows the connection */
+	bool closing;
+
+	struct io_send *send;
+	unsigned send_iov;
+	size_t send_offset;
+	int send_result;
+	struct sim_event take;
+	struct sim_completion send_done;
+
+	struct io_recv *recv;
+	struct sim_completion recv_done;
+	struct list received;
+	size_t received_bytes;
+	bool ended; /* end of stream arrived */
+	bool reset;
+
+	struct sim_completion accept_done;
+	struct sim_completion close_done;
+
+	/* What this end sends. */
+	struct list flying;
+	size_t flying_bytes;
+	uint64_t last_deliver_ns;
+	struct sim_event deliver;
+	bool stalled;
+};
+
+struct sim_link {
+	struct list_node node;
+	struct sim *sim;
+	uint16_t port;
+	struct sim_end ends[2]; /* 0: who connected */
+};
+
+struct sim_listener {
+	struct list_node node; /* host->listeners */
+	struct sim_process *process;
+	struct io_listener *listener;
+};
+
+struct sim_connect {
+	struct list_node node; /* process->connects */
+	struct sim_process *process;
+	struct io_connect *connect;
+	struct sim_event event;
+	struct sim_completion completion;
+	uint64_t deadline_ns;
+	struct sim_link *link;
+	int result;
+};
+
+static void end_wake_recv(struct sim_end *end);
+static void end_wake_send(struct sim_end *end);
+
+static struct sim_end *end_peer(struct sim_end *end)
+{
+	return &end->link->ends[1 - end->side];
+}
+
+static bool way_is_open(const struct sim_host *from, const struct sim_host *to)
+{
+	return to->up && (from == to || !from->sim->blocked[from->index][to->index]);
+}
+
+static uint64_t latency_ns(const struct sim_host *from, const struct sim_host *to)
+{
+	struct sim *sim = from->sim;
+	uint64_t latency = sim_random_ns(
+		sim, sim->options.net_latency_min_ns, sim->options.net_latency_max_ns);
+
+	if (from == to) {
+		return latency / 8;
+	}
+	return latency + sim_random_ns(sim, 0, sim->extra_latency_max_ns);
+}
+
+static void purge(struct list *segments)
+{
+	list_for_each_safe (segments, node, following) {
+		list_remove(node);
+		free(container_of(node, struct segment, node));
+	}
+}
+
+/* ---- flying
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+static void deliver_event(struct sim_event *event);
+
+static void schedule_delivery(struct sim_end *end)
+{
+	struct list_node *first = list_first(&end->flying);
+
+	if (first != NULL && !end->stalled && end->deliver.index == 0) {
+		sim_at_ns(end->link->sim, &end->deliver,
+			container_of(first, struct segment, node)->deliver_ns, deliver_event);
+	}
+}
+
+static struct segment *segment_new(struct sim_end *end, enum segment_kind kind, size_t length)
+{
+	struct segment *segment = malloc(sizeof(*segment) + length);
+	uint64_t deliver_ns = end->link->sim->now_ns + latency_ns(end->host, end_peer(end)->host);
+
+	assert(segment != NULL);
+	*segment = (struct segment){.kind = kind, .length = length};
+	end->last_deliver_ns = max_u64(end->last_deliver_ns + 1, deliver_ns);
+	segment->deliver_ns = end->last_deliver_ns;
+	return segment;
+}
+
+static void segment_send(struct sim_end *end, struct segment *segment)
+{
+	list_push_back(&end->flying, &segment->node);
+	end->flying_bytes += segment->length;
+	schedule_delivery(end);
+}
+
+/* Drops what flies from a random byte on. */
+static void cut_flying(struct sim_end *end)
+{
+	struct sim *sim = end->link->sim;
+	size_t keep = end->flying_bytes == 0 ? 0 : rng_below(&sim->rng, end->flying_bytes + 1);
+
+	list_for_each_safe (&end->flying, node, following) {
+		struct segment *segment = container_of(node, struct segment, node);
+
+		if (segment->kind == SEGMENT_RESET) {
+			continue;
+		}
+		if (keep == 0) {
+			list_remove(node);
+			free(segment);
+			continue;
+		}
+		segment->length = min_u64(segment->length, keep);
+		keep -= segment->length;
+	}
+	end->flying_bytes = 0;
+	list_for_each (&end->flying, node) {
+		end->flying_bytes += container_of(node, struct segment, node)->length;
+	}
+	if (list_is_empty(&end->flying)) {
+		sim_cancel(sim, &end->deliver);
+		end->stalled = false;
+	}
+}
+
+static void link_free(struct sim_link *link)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct sim_end *end = &link->ends[i];
+
+		sim_cancel(link->sim, &end->deliver);
+		sim_cancel(link->sim, &end->take);
+		purge(&end->flying);
+		purge(&end->received);
+	}
+	list_remove(&link->node);
+	free(link);
+}
+
+/* true when the link was freed. */
+static bool link_free_if_gone(struct sim_link *link)
+{
+	if (link->ends[0].process == NULL && link->ends[1].process == NULL) {
+		link_free(link);
+		return true;
+	}
+	return false;
+}
+
+static void deliver_to_nobody(struct sim_end *from)
+{
+	struct sim_end *to = end_peer(from);
+
+	/* Answered with a reset, unless one is on its way already. */
+	if (!list_is_empty(&to->flying)) {
+		struct list_node *last = to->flying.head.prev;
+
+		if (container_of(last, struct segment, node)->kind != SEGMENT_DATA) {
+			return;
+		}
+	}
+	segment_send(to, segment_new(to, SEGMENT_RESET, 0));
+}
+
+static void deliver_segment(struct sim_end *to, struct segment *segment)
+{
+	switch (segment->kind) {
+	case SEGMENT_DATA:
+		if (to->reset) {
+			free(segment);
+			deliver_to_nobody(end_peer(to));
+			return;
+		}
+		list_push_back(&to->received, &segment->node);
+		to->received_bytes += segment->length;
+		end_wake_recv(to);
+		return;
+	case SEGMENT_END:
+		to->ended = true;
+		break;
+	case SEGMENT_RESET:
+		to->reset = true;
+		/* Its own kernel forgets what it had not got through. */
+		cut_flying(to);
+		end_wake_send(to);
+		break;
+	}
+	free(segment);
+	end_wake_recv(to);
+}
+
+static void deliver_event(struct sim_event *event)
+{
+	struct sim_end *from = container_of(event, struct sim_end, deliver);
+	struct sim_end *to = end_peer(from);
+	struct segment *segment;
+
+	if (list_is_empty(&from->flying)) {
+		return;
+	}
+	if (!way_is_open(from->host, to->host)) {
+		from->stalled = true;
+		return;
+	}
+	segment = container_of(list_pop_front(&from->flying), struct segment, node);
+	from->flying_bytes -= segment->length;
+	sim_trace_io(from->link->sim, "net %s -> %s kind %u %zu bytes", from->host->address,
+		to->host->address, (unsigned)segment->kind, segment->length);
+	sim_hash_add(from->link->sim, segment->length);
+	if (to->process == NULL) {
+		bool answer = segment->kind == SEGMENT_DATA;
+
+		free(segment);
+		if (answer) {
+			deliver_to_nobody(from);
+		}
+	} else {
+		deliver_segment(to, segment);
+	}
+	schedule_delivery(from);
+}
+
+void sim_net_resume(struct sim *sim)
+{
+	list_for_each (&sim->links, node) {
+		struct sim_link *link = container_of(node, struct sim_link, node);
+
+		for (unsigned i = 0; i < 2; i++) {
+			struct sim_end *end = &link->ends[i];
+
+			if (end->stalled && way_is_open(end->host, end_peer(end)->host)) {
+				/* The retransmission timer has backed off. */
+				end->stalled = false;
+				sim_at_ns(sim, &end->deliver,
+					sim->now_ns + sim_random_ns(sim, 50000, 400 * IO_NS_PER_MS),
+					deliver_event);
+			}
+		}
+	}
+}
+
+/* ---- send
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+static void end_send_done(struct sim_completion *completion)
+{
+	struct sim_end *end = container_of(completion, struct sim_end, send_done);
+	struct io_send *send = end->send;
+
+	end->send = NULL;
+	send->result = end->send_result;
+	send->done(send);
+}
+
+static void end_finish_send(struct sim_end *end, int result)
+{
+	if (end->send == NULL || list_is_linked(&end->send_done.node)) {
+		return;
+	}
+	sim_cancel(end->link->sim, &end->take);
+	end->send_result = result;
+	end->send_done.run = end_send_done;
+	sim_complete(end->process, &end->send_done);
+}
+
+static size_t send_left(const struct sim_end *end)
+{
+	size_t left = 0;
+
+	for (unsigned i = end->send_iov; i < end->send->iov_count; i++) {
+		left += end->send->iov[i].iov_len;
+	}
+	return left - end->send_offset;
+}
+
+static void take_bytes(struct sim_end *end, uint8_t *to, size_t length)
+{
+	while (length > 0) {
+		struct iovec *iov = &end->send->iov[end->send_iov];
+		size_t piece = min_u64(iov->iov_len - end->send_offset, length);
+
+		if (piece > 0) {
+			memcpy(to, (uint8_t *)iov->iov_base + end->send_offset, piece);
+		}
+		to += piece;
+		length -= piece;
+		end->send_offset += piece;
+		if (end->send_offset == iov->iov_len) {
+			end->send_iov++;
+			end->send_offset = 0;
+		}
+	}
+}
+
+/* The transport takes a piece; the bytes are read only now, so that a buffer changed too early is
+ * noticed by its reader. */
+static void take_event(struct sim_event *event)
+{
+	struct sim_end *end = container_of(event, struct sim_end, take);
+	struct sim_end *peer = end_peer(end);
+	struct sim *sim = end->link->sim;
+	size_t left = send_left(end);
+	size_t used = end->flying_bytes + peer->received_bytes;
+	size_t piece = min_u64(left, used < WINDOW_BYTES ? WINDOW_BYTES - used : 0);
+	struct segment *segment;
+
+	if (end->reset) {
+		end_finish_send(end, -ECONNRESET);
+		return;
+	}
+	if (left > 0 && piece == 0) {
+		return; /* woken when the peer has read */
+	}
+	if (piece > 1 && rng_percent(&sim->rng, 20)) {
+		piece = 1 + rng_below(&sim->rng, piece);
+	}
+	if (piece > 0) {
+		segment = segment_new(end, SEGMENT_DATA, piece);
+		take_bytes(end, segment->data, piece);
+		segment_send(end, segment);
+	}
+	if (piece == left) {
+		end_finish_send(end, 0);
+	} else {
+		sim_at_ns(
+			sim, &end->take, sim->now_ns + sim_random_ns(sim, 100, 20000), take_event);
+	}
+}
+
+static void end_wake_send(struct sim_end *end)
+{
+	struct sim *sim = end->link->sim;
+
+	if (end->process != NULL && end->send != NULL && end->take.index == 0 &&
+		!list_is_linked(&end->send_done.node)) {
+		sim_at_ns(sim, &end->take, sim->now_ns + sim_random_ns(sim, 100, 5000), take_event);
+	}
+}
+
+static void conn_send(struct io_conn *conn, struct io_send *send)
+{
+	struct sim_end *end = container_of(conn, struct sim_end, conn);
+
+	assert(end->process != NULL && !end->closing);
+	assert(end->send == NULL);
+	assert(send->iov_count <= IO_IOV_MAX);
+	end->send = send;
+	end->send_iov = 0;
+	end->send_offset = 0;
+	end_wake_send(end);
+}
+
+/* ---- receive
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static size_t copy_received(struct sim_end *end, uint8_t *to, size_t length)
+{
+	size_t copied = 0;
+
+	while (copied < length && !list_is_empty(&end->received)) {
+		struct segment *segment =
+			container_of(list_first(&end->received), struct segment, node);
+		size_t piece = min_u64(length - copied, segment->length - segment->offset);
+
+		memcpy(to + copied, segment->data + segment->offset, piece);
+		copied += piece;
+		segment->offset += piece;
+		if (segment->offset == segment->length) {
+			list_remove(&segment->node);
+			free(segment);
+		}
+	}
+	end->received_bytes -= copied;
+	return copied;
+}
+
+static ssize_t receive(struct sim_end *end, struct io_recv *recv)
+{
+	struct sim *sim = end->link->sim;
+	size_t limit = end->received_bytes;
+	ssize_t total = 0;
+
+	if (end->closing) {
+		return -ECANCELED;
+	}
+	if (limit == 0) {
+		return end->reset ? -ECONNRESET : 0;
+	}
+	if (rng_percent(&sim->rng, 20)) {
+		limit = 1 + rng_below(&sim->rng,
+				    rng_percent(&sim->rng, 50) ? min_u64(limit, 64) : limit);
+	}
+	for (unsigned i = 0; i < recv->iov_count && limit > 0; i++) {
+		size_t got = copy_received(
+			end, recv->iov[i].iov_base, min_u64(recv->iov[i].iov_len, limit));
+
+		total += (ssize_t)got;
+		limit -= got;
+	}
+	assert(total > 0);
+	end_wake_send(end_peer(end));
+	return total;
+}
+
+static void end_recv_done(struct sim_completion *completion)
+{
+	struct sim_end *end = container_of(completion, struct sim_end, recv_done);
+	struct io_recv *recv = end->recv;
+
+	end->recv = NULL;
+	recv->result = receive(end, recv);
+	sim_hash_add(end->link->sim, (uint64_t)recv->result);
+	recv->done(recv);
+}
+
+static void end_wake_recv(struct sim_end *end)
+{
+	if (end->process == NULL || end->recv == NULL || list_is_linked(&end->recv_done.node)) {
+		return;
+	}
+	if (end->received_bytes > 0 || end->ended || end->reset || end->closing) {
+		end->recv_done.run = end_recv_done;
+		sim_complete(end->process, &end->recv_done);
+	}
+}
+
+static void conn_recv(struct io_conn *conn, struct io_recv *recv)
+{
+	struct sim_end *end = container_of(conn, struct sim_end, conn);
+
+	assert(end->process != NULL && !end->closing);
+	assert(end->recv == NULL);
+	assert(recv->iov_count >= 1 && recv->iov_count <= 2 && recv->iov[0].iov_len > 0);
+	end->recv = recv;
+	end_wake_recv(end);
+}
+
+/* ---- close
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+/* The process's side of the end is over: what was taken may still arrive, or not, and the peer may
+ * hear of it, or not yet.  With power lost only what was on the wire arrives.  Frees the link when
+ * both are gone. */
+static void end_abandon(struct sim_end *end, bool power)
+{
+	struct sim *sim = end->link->sim;
+	bool held = !way_is_open(end->host, end_peer(end)->host);
+
+	list_remove(&end->node);
+	end->process = NULL;
+	end->send = NULL;
+	end->recv = NULL;
+	sim_cancel(sim, &end->take);
+	purge(&end->received);
+	end->received_bytes = 0;
+	if (link_free_if_gone(end->link)) {
+		return;
+	}
+	if (power) {
+		cut_flying(end);
+	} else if (rng_percent(&sim->rng, 50)) {
+		segment_send(end, segment_new(end, SEGMENT_END, 0));
+	} else {
+		cut_flying(end);
+		/* A reset that is lost is not repeated; the peer learns it when it sends something.
+		 */
+		if (!held) {
+			segment_send(end, segment_new(end, SEGMENT_RESET, 0));
+		}
+	}
+	end_wake_send(end_peer(end));
+}
+
+static void end_close_done(struct sim_completion *completion)
+{
+	struct sim_end *end = container_of(completion, struct sim_end, close_done);
+
+	assert(end->send == NULL && end->recv == NULL);
+	if (end->conn.closed != NULL) {
+		end->conn.closed(&end->conn);
+	}
+	end_abandon(end, false);
+}
+
+static void conn_close(struct io_conn *conn)
+{
+	struct sim_end *end = container_of(conn, struct sim_end, conn);
+
+	assert(end->process != NULL && !end->closing);
+	end->closing = true;
+	end_finish_send(end, -ECANCELED);
+	end_wake_recv(end);
+	end->close_done.run = end_close_done;
+	sim_complete(end->process, &end->close_done);
+}
+
+/* ---- connect and listen
+ * ----------------------------------------------------------------------------------------- */
+
+static const struct io_conn_ops conn_ops = {
+	.send = conn_send,
+	.recv = conn_recv,
+	.close = conn_close,
+};
+
+static struct sim_host *find_host(struct sim *sim, const char *address)
+{
+	list_for_each (&sim->hosts, node) {
+		struct sim_host *host = container_of(node, struct sim_host, node);
+
+		if (strcmp(host->address, address) == 0) {
+			return host;
+		}
+	}
+	return NULL;
+}
+
+static struct sim_listener *find_listener(struct sim_host *host, uint16_t port)
+{
+	list_for_each (&host->listeners, node) {
+		struct sim_listener *listener = container_of(node, struct sim_listener, node);
+
+		if (listener->listener->address.port == port) {
+			return listener;
+		}
+	}
+	return NULL;
+}
+
+static void end_init(struct sim_link *link, unsigned side, struct sim_process *process,
+	const struct sim_host *peer, uint16_t peer_port)
+{
+	struct sim_end *end = &link->ends[side];
+
+	end->link = link;
+	end->side = side;
+	end->process = process;
+	end->host = process->host;
+	end->conn.ops = &conn_ops;
+	end->conn.io = &process->io;
+	memcpy(end->conn.peer.host, peer->address, sizeof(end->conn.peer.host));
+	end->conn.peer.port = peer_port;
+	list_init(&end->received);
+	list_init(&end->flying);
+	list_push_back(&process->ends, &end->node);
+}
+
+/* The listener may have gone since the connection was made: then nobody wants it. */
+static void end_accepted(struct sim_completion *completion)
+{
+	struct sim_end *end = container_of(completion, struct sim_end, accept_done);
+	struct sim_listener *listener = find_listener(end->host, end->link->port);
+
+	if (listener == NULL || listener->process != end->process) {
+		end_abandon(end, false);
+		return;
+	}
+	end->handed_over = true;
+	listener->listener->accepted(listener->listener, &end->conn);
+}
+
+static void connect_finish(struct sim_completion *completion)
+{
+	struct sim_connect *pending = container_of(completion, struct sim_connect, completion);
+	struct io_connect *connect = pending->connect;
+
+	connect->result = pending->result;
+	connect->conn = NULL;
+	if (pending->link != NULL) {
+		pending->link->ends[0].handed_over = true;
+		connect->conn = &pending->link->ends[0].conn;
+	}
+	list_remove(&pending->node);
+	free(pending);
+	connect->done(connect);
+}
+
+static void connect_done_event(struct sim_event *event)
+{
+	struct sim_connect *pending = container_of(event, struct sim_connect, event);
+
+	pending->completion.run = connect_finish;
+	sim_complete(pending->process, &pending->completion);
+}
+
+static void connect_result(struct sim_connect *pending, int result, uint64_t delay_ns)
+{
+	struct sim *sim = pending->process->sim;
+
+	pending->result = result;
+	sim_at_ns(sim, &pending->event, sim->now_ns + delay_ns, connect_done_event);
+}
+
+static void connect_arrives(struct sim_connect *pending, struct sim_listener *listener)
+{
+	struct sim *sim = pending->process->sim;
+	struct sim_link *link = sim_alloc(sizeof(*link));
+	struct sim_host *from = pending->process->host;
+	struct sim_end *server = &link->ends[1];
+
+	link->sim = sim;
+	link->port = listener->listener->address.port;
+	sim->next_port = sim->next_port == UINT16_MAX ? 40000 : (uint16_t)(sim->next_port + 1);
+	list_push_back(&sim->links, &link->node);
+	end_init(link, 0, pending->process, listener->process->host, link->port);
+	end_init(link, 1, listener->process, from, sim->next_port);
+	server->accept_done.run = end_accepted;
+	sim_complete(server->process, &server->accept_done);
+	pending->link = link;
+	connect_result(pending, 0, latency_ns(server->host, from));
+}
+
+static void connect_event(struct sim_event *event)
+{
+	struct sim_connect *pending = container_of(event, struct sim_connect, event);
+	struct sim *sim = pending->process->sim;
+	struct sim_host *from = pending->process->host;
+	struct sim_host *to = find_host(sim, pending->connect->to.host);
+	struct sim_listener *listener;
+
+	if (to == NULL || !way_is_open(from, to) || !way_is_open(to, from)) {
+		uint64_t again_ns =
+			sim->now_ns + sim_random_ns(sim, IO_NS_PER_MS, 500 * IO_NS_PER_MS);
+
+		if (again_ns >= pending->deadline_ns) {
+			connect_result(pending, -ETIMEDOUT,
+				pending->deadline_ns > sim->now_ns
+					? pending->deadline_ns - sim->now_ns
+					: 0);
+		} else {
+			sim_at_ns(sim, &pending->event, again_ns, connect_event);
+		}
+		return;
+	}
+	listener = find_listener(to, pending->connect->to.port);
+	if (listener == NULL) {
+		connect_result(pending, -ECONNREFUSED, latency_ns(to, from));
+		return;
+	}
+	connect_arrives(pending, listener);
+}
+
+void sim_net_connect(struct io *io, struct io_connect *connect)
+{
+	struct sim_process *process = io->ctx;
+	struct sim *sim = process->sim;
+	struct sim_connect *pending = sim_alloc(sizeof(*pending));
+
+	pending->process = process;
+	pending->connect = connect;
+	pending->deadline_ns = sim->now_ns + connect->timeout_ns;
+	list_push_back(&process->connects, &pending->node);
+	sim_at_ns(sim, &pending->event, sim->now_ns + latency_ns(process->host, process->host),
+		connect_event);
+}
+
+int sim_net_listen(struct io *io, struct io_listener *listener, struct err *err)
+{
+	struct sim_process *process = io->ctx;
+	struct sim_host *host = process->host;
+	struct sim_listener *record;
+
+	if (strcmp(listener->address.host, host->address) != 0 &&
+		strcmp(listener->address.host, "0.0.0.0") != 0) {
+		return err_set(err, -EADDRNOTAVAIL, "%s is no address of host %s",
+			listener->address.host, host->address);
+	}
+	if (listener->address.port == 0) {
+		listener->address.port = ++host->sim->next_port;
+	}
+	if (find_listener(host, listener->address.port) != NULL) {
+		return err_set(err, -EADDRINUSE, "port %u of %s is in use", listener->address.port,
+			host->address);
+	}
+	record = sim_alloc(sizeof(*record));
+	record->process = process;
+	record->listener = listener;
+	listener->backend = record;
+	list_push_back(&host->listeners, &record->node);
+	return 0;
+}
+
+static void listener_drop(struct sim_listener *record)
+{
+	list_remove(&record->node);
+	free(record);
+}
+
+void sim_net_unlisten(struct io *io, struct io_listener *listener)
+{
+	(void)io;
+	listener_drop(listener->backend);
+	listener->backend = NULL;
+}
+
+bool sim_net_listener_is_of(const struct list_node *node, const struct sim_process *process)
+{
+	const struct sim_listener *record =
+		container_of((struct list_node *)(uintptr_t)node, struct sim_listener, node);
+
+	return record->process == process;
+}
+
+/* ---- the world's hand
+ * ------------------------------------------------------------------------------------------- */
+
+void sim_net_crash(struct sim_process *process, bool power)
+{
+	list_for_each_safe (&process->host->listeners, node, following) {
+		struct sim_listener *record = container_of(node, struct sim_listener, node);
+
+		if (record->process == process) {
+			listener_drop(record);
+		}
+	}
+	list_for_each_safe (&process->connects, node, following) {
+		struct sim_connect *pending = container_of(node, struct sim_connect, node);
+
+		sim_cancel(process->sim, &pending->event);
+		list_remove(node);
+		free(pending);
+	}
+	/* Both ends of a link may be in this process. */
+	while (!list_is_empty(&process->ends)) {
+		end_abandon(container_of(list_first(&process->ends), struct sim_end, node), power);
+	}
+}
+
+void sim_net_free(struct sim *sim)
+{
+	list_for_each_safe (&sim->links, node, following) {
+		link_free(container_of(node, struct sim_link, node));
+	}
+}
+
+unsigned sim_connection_count(const struct sim *sim)
+{
+	unsigned count = 0;
+
+	list_for_each (&sim->links, node) {
+		count++;
+	}
+	return count;
+}
+
+static bool link_can_be_cut(const struct sim_link *link)
+{
+	return link->ends[0].host != link->ends[1].host && link->ends[0].process != NULL &&
+	       link->ends[1].process != NULL;
+}
+
+bool sim_cut_random_connection(struct sim *sim)
+{
+	uint64_t count = 0;
+
+	list_for_each (&sim->links, node) {
+		count += link_can_be_cut(container_of(node, struct sim_link, node));
+	}
+	if (count == 0) {
+		return false;
+	}
+	count = rng_below(&sim->rng, count);
+	list_for_each (&sim->links, node) {
+		struct sim_link *link = container_of(node, struct sim_link, node);
+
+		if (link_can_be_cut(link) && count-- == 0) {
+			for (unsigned i = 0; i < 2; i++) {
+				struct sim_end *end = &link->ends[i];
+
+				cut_flying(end);
+				segment_send(end, segment_new(end, SEGMENT_RESET, 0));
+			}
+			sim_trace(sim, "cut a connection of %s and %s", link->ends[0].host->address,
+				link->ends[1].host->address);
+			return true;
+		}
+	}
+	return false;
+}
