@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The logic of a nexus on one reactor: associations with pool-agents (peer), volumes (mirror).  main.c wires it to the real world,
- * tests/sim to a simulated one.
+ * The logic of a nexus on one reactor: associations with pool-agents (peer), volumes (mirror).
+ * main.c wires it to the real world, tests/sim to a simulated one.
  */
 #ifndef NEXUS_NEXUS_H
 #define NEXUS_NEXUS_H
@@ -44,14 +44,16 @@ struct volume_options {
 	uint64_t size_bytes; /* for the first open; later cfg.size rules */
 	uint64_t lineage;    /* likewise */
 	uint32_t attach;
-	uint32_t inc_min;    /* the largest inc that this node used for this attach (local file); 0 at first */
+	uint32_t inc_min; /* the largest inc that this node used for this attach (local file); 0 at
+			     first */
 	unsigned min_insync; /* 0: default (1 for up to 2 data replicas, else 2) */
 	unsigned voter_count;
 	struct volume_voter voters[REPL_VOTERS_MAX];
-	/* The kernel of this node is the one under which the volume was open with this attach last (state file): the host may have lived
-	 * on. */
+	/* The kernel of this node is the one under which the volume was open with this attach last
+	 * (state file): the host may have lived on. */
 	bool host_may_have_lived_on;
-	/* The state file must hold inc before it is used: called on the reactor; the owner calls volume_inc_saved(). */
+	/* The state file must hold inc before it is used: called on the reactor; the owner calls
+	 * volume_inc_saved(). */
 	void (*save_inc)(struct volume *volume, uint32_t inc, void *ctx);
 	/* State or anything in volume_status changed; hint to look.  May be NULL. */
 	void (*changed)(struct volume *volume, void *ctx);
@@ -97,8 +99,8 @@ struct volume_status {
 	uint64_t size_bytes;
 	struct cfg cfg; /* committed now; gen 0 before the first commit */
 	unsigned min_insync;
-	uint64_t active_regions;   /* stamped above clean */
-	uint64_t resync_regions;   /* left in R */
+	uint64_t active_regions; /* stamped above clean */
+	uint64_t resync_regions; /* left in R */
 	uint64_t unsettled_ranges;
 	uint64_t reads, writes, flushes, bytes_read, bytes_written, errors;
 	uint64_t in_flight, waiting; /* requests; of them waiting (stalled, range lock) */
@@ -106,11 +108,13 @@ struct volume_status {
 	struct volume_replica_status replicas[REPL_VOTERS_MAX];
 };
 
-/* Begins to open: the volume exists at once and takes requests, which wait until it serves.  -EEXIST by name. */
-int volume_open(struct nexus *nexus, const struct volume_options *options, struct volume **ret_volume,
-	struct err *err) __must_check;
+/* Begins to open: the volume exists at once and takes requests, which wait until it serves. -EEXIST
+ * by name. */
+int volume_open(struct nexus *nexus, const struct volume_options *options,
+	struct volume **ret_volume, struct err *err) __must_check;
 void volume_inc_saved(struct volume *volume);
-/* Flushes if it can, ends what waits with -ESHUTDOWN, releases its voters; the memory is gone after `closed`. */
+/* Flushes if it can, ends what waits with -ESHUTDOWN, releases its voters; the memory is gone after
+ * `closed`. */
 void volume_close(struct volume *volume, void (*closed)(void *ctx), void *ctx);
 struct volume *nexus_find_volume(struct nexus *nexus, const char *name);
 struct volume *nexus_next_volume(struct nexus *nexus, struct volume *after);
@@ -120,8 +124,9 @@ void volume_get_status(struct volume *volume, struct volume_status *ret_status);
 void volume_set_min_insync(struct volume *volume, unsigned min_insync);
 
 /*
- * Compare: reads a range of every data replica that is in S or reached, directly, under the range lock.  `buffers[i]` gets replica i's
- * bytes (index as in volume_status), results[i] 0 or negative errno.  length at most BLK_LENGTH_MAX.
+ * Compare: reads a range of every data replica that is in S or reached, directly, under the range
+ * lock.  `buffers[i]` gets replica i's bytes (index as in volume_status), results[i] 0 or negative
+ * errno.  length at most BLK_LENGTH_MAX.
  */
 struct volume_compare {
 	uint64_t offset;

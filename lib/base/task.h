@@ -24,9 +24,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define AWAIT(op, name, condition)                                                                 \
+#define AWAIT(op, name, condition) AWAIT_AT((op)->state, name, condition)
+
+/* For a struct with more than one ladder: `place` is the state member of this one. */
+#define AWAIT_AT(place, name, condition)                                                           \
 	do {                                                                                       \
-		(op)->state = (name);                                                              \
+		(place) = (name);                                                                  \
 		__attribute__((fallthrough));                                                      \
 	case (name):                                                                               \
 		if (!(condition)) {                                                                \

@@ -98,8 +98,9 @@ char *cfg_to_text(const struct cfg *cfg, char text[CFG_TEXT_SIZE])
 		snprintf(text, CFG_TEXT_SIZE, "none");
 		return text;
 	}
-	used = snprintf(text, CFG_TEXT_SIZE, "%" PRIu32 ".%" PRIu32 "/%" PRIu32 " wgen %" PRIu64 " S={",
-		cfg->epoch.attach, cfg->epoch.inc, cfg->gen, cfg->wgen);
+	used = snprintf(text, CFG_TEXT_SIZE,
+		"%" PRIu32 ".%" PRIu32 "/%" PRIu32 " wgen %" PRIu64 " S={", cfg->epoch.attach,
+		cfg->epoch.inc, cfg->gen, cfg->wgen);
 	for (unsigned pass = 0; pass < 2; pass++) {
 		for (unsigned i = 0; i < cfg->voter_count; i++) {
 			if (pass == 0 && !cfg->voters[i].insync) {

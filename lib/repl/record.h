@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The records of the replication protocol, as nexus, pool-agent, disk and wire share them (docs/protocol.md, section 1.1 and 1.2).
- * Pure.
+ * The records of the replication protocol, as nexus, pool-agent, disk and wire share them
+ * (docs/protocol.md, section 1.1 and 1.2). Pure.
  */
 #ifndef REPL_RECORD_H
 #define REPL_RECORD_H
@@ -37,7 +37,8 @@ struct cfg_voter {
 	uint64_t power; /* of a member of S: as FENCE reported it when it was counted in */
 };
 
-/* The configuration record; ordered by (epoch, gen).  gen 0 means "none" (nothing was ever accepted). */
+/* The configuration record; ordered by (epoch, gen).  gen 0 means "none" (nothing was ever
+ * accepted). */
 struct cfg {
 	struct epoch epoch;
 	uint32_t gen;
@@ -74,15 +75,19 @@ char *cfg_to_text(const struct cfg *cfg, char text[CFG_TEXT_SIZE]);
 /* Fixed encoding, little-endian, CFG_ENCODED_SIZE bytes (docs/on-disk-format.md). */
 #define CFG_ENCODED_SIZE 320
 void cfg_encode(const struct cfg *cfg, uint8_t to[CFG_ENCODED_SIZE]);
-/* 0, or -EBADMSG: counts, kinds, bits, duplicate ids, sizes out of range.  gen 0 decodes as "none" whatever else is there. */
+/* 0, or -EBADMSG: counts, kinds, bits, duplicate ids, sizes out of range.  gen 0 decodes as "none"
+ * whatever else is there. */
 int cfg_decode(const uint8_t from[CFG_ENCODED_SIZE], struct cfg *ret_cfg);
 
-/* ---- vmeta: what a voter keeps durably ------------------------------------------------------------------------- */
+/* ---- vmeta: what a voter keeps durably
+ * ------------------------------------------------------------------------- */
 
 enum vmeta_state {
-	VMETA_CREATING = 1, /* first of the two writes of a creation; found at start: the creation is undone */
+	VMETA_CREATING = 1, /* first of the two writes of a creation; found at start: the creation
+			       is undone */
 	VMETA_READY = 2,
-	VMETA_DELETED = 3, /* tombstone; space is being or was given back, the slot may be used again */
+	VMETA_DELETED =
+		3, /* tombstone; space is being or was given back, the slot may be used again */
 };
 
 struct vmeta {
@@ -94,9 +99,10 @@ struct vmeta {
 	char name[REPL_NAME_SIZE]; /* the Volume's name */
 	struct epoch promised;     /* fence only; never used to rank */
 	struct cfg cfg;            /* last ACCEPTED; gen 0: none */
-	uint64_t clean;            /* all data stamped <= clean was identical and flushed on all of S */
-	bool rebuilding;           /* never in S while rebuilding */
-	uint8_t capkey[2][32];     /* current and previous volume key; zero until capabilities are checked */
+	uint64_t clean;        /* all data stamped <= clean was identical and flushed on all of S */
+	bool rebuilding;       /* never in S while rebuilding */
+	uint8_t capkey[2][32]; /* current and previous volume key; zero until capabilities are
+				  checked */
 	/* replica header */
 	enum voter_kind kind;
 	uint64_t size_bytes; /* of the replica */
@@ -110,7 +116,8 @@ struct vmeta {
 #define VMETA_VERSION 1
 
 void vmeta_encode(const struct vmeta *vmeta, uint8_t to[VMETA_SIZE]);
-/* 0; -ENODATA all zero (never written); -EBADMSG checksum or content; -EOPNOTSUPP newer version or unknown feature. */
+/* 0; -ENODATA all zero (never written); -EBADMSG checksum or content; -EOPNOTSUPP newer version or
+ * unknown feature. */
 int vmeta_decode(const uint8_t from[VMETA_SIZE], struct vmeta *ret_vmeta);
 
 #endif

@@ -11,7 +11,7 @@
 static bool opcode_is_ranged(uint8_t opcode)
 {
 	return opcode == WIRE_WRITE || opcode == WIRE_READ || opcode == WIRE_WRITE_ZEROES ||
-		opcode == WIRE_DISCARD;
+	       opcode == WIRE_DISCARD;
 }
 
 void wire_io_encode(const struct wire_io *io, struct nvme_sqe *ret_sqe)
@@ -88,7 +88,8 @@ enum {
 	FENCE_MAC = 48,
 };
 
-void wire_fence_entry_encode(const struct wire_fence_entry *entry, uint8_t to[WIRE_FENCE_ENTRY_SIZE])
+void wire_fence_entry_encode(
+	const struct wire_fence_entry *entry, uint8_t to[WIRE_FENCE_ENTRY_SIZE])
 {
 	memset(to, 0, WIRE_FENCE_ENTRY_SIZE);
 	le32_put(to + FENCE_NSID, entry->nsid);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Vendor commands between a nexus and a pool-agent (docs/wire.md).  Pure: payloads, and the fields of the 64-byte command.
- * Bits 1:0 of an opcode are the transfer direction of the NVMe base specification: 0 none, 1 host to controller, 2 controller
- * to host.
+ * Vendor commands between a nexus and a pool-agent (docs/wire.md).  Pure: payloads, and the fields
+ * of the 64-byte command. Bits 1:0 of an opcode are the transfer direction of the NVMe base
+ * specification: 0 none, 1 host to controller, 2 controller to host.
  */
 #ifndef REPL_WIRE_H
 #define REPL_WIRE_H
@@ -12,12 +12,16 @@
 
 enum wire_admin_opcode {
 	WIRE_FENCE = 0xc1,       /* CDW10 count; data: that many entries of WIRE_FENCE_ENTRY_SIZE */
-	WIRE_VOTER_STATE = 0xc2, /* NSID; data: WIRE_VOTER_STATE_SIZE: the result of this association's last FENCE of it */
-	WIRE_MARK = 0xc4,        /* NSID, CDW2 session, CDW10-11 clean, CDW12 bit 0 rebuilding=1 (clean is then ignored) */
-	WIRE_ACCEPT = 0xc5,      /* NSID, CDW2 session, CDW10-11 k, CDW12 bit 0 k is given; data: cfg */
-	WIRE_RESYNCED = 0xc8,    /* NSID, CDW2 session, CDW10-11 boot, CDW12-13 upto */
-	WIRE_HEARTBEAT = 0xca,   /* CDW10 number of the last list confirmed; data: WIRE_HEARTBEAT_SIZE */
-	WIRE_STAMPS = 0xce,      /* NSID, CDW2 session, CDW10 first region, CDW11 count; data: count u64 */
+	WIRE_VOTER_STATE = 0xc2, /* NSID; data: WIRE_VOTER_STATE_SIZE: the result of this
+				    association's last FENCE of it */
+	WIRE_MARK = 0xc4, /* NSID, CDW2 session, CDW10-11 clean, CDW12 bit 0 rebuilding=1 (clean is
+			     then ignored) */
+	WIRE_ACCEPT = 0xc5, /* NSID, CDW2 session, CDW10-11 k, CDW12 bit 0 k is given; data: cfg */
+	WIRE_RESYNCED = 0xc8, /* NSID, CDW2 session, CDW10-11 boot, CDW12-13 upto */
+	WIRE_HEARTBEAT =
+		0xca, /* CDW10 number of the last list confirmed; data: WIRE_HEARTBEAT_SIZE */
+	WIRE_STAMPS =
+		0xce, /* NSID, CDW2 session, CDW10 first region, CDW11 count; data: count u64 */
 };
 
 enum wire_io_opcode {
@@ -30,15 +34,17 @@ enum wire_io_opcode {
 
 /* Vendor specific status (SCT 7). */
 enum wire_status {
-	WIRE_STATUS_STALE_TOKEN = 0x701,  /* not the current token or not its association */
-	WIRE_STATUS_BUSY = 0x702,         /* older commands still run; the gate stays closed; ask again */
-	WIRE_STATUS_ABSTAIN = 0x703,      /* the voter's metadata is unreadable: replace it under a new id */
-	WIRE_STATUS_REFUSED = 0x704,      /* ACCEPT, MARK, RESYNCED: content not acceptable */
+	WIRE_STATUS_STALE_TOKEN = 0x701, /* not the current token or not its association */
+	WIRE_STATUS_BUSY = 0x702, /* older commands still run; the gate stays closed; ask again */
+	WIRE_STATUS_ABSTAIN =
+		0x703, /* the voter's metadata is unreadable: replace it under a new id */
+	WIRE_STATUS_REFUSED = 0x704,       /* ACCEPT, MARK, RESYNCED: content not acceptable */
 	WIRE_STATUS_WRONG_REPLICA = 0x705, /* the namespace holds another replica id */
 };
 
-/* Fields of the data commands: CDW2 session, CDW3 low 32 bits of wgen, MPTR seq, CDW10-11 SLBA, CDW12 bits 15:0 NLB - 1 and bit 30 FUA
- * (WRITE_ZEROES and DISCARD: CDW14 high bits of the zero-based length, so that they may be longer), CDW13 min(seq - settled, 2^32-1). */
+/* Fields of the data commands: CDW2 session, CDW3 low 32 bits of wgen, MPTR seq, CDW10-11 SLBA,
+ * CDW12 bits 15:0 NLB - 1 and bit 30 FUA (WRITE_ZEROES and DISCARD: CDW14 high bits of the
+ * zero-based length, so that they may be longer), CDW13 min(seq - settled, 2^32-1). */
 struct wire_io {
 	uint8_t opcode;
 	uint32_t nsid;
@@ -68,20 +74,22 @@ struct wire_fence_entry {
 	uint8_t capability_mac[32];
 };
 
-void wire_fence_entry_encode(const struct wire_fence_entry *entry, uint8_t to[WIRE_FENCE_ENTRY_SIZE]);
+void wire_fence_entry_encode(
+	const struct wire_fence_entry *entry, uint8_t to[WIRE_FENCE_ENTRY_SIZE]);
 int wire_fence_entry_decode(
 	const uint8_t from[WIRE_FENCE_ENTRY_SIZE], struct wire_fence_entry *ret_entry);
 
 #define WIRE_VOTER_STATE_SIZE 8192
 
 struct wire_voter_state {
-	uint32_t status;       /* 0: fenced for you; else an enum wire_status: STALE_TOKEN means refused, see cur */
-	struct token cur;      /* the namespace's current token */
+	uint32_t status;  /* 0: fenced for you; else an enum wire_status: STALE_TOKEN means refused,
+			     see cur */
+	struct token cur; /* the namespace's current token */
 	uint64_t power, boot;
 	uint64_t region_bytes; /* REPL_REGION_BYTES, or smaller in the simulator */
 	uint32_t block_bytes;
-	bool window_valid;     /* false until windows exist: stamps decide */
-	struct vmeta vmeta;    /* valid when status is 0 or STALE_TOKEN or BUSY */
+	bool window_valid;  /* false until windows exist: stamps decide */
+	struct vmeta vmeta; /* valid when status is 0 or STALE_TOKEN or BUSY */
 };
 
 void wire_voter_state_encode(
@@ -92,7 +100,8 @@ int wire_voter_state_decode(
 #define WIRE_HEARTBEAT_SIZE     4096
 #define WIRE_HEARTBEAT_LOST_MAX 1000
 
-/* The namespaces whose cur left this association since the last confirmed list.  More than fit: `all`. */
+/* The namespaces whose cur left this association since the last confirmed list.  More than fit:
+ * `all`. */
 struct wire_heartbeat {
 	uint64_t boot;
 	uint32_t list_number;
@@ -101,8 +110,7 @@ struct wire_heartbeat {
 	uint32_t lost[WIRE_HEARTBEAT_LOST_MAX];
 };
 
-void wire_heartbeat_encode(
-	const struct wire_heartbeat *heartbeat, uint8_t to[WIRE_HEARTBEAT_SIZE]);
+void wire_heartbeat_encode(const struct wire_heartbeat *heartbeat, uint8_t to[WIRE_HEARTBEAT_SIZE]);
 int wire_heartbeat_decode(
 	const uint8_t from[WIRE_HEARTBEAT_SIZE], struct wire_heartbeat *ret_heartbeat);
 

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Copies under the range lock: R, where members may differ after a takeover or a failed write (from
+ * one member to all others), and rebuilds (from a member to one target).  A few copiers a volume;
+ * ranges that a read waits for come first.
+ */
+#include "base/bytes.h"
+#include "nexus/mirror/volume_internal.h"
+
+#define COPY_PAUSE_NS (50 * IO_NS_PER_MS)
+
+void copiers_wake(struct volume *volume)
+{
+	for (unsigned i = 0; i < COPIERS; i++) {
+		task_wake(&volume->copiers[i].task);
+	}
+}
+
+bool copiers_are_idle(const struct volume *volume)
+{
+	for (unsigned i = 0; i < COPIERS; i++) {
+		if (volume->copiers[i].state != COPY_DONE) {
+			return false;
+		}
+	}
+	return true;
+}
+
+void copiers_start(struct volume *volume)
+{
+	for (unsigned i = 0; i < COPIERS; i++) {
+		struct copier *copier = &volume->copiers[i];
+
+		copier->volume = volume;
+		task_init(&copier->task, &volume->io->runq, copier_step);
+		io_timer_init(&copier->timer, volume->io, &copier->task);
+		task_wake(&copier->task);
+	}
+}
+
+/* ---- choosing work ---- */
+
+static bool piece_is_taken(const struct volume *volume, const struct piecemap *map, uint64_t piece)
+{
+	for (unsigned i = 0; i < COPIERS; i++) {
+		const struct copier *copier = &volume->copiers[i];
+
+		if (copier->working && copier->map == map && copier->piece == piece) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool copier_take(struct copier *copier, struct piecemap *map, int target, uint64_t from)
+{
+	struct volume *volume = copier->volume;
+	uint64_t piece = piecemap_next(map, from);
+
+	while (piece != UINT64_MAX && piece_is_taken(volume, map, piece)) {
+		piece = piecemap_next(map, piece + 1);
+	}
+	if (piece == UINT64_MAX) {
+		return false;
+	}
+	copier->map = map;
+	copier->piece = piece;
+	copier->target = target;
+	copier->offset = piece * map->piece_bytes;
+	copier->length = piecemap_piece_length(map, piece);
+	copier->incarnation = volume->incarnation;
+	copier->working = true;
+	if (target >= 0) {
+		volume->legs[target]->copies++;
+	}
+	return true;
+}
+
+/* A range of R that a read waits for. */
+static bool copier_take_demanded(struct copier *copier)
+{
+	struct volume *volume = copier->volume;
+
+	list_for_each (&volume->ops, pos) {
+		const struct vol_op *op = container_of(pos, struct vol_op, node);
+		uint64_t first;
+
+		if (op->req->kind != BLK_READ ||
+			(op->state != OP_AWAIT_RESYNC && op->state != OP_AWAIT_READ)) {
+			continue;
+		}
+		first = op->req->offset / volume->resync.piece_bytes;
+		if (piecemap_test(&volume->resync, op->req->offset, op->req->length) &&
+			copier_take(copier, &volume->resync, -1, first)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool copier_find_work(struct copier *copier)
+{
+	struct volume *volume = copier->volume;
+
+	if (!volume->serving || volume_is_dead(volume)) {
+		return false;
+	}
+	/* R needs every member: while one is out and S cannot shrink, its turn comes later. */
+	if (volume->resync.count > 0 &&
+		(volume_needed(volume) & (volume_out_mask(volume) | ~volume_ready_mask(volume))) ==
+			0 &&
+		(copier_take_demanded(copier) || copier_take(copier, &volume->resync, -1, 0))) {
+		return true;
+	}
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		unsigned at = (unsigned)((volume->copy_cursor + i) % volume->leg_count);
+		struct leg *leg = volume->legs[at];
+
+		if (leg->target && !leg->todo_all && leg->ready &&
+			copier_take(copier, &leg->todo, (int)at, 0)) {
+			volume->copy_cursor = at + 1u;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* ---- one copy ---- */
+
+/* The work is still there: nothing was reopened, the target is still one, the piece is still to be
+ * copied. */
+static bool copier_is_valid(const struct copier *copier)
+{
+	const struct volume *volume = copier->volume;
+
+	if (volume_is_dead(volume) || !volume->serving ||
+		copier->incarnation != volume->incarnation) {
+		return false;
+	}
+	if (copier->target >= 0 && !volume->legs[copier->target]->target) {
+		return false;
+	}
+	return piecemap_test(copier->map, copier->offset, copier->length);
+}
+
+static void copy_read_done(struct leg_io *lio)
+{
+	struct copier *copier = lio->ctx;
+
+	task_wake(&copier->task);
+}
+
+static void copy_write_done(struct leg_io *lio)
+{
+	struct copier *copier = lio->ctx;
+	leg_mask bit = LEG_BIT(lio->leg);
+
+	copier->pending &= ~bit;
+	if (lio->result == LEG_OK) {
+		copier->ok |= bit;
+	} else if (lio->result == LEG_NOSPC) {
+		copier->nospc |= bit;
+	}
+	task_wake(&copier->task);
+}
+
+static struct wire_io copier_command(struct copier *copier, const struct leg *leg, uint8_t opcode)
+{
+	struct volume *volume = copier->volume;
+
+	return (struct wire_io){
+		.opcode = opcode,
+		.nsid = leg->voter.nsid,
+		.session = leg->session,
+		.wgen_low = (uint32_t)volume->wgen,
+		.seq = opcode == WIRE_READ ? volume->seq : ++volume->seq,
+		.slba = copier->offset / volume->block_bytes,
+		.block_count = copier->length / volume->block_bytes,
+	};
+}
+
+/* false: no member can be read now. */
+static bool copier_send_read(struct copier *copier)
+{
+	struct volume *volume = copier->volume;
+	leg_mask readable = volume_readable(volume) & ~copier->tried;
+	struct wire_io wio;
+	struct leg *leg;
+
+	if (readable == 0) {
+		return false;
+	}
+	copier->source = __builtin_ctz(readable);
+	leg = volume->legs[copier->source];
+	wio = copier_command(copier, leg, WIRE_READ);
+	copier->read_io.iov.iov_base = copier->buffer;
+	copier->read_io.iov.iov_len = copier->length;
+	copier->read_io.done = copy_read_done;
+	copier->read_io.ctx = copier;
+	leg_submit_io(leg, &copier->read_io, &wio, &copier->read_io.iov, 1);
+	return true;
+}
+
+/* R goes to all other members, and to targets that count on having this range; a rebuild goes to
+ * its target. */
+static leg_mask copier_destinations(const struct copier *copier)
+{
+	const struct volume *volume = copier->volume;
+	leg_mask mask;
+
+	if (copier->target >= 0) {
+		return (leg_mask)1 << copier->target;
+	}
+	mask = volume_needed(volume);
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+
+		if (leg->target && !leg->todo_all &&
+			!piecemap_test(&leg->todo, copier->offset, copier->length)) {
+			mask |= LEG_BIT(leg);
+		}
+	}
+	return mask & ~((leg_mask)1 << copier->source);
+}
+
+static void copier_send_writes(struct copier *copier)
+{
+	struct volume *volume = copier->volume;
+	bool zero = bytes_are_zero(copier->buffer, copier->length);
+
+	copier->destinations = copier_destinations(copier);
+	copier->ok = copier->nospc = 0;
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		struct leg *leg = volume->legs[i];
+		struct leg_io *lio = &copier->write_ios[i];
+		struct wire_io wio;
+
+		if (!(copier->destinations & LEG_BIT(leg)) || !leg->ready || leg->refence) {
+			continue;
+		}
+		/* Zeros take no space: a hole stays a hole, and what is too much there is
+		 * discarded. */
+		wio = copier_command(copier, leg, zero ? WIRE_DISCARD : WIRE_WRITE);
+		lio->iov.iov_base = copier->buffer;
+		lio->iov.iov_len = copier->length;
+		lio->done = copy_write_done;
+		lio->ctx = copier;
+		copier->pending |= LEG_BIT(leg);
+		metric_inc(&leg->writes, 1);
+		leg_submit_io(leg, lio, &wio, zero ? NULL : &lio->iov, zero ? 0 : 1);
+	}
+}
+
+/* Nobody who still counts is waited for; a leg that was given up may answer later, its buffer stays
+ * ours until then. */
+static bool copier_is_answered(const struct copier *copier)
+{
+	const struct volume *volume = copier->volume;
+
+	return (copier->pending & volume_ready_mask(volume)) == 0 || volume_is_dead(volume);
+}
+
+static void copier_finish(struct copier *copier)
+{
+	struct volume *volume = copier->volume;
+	leg_mask wanted = copier->target >= 0 ? copier->destinations : copier_destinations(copier);
+	bool complete = copier_is_valid(copier) && (wanted & ~copier->ok) == 0;
+
+	if (complete) {
+		piecemap_clear_piece(copier->map, copier->piece);
+		if (copier->target < 0 && volume->resync.count == 0) {
+			volume->unsettled = 0;
+		}
+		ops_revisit(volume);
+		task_wake(&volume->open_task);
+	} else if (copier_is_valid(copier)) {
+		for (unsigned i = 0; i < volume->leg_count; i++) {
+			struct leg *leg = volume->legs[i];
+
+			if (!(wanted & LEG_BIT(leg)) || !leg->ready ||
+				(copier->ok & LEG_BIT(leg)) || copier->write_ios[i].busy) {
+				continue;
+			}
+			/* Pool full where another member's content needs space: with another member
+			 * as the source it may fit. */
+			if ((copier->nospc & LEG_BIT(leg)) && copier->target < 0 &&
+				(volume_readable(volume) & ~copier->tried &
+					~((leg_mask)1 << copier->source))) {
+				continue;
+			}
+			if (copier->nospc & LEG_BIT(leg)) {
+				leg_fail(leg, "pool full");
+			} else if (copier->write_ios[i].result == LEG_IO) {
+				leg_fail(leg, "I/O error while copying");
+			}
+		}
+	}
+	copier->tried = complete ? 0 : copier->tried | (leg_mask)1 << copier->source;
+}
+
+static void copier_let_go(struct copier *copier)
+{
+	struct volume *volume = copier->volume;
+
+	range_lock_release(&volume->locks, &copier->lock);
+	if (copier->target >= 0) {
+		struct leg *leg = volume->legs[copier->target];
+
+		leg->copies--;
+		task_wake(&leg->rebuild_task);
+		task_wake(&leg->join_task);
+	}
+	copier->working = false;
+}
+
+static bool copier_ends(const struct copier *copier)
+{
+	return copier->volume->ending || copier->volume->superseded;
+}
+
+static bool copier_get_buffer(struct copier *copier)
+{
+	if (copier->buffer == NULL) {
+		copier->buffer = bufpool_get(copier->volume->nexus->buffers, copier->length);
+		if (copier->buffer == NULL) {
+			bufpool_wait(
+				copier->volume->nexus->buffers, &copier->waiter, &copier->task);
+		}
+	}
+	return copier->buffer != NULL;
+}
+
+static void copier_put_buffer(struct copier *copier)
+{
+	bufpool_unwait(&copier->waiter);
+	if (copier->buffer != NULL) {
+		bufpool_put(copier->volume->nexus->buffers, copier->buffer, copier->length);
+		copier->buffer = NULL;
+	}
+}
+
+static void copier_lock(struct copier *copier)
+{
+	copier->lock.offset = copier->offset;
+	copier->lock.length = copier->length;
+	copier->lock.exclusive = true;
+	copier->lock.internal = true;
+	range_lock_acquire(&copier->volume->locks, &copier->lock, &copier->task);
+}
+
+void copier_step(struct task *task)
+{
+	struct copier *copier = container_of(task, struct copier, task);
+	struct volume *volume = copier->volume;
+
+	switch (copier->state) {
+	case COPY_START:
+		for (;;) {
+			AWAIT(copier, COPY_AWAIT_WORK,
+				copier_ends(copier) || copier_find_work(copier));
+			if (!copier->working) {
+				break;
+			}
+			AWAIT(copier, COPY_AWAIT_BUFFER,
+				copier_get_buffer(copier) || copier_ends(copier));
+			copier_lock(copier);
+			AWAIT(copier, COPY_AWAIT_LOCK,
+				copier->lock.held || !copier_is_valid(copier));
+			if (copier_is_valid(copier) && copier->buffer != NULL &&
+				copier_send_read(copier)) {
+				AWAIT(copier, COPY_AWAIT_READ, !copier->read_io.busy);
+				if (copier->read_io.result == LEG_OK && copier_is_valid(copier)) {
+					copier_send_writes(copier);
+					AWAIT(copier, COPY_AWAIT_WRITES,
+						copier_is_answered(copier));
+					copier_finish(copier);
+				} else if (copier->read_io.result == LEG_IO) {
+					copier->tried |= (leg_mask)1 << copier->source;
+				}
+			} else {
+				copier->tried = 0;
+			}
+			copier_let_go(copier);
+			if (copier->tried != 0 || !volume->serving ||
+				volume_readable(volume) == 0) {
+				/* It did not work: not at once again. */
+				io_timer_start_after(&copier->timer, COPY_PAUSE_NS);
+				AWAIT(copier, COPY_AWAIT_PAUSE,
+					!io_timer_is_running(&copier->timer) ||
+						copier_ends(copier));
+			}
+			AWAIT(copier, COPY_AWAIT_PENDING, copier->pending == 0);
+			copier_put_buffer(copier);
+		}
+		io_timer_stop(&copier->timer);
+		copier->state = COPY_DONE;
+		task_wake(&volume->close_task);
+		return;
+	case COPY_DONE:
+		return;
+	}
+}

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One voter of a volume: fenced whenever its association is new or its commands were given up, with
+ * a session number that is never used twice (I4).  Ready means: fenced for us on the present
+ * association, and nothing of an older session is under way.
+ */
+#include "base/mutant.h"
+#include "nexus/mirror/volume_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static task_step leg_step;
+
+static enum leg_result leg_classify(const struct nvmeh_cmd *cmd)
+{
+	if (cmd->result != 0) {
+		return LEG_RESET;
+	}
+	switch (cmd->status) {
+	case 0:
+		return LEG_OK;
+	case 0x081: /* Capacity Exceeded */
+		return LEG_NOSPC;
+	case WIRE_STATUS_STALE_TOKEN:
+		return LEG_STALE;
+	case WIRE_STATUS_BUSY:
+	case WIRE_STATUS_ABSTAIN:
+	case WIRE_STATUS_REFUSED:
+	case WIRE_STATUS_WRONG_REPLICA:
+		return LEG_REFUSED;
+	}
+	return LEG_IO;
+}
+
+static void leg_cmd_done(struct nvmeh_cmd *cmd)
+{
+	struct leg_io *lio = cmd->ctx;
+	struct leg *leg = lio->leg;
+
+	lio->busy = false;
+	lio->result = leg_classify(cmd);
+	list_remove(&lio->node);
+	if (lio->result == LEG_STALE && leg->ready && !leg->lost) {
+		/* Somebody else fenced this replica; who, the next FENCE tells. */
+		leg->lost = true;
+		task_wake(&leg->task);
+	}
+	if (lio->result == LEG_IO) {
+		metric_inc(&leg->errors, 1);
+	}
+	if (list_is_empty(&leg->inflight)) {
+		task_wake(&leg->task);
+	}
+	lio->done(lio);
+}
+
+void leg_submit(
+	struct leg *leg, struct leg_io *lio, bool admin, struct iovec *iov, unsigned iov_count)
+{
+	assert(!lio->busy && leg->peer->assoc != NULL);
+	lio->leg = leg;
+	lio->busy = true;
+	lio->started_ns = io_now_ns(leg->volume->io);
+	lio->cmd.sqe.nsid = leg->voter.nsid;
+	lio->cmd.sqe.cdw2 = leg->session;
+	lio->cmd.admin = admin;
+	lio->cmd.queue = 0;
+	lio->cmd.iov = iov;
+	lio->cmd.iov_count = iov_count;
+	lio->cmd.length = 0;
+	for (unsigned i = 0; i < iov_count; i++) {
+		lio->cmd.length += (uint32_t)iov[i].iov_len;
+	}
+	lio->cmd.done = leg_cmd_done;
+	lio->cmd.ctx = lio;
+	list_push_back(&leg->inflight, &lio->node);
+	volume_tick_start(leg->volume);
+	nvmeh_submit(leg->peer->assoc, &lio->cmd);
+}
+
+void leg_submit_io(struct leg *leg, struct leg_io *lio, const struct wire_io *wio,
+	struct iovec *iov, unsigned iov_count)
+{
+	assert(leg->ready);
+	memset(&lio->cmd, 0, sizeof(lio->cmd));
+	wire_io_encode(wio, &lio->cmd.sqe);
+	leg_submit(leg, lio, false, iov, iov_count);
+}
+
+static void leg_unready(struct leg *leg)
+{
+	if (!leg->ready) {
+		return;
+	}
+	leg->ready = false;
+	leg->unready_ns = io_now_ns(leg->volume->io);
+	if (leg->volume->electing) {
+		leg->out = true; /* the opener goes on with those that it fenced */
+		membership_wake(leg->volume);
+	}
+	rebuild_drop(leg, leg->reason);
+	volume_tick_start(leg->volume);
+	volume_changed(leg->volume);
+}
+
+void leg_fail(struct leg *leg, const char *reason)
+{
+	struct volume *volume = leg->volume;
+	bool member = (volume->member_mask | volume->proposed_mask) & LEG_BIT(leg);
+
+	snprintf(leg->reason, sizeof(leg->reason), "%s", reason);
+	if ((volume->committed || volume->electing) && member && !leg->out) {
+		leg->out = true;
+		log_warning(&volume->io->log, "nexus", "member-failed",
+			"volume=%s replica=%u reason=%s", volume->options.name, leg->index, reason);
+		membership_wake(volume);
+	}
+	rebuild_drop(leg, reason);
+	if (leg->ready) {
+		leg->refence = true;
+		task_wake(&leg->task);
+	}
+	volume_changed(volume);
+}
+
+void leg_check_deadlines(struct leg *leg, uint64_t now_ns)
+{
+	struct volume *volume = leg->volume;
+	struct list_node *first = list_first(&leg->inflight);
+	bool member = (volume->member_mask | volume->proposed_mask) & LEG_BIT(leg);
+
+	if (leg->ready && !leg->refence && first != NULL) {
+		const struct leg_io *lio = container_of(first, struct leg_io, node);
+
+		if (now_ns >= lio->started_ns + EJECT_NS) {
+			leg_fail(leg, "did not answer for 2 s");
+			return;
+		}
+	}
+	if (!leg->ready && member && !leg->out && volume->committed &&
+		now_ns >= leg->unready_ns + EJECT_NS) {
+		leg_fail(leg, leg->reason[0] != '\0' ? leg->reason : "not reached for 2 s");
+	}
+}
+
+/* ---- what the peer says ---- */
+
+static void leg_peer_up(struct peer_watch *watch)
+{
+	struct leg *leg = container_of(watch, struct leg, watch);
+
+	task_wake(&leg->task);
+	task_wake(&leg->volume->open_task);
+}
+
+static void leg_peer_down(struct peer_watch *watch)
+{
+	struct leg *leg = container_of(watch, struct leg, watch);
+
+	snprintf(leg->reason, sizeof(leg->reason), "connection to the pool-agent lost: %.100s",
+		leg->peer->reason);
+	leg_unready(leg);
+	task_wake(&leg->task);
+}
+
+static void leg_peer_heard(struct peer_watch *watch, uint64_t sent_ns, bool lost)
+{
+	struct leg *leg = container_of(watch, struct leg, watch);
+
+	if (!leg->ready || sent_ns < leg->fence_sent_ns) {
+		return;
+	}
+	if (lost) {
+		leg->lost = true;
+		task_wake(&leg->task);
+		return;
+	}
+	leg->heard_ns = sent_ns;
+	if (leg->volume->lease_waiters) {
+		ops_revisit(leg->volume);
+	}
+}
+
+/* ---- fencing ---- */
+
+static bool leg_is_wanted(const struct leg *leg)
+{
+	const struct volume *volume = leg->volume;
+
+	if (volume->ending || volume->superseded) {
+		return true; /* to end */
+	}
+	if (!leg->peer->up) {
+		return false;
+	}
+	/* Before the first commit of this epoch a replica is asked once only: a session above the
+	 * first belongs to the committed opener (1.1). */
+	return volume->committed ||
+	       (volume->fencing && (leg->attempt != volume->attempt || leg->fence_busy));
+}
+
+static void leg_fence_done(struct leg_io *lio)
+{
+	task_wake(&lio->leg->task);
+}
+
+static void leg_send_fence(struct leg *leg)
+{
+	struct volume *volume = leg->volume;
+	struct wire_fence_entry entry = {
+		.nsid = leg->voter.nsid,
+		.replica = leg->voter.replica,
+		.token = {.epoch = volume->epoch},
+	};
+
+	/* Asking again after BUSY repeats the token. */
+	if (!leg->fence_busy || leg->attempt != volume->attempt) {
+		leg->session = volume->committed ? volume->next_session++ : volume->open_session;
+	}
+	entry.token.session = leg->session;
+	leg->attempt = volume->attempt;
+	leg->generation = leg->peer->generation;
+	leg->fence_sent_ns = io_now_ns(volume->io);
+	leg->lost = false;
+	leg->refence = false;
+	wire_fence_entry_encode(&entry, leg->fence_data);
+	memset(&leg->fence_io.cmd, 0, sizeof(leg->fence_io.cmd));
+	leg->fence_io.cmd.sqe.opcode = WIRE_FENCE;
+	leg->fence_io.cmd.sqe.cdw10 = 1;
+	leg->fence_io.iov.iov_base = leg->fence_data;
+	leg->fence_io.iov.iov_len = WIRE_FENCE_ENTRY_SIZE;
+	leg->fence_io.done = leg_fence_done;
+	leg_submit(leg, &leg->fence_io, true, &leg->fence_io.iov, 1);
+}
+
+static void leg_send_voter_state(struct leg *leg)
+{
+	memset(&leg->fence_io.cmd, 0, sizeof(leg->fence_io.cmd));
+	leg->fence_io.cmd.sqe.opcode = WIRE_VOTER_STATE;
+	leg->fence_io.iov.iov_base = leg->fence_data;
+	leg->fence_io.iov.iov_len = WIRE_VOTER_STATE_SIZE;
+	leg->fence_io.done = leg_fence_done;
+	leg_submit(leg, &leg->fence_io, true, &leg->fence_io.iov, 1);
+}
+
+static void leg_fault(struct leg *leg, const char *reason)
+{
+	leg->faulted = true;
+	snprintf(leg->reason, sizeof(leg->reason), "%s", reason);
+}
+
+/* Returns true when the replica is fenced for us. */
+static bool leg_handle_answer(struct leg *leg)
+{
+	struct wire_voter_state answer;
+
+	leg->fence_busy = false;
+	if (leg->fence_io.result != LEG_OK) {
+		if (leg->fence_io.result != LEG_RESET) {
+			leg_fault(leg, "the pool-agent does not serve this replica");
+		}
+		return false;
+	}
+	if (wire_voter_state_decode(leg->fence_data, &answer) != 0) {
+		leg_fault(leg, "the answer to FENCE is malformed");
+		return false;
+	}
+	leg->fence_busy = answer.status == WIRE_STATUS_BUSY;
+	if (answer.status == WIRE_STATUS_STALE_TOKEN) {
+		snprintf(leg->reason, sizeof(leg->reason), "fenced by epoch %u.%u",
+			answer.cur.epoch.attach, answer.cur.epoch.inc);
+		open_refused(leg->volume, leg, &answer.cur);
+		return false;
+	}
+	if (answer.status == WIRE_STATUS_ABSTAIN) {
+		leg_fault(leg, "its metadata are unreadable: replace the replica");
+		return false;
+	}
+	if (answer.status == WIRE_STATUS_WRONG_REPLICA) {
+		leg_fault(leg, "another replica is in its place");
+		return false;
+	}
+	if (answer.status != 0) {
+		snprintf(leg->reason, sizeof(leg->reason), "busy: older requests still run");
+		return false;
+	}
+	leg->answer = answer;
+	leg->faulted = false;
+	return true;
+}
+
+/* A member of S that was away is back, or a voter that may become one. */
+static void leg_came_up(struct leg *leg)
+{
+	struct volume *volume = leg->volume;
+	int at = cfg_find(&volume->cfg, &leg->voter.replica);
+
+	leg->ready = true;
+	leg->attempt_over = leg->attempt;
+	leg->reason[0] = '\0';
+	leg->heard_ns = leg->fence_sent_ns;
+	leg->clean = leg->answer.vmeta.clean;
+	leg->vmeta_rebuilding = leg->answer.vmeta.rebuilding;
+	leg->power_lost = false;
+	if (volume->committed && at >= 0 && (volume->member_mask & LEG_BIT(leg))) {
+		if (volume->cfg.voters[at].power != leg->answer.power) {
+			leg->power_lost = true;
+			leg->out = true;
+			snprintf(leg->reason, sizeof(leg->reason),
+				"lost power: unflushed writes may be gone");
+		} else if (!leg->vmeta_rebuilding) {
+			leg->out = false;
+		}
+		/* What it answered stays answered while its power is the same. */
+		ops_forget_leg(volume, leg, leg->power_lost);
+	}
+	task_wake(&volume->open_task);
+	task_wake(&leg->rebuild_task);
+	membership_wake(volume);
+	volume_changed(volume);
+}
+
+static bool leg_must_refence(const struct leg *leg)
+{
+	return leg->refence || leg->lost || !leg->peer->up ||
+	       leg->peer->generation != leg->generation || leg->volume->ending ||
+	       leg->volume->superseded ||
+	       (leg->volume->fencing && leg->attempt != leg->volume->attempt);
+}
+
+static bool leg_ends(const struct leg *leg)
+{
+	return leg->volume->ending || leg->volume->superseded;
+}
+
+static void leg_step(struct task *task)
+{
+	struct leg *leg = container_of(task, struct leg, task);
+
+	switch (leg->state) {
+	case LEG_START:
+		for (;;) {
+			AWAIT(leg, LEG_AWAIT_WANTED, leg_is_wanted(leg));
+			if (leg_ends(leg)) {
+				break;
+			}
+			leg_send_fence(leg);
+			AWAIT(leg, LEG_AWAIT_FENCE, !leg->fence_io.busy);
+			if (leg->fence_io.result == LEG_OK && leg->peer->up &&
+				leg->peer->generation == leg->generation) {
+				leg_send_voter_state(leg);
+				AWAIT(leg, LEG_AWAIT_VOTER_STATE, !leg->fence_io.busy);
+			}
+			if (leg_handle_answer(leg)) {
+				AWAIT(leg, LEG_AWAIT_DRAIN,
+					list_is_empty(&leg->inflight) || leg_must_refence(leg));
+				if (!leg_must_refence(leg)) {
+					leg_came_up(leg);
+					AWAIT(leg, LEG_AWAIT_LOSS, leg_must_refence(leg));
+					leg_unready(leg);
+					continue;
+				}
+			}
+			leg->attempt_over = leg->fence_busy ? 0 : leg->attempt;
+			task_wake(&leg->volume->open_task);
+			volume_changed(leg->volume);
+			io_timer_start_after(
+				&leg->timer, leg->faulted ? IO_NS_PER_S : 100 * IO_NS_PER_MS);
+			AWAIT(leg, LEG_AWAIT_RETRY,
+				!io_timer_is_running(&leg->timer) || leg_ends(leg));
+		}
+		leg->ready = false;
+		io_timer_stop(&leg->timer);
+		leg->state = LEG_DONE;
+		task_wake(&leg->volume->close_task);
+		return;
+	case LEG_DONE:
+		return;
+	}
+}
+
+static const char *const leg_metric_help[3] = {"Read commands sent to a replica.",
+	"Write commands sent to a replica.", "Failed commands of a replica."};
+
+static void leg_add_metrics(struct leg *leg)
+{
+	struct metric_registry *metrics = leg->volume->io->metrics;
+	const char *volume = leg->volume->options.name;
+	char id[UUID_TEXT_SIZE];
+
+	if (metrics == NULL) {
+		return;
+	}
+	uuid_to_text(&leg->voter.replica, id);
+	metric_add(metrics, &leg->reads, METRIC_COUNTER, "strake_nexus_replica_reads_total",
+		leg_metric_help[0], "volume=\"%s\",replica=\"%s\"", volume, id);
+	metric_add(metrics, &leg->writes, METRIC_COUNTER, "strake_nexus_replica_writes_total",
+		leg_metric_help[1], "volume=\"%s\",replica=\"%s\"", volume, id);
+	metric_add(metrics, &leg->errors, METRIC_COUNTER, "strake_nexus_replica_errors_total",
+		leg_metric_help[2], "volume=\"%s\",replica=\"%s\"", volume, id);
+}
+
+int leg_start(struct leg *leg, struct volume *volume, unsigned index)
+{
+	leg->volume = volume;
+	leg->index = index;
+	leg->voter = volume->options.voters[index];
+	leg->unready_ns = io_now_ns(volume->io);
+	list_init(&leg->inflight);
+	task_init(&leg->task, &volume->io->runq, leg_step);
+	io_timer_init(&leg->timer, volume->io, &leg->task);
+	task_init(&leg->rebuild_task, &volume->io->runq, rebuild_step);
+	task_init(&leg->join_task, &volume->io->runq, join_step);
+	leg->join_state = JOIN_DONE;
+	io_timer_init(&leg->rebuild_timer, volume->io, &leg->rebuild_task);
+	leg->watch.up = leg_peer_up;
+	leg->watch.down = leg_peer_down;
+	leg->watch.heard = leg_peer_heard;
+	leg->watch.nsid = leg->voter.nsid;
+	leg->fence_data = io_zalloc(volume->io, WIRE_VOTER_STATE_SIZE);
+	if (leg->fence_data == NULL) {
+		return -ENOMEM;
+	}
+	leg->peer = peer_get(
+		&volume->nexus->peers, &leg->voter.agent, &leg->voter.address, &leg->watch);
+	if (leg->peer == NULL) {
+		io_free(volume->io, leg->fence_data);
+		return -ENOMEM;
+	}
+	leg_add_metrics(leg);
+	task_wake(&leg->task);
+	task_wake(&leg->rebuild_task);
+	return 0;
+}
+
+bool leg_is_idle(const struct leg *leg)
+{
+	return leg->state == LEG_DONE && leg->rebuild_state == REBUILD_DONE &&
+	       list_is_empty(&leg->inflight);
+}
+
+void leg_stop(struct leg *leg)
+{
+	struct io *io = leg->volume->io;
+
+	assert(leg_is_idle(leg));
+	peer_put(leg->peer, &leg->watch);
+	task_done(&leg->task);
+	task_done(&leg->rebuild_task);
+	task_done(&leg->join_task);
+	if (io->metrics != NULL) {
+		metric_remove(io->metrics, &leg->reads);
+		metric_remove(io->metrics, &leg->writes);
+		metric_remove(io->metrics, &leg->errors);
+	}
+	io_free(io, leg->fence_data);
+	io_free(io, leg);
+}

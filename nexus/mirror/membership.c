@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Changes of the configuration record: degrade and grow in one loop (docs/protocol.md 1.7).  A
+ * proposal that was sent is never taken back: what follows is a newer one.  Committed means:
+ * accepted by all of its S and by a majority of the voters (I2).
+ */
+#include "nexus/mirror/volume_internal.h"
+
+#include <stdio.h>
+
+void membership_wake(struct volume *volume)
+{
+	task_wake(&volume->member_task);
+}
+
+/* The S that should be: without those who are out, with the target that has caught up. */
+static leg_mask member_wish(const struct volume *volume)
+{
+	leg_mask wish = volume->member_mask & ~volume_out_mask(volume);
+
+	if (volume->joiner != NULL && volume->joiner_ready && volume->joiner->ready &&
+		volume->joiner->target) {
+		wish |= LEG_BIT(volume->joiner);
+	}
+	return wish;
+}
+
+/* All of S came back with another power and nothing that was acknowledged is missing from their
+ * disks: they go on as they are. */
+static void member_judge_power(struct volume *volume)
+{
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+
+		if ((volume->member_mask & LEG_BIT(leg)) &&
+			!(leg->ready && leg->power_lost && !leg->vmeta_rebuilding)) {
+			return;
+		}
+	}
+	if (volume->acked > volume->flushed) {
+		volume_fault(volume, "unflushed writes lost: every replica in sync lost power");
+		return;
+	}
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		struct leg *leg = volume->legs[i];
+
+		if (volume->member_mask & LEG_BIT(leg)) {
+			rebuild_drop(leg, "");
+			leg->power_lost = false;
+			leg->out = false;
+			ops_forget_leg(volume, leg, true);
+		}
+	}
+	volume->repropose = true;
+}
+
+static bool member_is_active(const struct volume *volume)
+{
+	return (volume->committed || volume->electing) && !volume_is_dead(volume);
+}
+
+/* true: there is something to propose now. */
+static bool member_has_cause(struct volume *volume)
+{
+	leg_mask wish;
+
+	if (!member_is_active(volume)) {
+		return false;
+	}
+	if (volume->committed && volume->member_mask != 0) {
+		member_judge_power(volume);
+	}
+	if (volume_is_dead(volume)) {
+		return false;
+	}
+	wish = member_wish(volume);
+	if (wish == volume->member_mask && !volume->proposal_open && !volume->repropose &&
+		!volume->joiner_ready) {
+		return false;
+	}
+	/* Below min_insync nothing is taken away: S is what was committed or proposed last, and an
+	 * opener decides (who may commit any size: the minimum gates acknowledgements). */
+	if (wish == 0 || (!volume->electing && mask_count(wish) < volume->min_insync &&
+				 (volume->member_mask & ~wish) != 0)) {
+		return false;
+	}
+	/* A member that is away for less than the time-out may come back: the proposal needs its
+	 * vote anyway. */
+	return (wish & ~volume_ready_mask(volume)) == 0;
+}
+
+/* k of 1.7: what the members agree to be clean. */
+static uint64_t members_clean(const struct volume *volume)
+{
+	uint64_t clean = UINT64_MAX;
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+
+		if ((volume->member_mask & LEG_BIT(leg)) && !leg->out && leg->clean < clean) {
+			clean = leg->clean;
+		}
+	}
+	return clean == UINT64_MAX ? 0 : clean;
+}
+
+static void member_make_proposal(struct volume *volume)
+{
+	struct cfg *cfg = &volume->proposal;
+	leg_mask wish = member_wish(volume);
+
+	*cfg = volume->cfg;
+	cfg->gen = ++volume->gen_last;
+	volume->proposal_number++;
+	for (unsigned i = 0; i < cfg->voter_count; i++) {
+		const struct leg *leg = volume_leg_by_id(volume, &cfg->voters[i].id);
+
+		cfg->voters[i].insync = leg != NULL && (wish & LEG_BIT(leg)) != 0;
+		cfg->voters[i].power = cfg->voters[i].insync ? leg->answer.power : 0;
+	}
+	volume->proposed_mask |= wish;
+	volume->proposal_open = true;
+	volume->joiner_proposed = volume->joiner != NULL && (wish & LEG_BIT(volume->joiner)) != 0;
+	volume->joiner_clean = members_clean(volume);
+}
+
+static void member_accept_done(struct leg_io *lio)
+{
+	struct volume *volume = lio->leg->volume;
+
+	/* The answer to an older proposal says nothing about this one. */
+	if (lio->leg->accept_number == volume->proposal_number) {
+		lio->leg->accepted = lio->result == LEG_OK;
+		volume->accept_pending &= ~LEG_BIT(lio->leg);
+	}
+	task_wake(&volume->member_task);
+}
+
+static void member_send_accept(struct volume *volume, struct leg *leg)
+{
+	struct leg_io *lio = &leg->accept_io;
+	bool joins = volume->joiner == leg && volume->joiner_proposed;
+
+	cfg_encode(&volume->proposal, leg->accept_data);
+	memset(&lio->cmd, 0, sizeof(lio->cmd));
+	lio->cmd.sqe.opcode = WIRE_ACCEPT;
+	if (joins) {
+		lio->cmd.sqe.cdw10 = (uint32_t)volume->joiner_clean;
+		lio->cmd.sqe.cdw11 = (uint32_t)(volume->joiner_clean >> 32);
+		lio->cmd.sqe.cdw12 = 1;
+	}
+	lio->iov.iov_base = leg->accept_data;
+	lio->iov.iov_len = CFG_ENCODED_SIZE;
+	lio->done = member_accept_done;
+	leg->asked = true;
+	leg->accept_number = volume->proposal_number;
+	volume->accept_pending |= LEG_BIT(leg);
+	leg_submit(leg, lio, true, &lio->iov, 1);
+}
+
+static void member_send_accepts(struct volume *volume)
+{
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		struct leg *leg = volume->legs[i];
+
+		if (leg->ready && !leg->refence && !leg->accepted && !leg->accept_io.busy) {
+			member_send_accept(volume, leg);
+		}
+	}
+}
+
+/* Those who are not ready any more do not answer in time. */
+static bool member_answers_are_in(const struct volume *volume)
+{
+	return (volume->accept_pending & volume_ready_mask(volume)) == 0 ||
+	       !member_is_active(volume);
+}
+
+static void member_commit(struct volume *volume)
+{
+	char text[CFG_TEXT_SIZE];
+
+	volume->cfg = volume->proposal;
+	volume->member_mask = 0;
+	volume->proposed_mask = 0;
+	volume->proposal_open = false;
+	volume->repropose = false;
+	volume->joiner_ready = false;
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		struct leg *leg = volume->legs[i];
+		int at = cfg_find(&volume->cfg, &leg->voter.replica);
+
+		if (at >= 0 && volume->cfg.voters[at].insync) {
+			volume->member_mask |= LEG_BIT(leg);
+			if (volume->joiner == leg && leg->target) {
+				leg->clean = volume->joiner_clean;
+				leg->vmeta_rebuilding = false;
+				leg->power_lost = false;
+				leg->out = false;
+			}
+		} else {
+			leg->out = false;
+			leg->power_lost = false;
+		}
+		task_wake(&leg->rebuild_task);
+	}
+	log_info(&volume->io->log, "nexus", "configuration-committed", "volume=%s cfg=%s",
+		volume->options.name, cfg_to_text(&volume->cfg, text));
+	volume_changed(volume);
+}
+
+/* What the answers make of the proposal; true: committed. */
+static bool member_judge(struct volume *volume)
+{
+	unsigned votes = 0;
+	bool all = true;
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		struct leg *leg = volume->legs[i];
+		int at = cfg_find(&volume->proposal, &leg->voter.replica);
+
+		if (at < 0) {
+			continue;
+		}
+		votes += leg->accepted;
+		if (volume->proposal.voters[at].insync && !leg->accepted) {
+			all = false;
+			if (leg->asked && leg->ready && !leg->accept_io.busy &&
+				(leg->accept_io.result == LEG_REFUSED ||
+					leg->accept_io.result == LEG_IO ||
+					leg->accept_io.result == LEG_NOSPC)) {
+				leg_fail(leg, "did not accept the configuration");
+			}
+		}
+	}
+	return all && votes >= cfg_majority(&volume->proposal);
+}
+
+static void member_clear_votes(struct volume *volume)
+{
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		volume->legs[i]->accepted = false;
+		volume->legs[i]->asked = false;
+	}
+}
+
+/* The proposal still says what should be: only votes are missing. */
+static bool proposal_is_wish(const struct volume *volume)
+{
+	leg_mask wish = member_wish(volume);
+
+	for (unsigned i = 0; i < volume->proposal.voter_count; i++) {
+		const struct leg *leg = NULL;
+
+		for (unsigned j = 0; j < volume->leg_count; j++) {
+			if (uuid_equal(&volume->legs[j]->voter.replica,
+				    &volume->proposal.voters[i].id)) {
+				leg = volume->legs[j];
+			}
+		}
+		if (leg == NULL) {
+			continue;
+		}
+		if (volume->proposal.voters[i].insync != ((wish & LEG_BIT(leg)) != 0) ||
+			(volume->proposal.voters[i].insync &&
+				volume->proposal.voters[i].power != leg->answer.power)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool member_ends(const struct volume *volume)
+{
+	return volume->ending || volume->superseded;
+}
+
+void member_step(struct task *task)
+{
+	struct volume *volume = container_of(task, struct volume, member_task);
+
+	switch (volume->member_state) {
+	case MEMBER_START:
+		for (;;) {
+			AWAIT_AT(volume->member_state, MEMBER_AWAIT_CAUSE,
+				member_has_cause(volume) || member_ends(volume));
+			if (member_ends(volume)) {
+				break;
+			}
+			member_clear_votes(volume);
+			member_make_proposal(volume);
+			do {
+				member_send_accepts(volume);
+				AWAIT_AT(volume->member_state, MEMBER_AWAIT_ACCEPTS,
+					member_answers_are_in(volume));
+				if (!member_is_active(volume)) {
+					break;
+				}
+				if (member_judge(volume)) {
+					member_commit(volume);
+					break;
+				}
+				if (!proposal_is_wish(volume)) {
+					break;
+				}
+				/* Votes are missing: they may come later. */
+				io_timer_start_after(&volume->member_timer, 100 * IO_NS_PER_MS);
+				AWAIT_AT(volume->member_state, MEMBER_AWAIT_RETRY,
+					!io_timer_is_running(&volume->member_timer) ||
+						!member_is_active(volume));
+			} while (member_is_active(volume) && proposal_is_wish(volume));
+			volume->accept_pending = 0;
+		}
+		io_timer_stop(&volume->member_timer);
+		volume->member_state = MEMBER_DONE;
+		task_wake(&volume->close_task);
+		return;
+	case MEMBER_DONE:
+		return;
+	}
+}

@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Host requests.  A write goes to every member of S under its range lock and is answered when every
+ * member of every S that an opener may still choose has it (I1); what a member did not take is the
+ * membership's matter, and the request waits.  A read waits for overlapping writes, and for copies
+ * where members may differ (I6), and is answered only under the lease (I12).
+ */
+#include "base/bytes.h"
+#include "base/mutant.h"
+#include "nexus/mirror/volume_internal.h"
+
+#include <errno.h>
+
+static task_step op_step;
+
+/* ---- what others ask about requests ---- */
+
+static bool op_is_older_and_running(const struct vol_op *op, uint64_t seq)
+{
+	return op->seq <= seq && !op->finished && !op->lock.parked && op->req->kind != BLK_FLUSH;
+}
+
+bool ops_older_run(const struct volume *volume, uint64_t seq)
+{
+	list_for_each (&volume->issued, pos) {
+		if (op_is_older_and_running(container_of(pos, struct vol_op, seq_node), seq)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+bool ops_older_pend_on(const struct volume *volume, uint64_t seq, const struct leg *leg)
+{
+	list_for_each (&volume->issued, pos) {
+		const struct vol_op *op = container_of(pos, struct vol_op, seq_node);
+
+		if (op->seq <= seq && (op->pending & LEG_BIT(leg))) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The leg begins anew: what was skipped or failed there is looked at again; with ok_too also what
+ * it had answered. */
+void ops_forget_leg(struct volume *volume, const struct leg *leg, bool ok_too)
+{
+	list_for_each (&volume->issued, pos) {
+		struct vol_op *op = container_of(pos, struct vol_op, seq_node);
+
+		op->skipped &= ~LEG_BIT(leg);
+		op->failed &= ~LEG_BIT(leg);
+		op->nospc &= ~LEG_BIT(leg);
+		if (ok_too) {
+			op->ok &= ~LEG_BIT(leg);
+		}
+		task_wake(&op->task);
+	}
+}
+
+/* Everything was copied to the target: what was left to the copy counts as answered. */
+void ops_absorb_skipped(struct volume *volume, const struct leg *leg)
+{
+	list_for_each (&volume->issued, pos) {
+		struct vol_op *op = container_of(pos, struct vol_op, seq_node);
+
+		op->ok |= op->skipped & LEG_BIT(leg);
+		op->skipped &= ~LEG_BIT(leg);
+	}
+}
+
+void ops_revisit(struct volume *volume)
+{
+	list_for_each (&volume->ops, pos) {
+		task_wake(&container_of(pos, struct vol_op, node)->task);
+	}
+}
+
+/* Every command with a smaller number is settled on all of S. */
+uint64_t volume_settled(const struct volume *volume)
+{
+	const struct list_node *first = list_first(&volume->issued);
+
+	if (volume->resync.count > 0) {
+		return 0;
+	}
+	return first == NULL ? volume->seq : container_of(first, struct vol_op, seq_node)->seq - 1;
+}
+
+/* ---- sending ---- */
+
+static uint8_t op_opcode(const struct vol_op *op)
+{
+	switch (op->req->kind) {
+	case BLK_READ:
+		return WIRE_READ;
+	case BLK_WRITE:
+		return WIRE_WRITE;
+	case BLK_FLUSH:
+		return WIRE_FLUSH;
+	case BLK_ZERO:
+		return WIRE_WRITE_ZEROES;
+	case BLK_DISCARD:
+		return WIRE_DISCARD;
+	}
+	return 0;
+}
+
+static void op_leg_done(struct leg_io *lio)
+{
+	struct vol_op *op = lio->ctx;
+	leg_mask bit = LEG_BIT(lio->leg);
+
+	op->pending &= ~bit;
+	switch (lio->result) {
+	case LEG_OK:
+		op->ok |= bit;
+		break;
+	case LEG_NOSPC:
+		op->nospc |= bit;
+		break;
+	case LEG_IO:
+	case LEG_REFUSED:
+		op->failed |= bit;
+		break;
+	case LEG_STALE:
+	case LEG_RESET:
+		/* Sent again when the leg is ready again, if this is still needed. */
+		break;
+	}
+	task_wake(&op->task);
+}
+
+static void op_send(struct vol_op *op, struct leg *leg)
+{
+	struct volume *volume = op->volume;
+	struct blk_req *req = op->req;
+	struct leg_io *lio = &op->lios[leg->index];
+	struct wire_io wio = {
+		.opcode = op_opcode(op),
+		.nsid = leg->voter.nsid,
+		.session = leg->session,
+		.wgen_low = (uint32_t)volume->wgen,
+		.seq = op->seq,
+		.settled = volume_settled(volume),
+		.slba = req->offset / volume->block_bytes,
+		.block_count = req->length / volume->block_bytes,
+		.fua = req->fua && req->kind != BLK_READ && req->kind != BLK_FLUSH,
+	};
+	bool has_data = req->kind == BLK_READ || req->kind == BLK_WRITE;
+
+	wio.settled = min_u64(wio.settled, wio.seq);
+	lio->done = op_leg_done;
+	lio->ctx = op;
+	op->pending |= LEG_BIT(leg);
+	metric_inc(req->kind == BLK_READ ? &leg->reads : &leg->writes, 1);
+	leg_submit_io(leg, lio, &wio, has_data ? req->iov : NULL, has_data ? req->iov_count : 0);
+}
+
+/* Sends to every member and target that has neither answered nor is being asked. */
+static void op_send_missing(struct vol_op *op, leg_mask needed)
+{
+	struct volume *volume = op->volume;
+	leg_mask settled = op->ok | op->pending | op->skipped | op->nospc | op->failed;
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		struct leg *leg = volume->legs[i];
+
+		if (!leg->ready || leg->refence || (settled & LEG_BIT(leg)) || op->lios[i].busy) {
+			continue;
+		}
+		if (leg->target) {
+			if (op->req->kind == BLK_FLUSH) {
+				if (leg->joining) {
+					op_send(op, leg);
+				}
+			} else if (leg->todo_all ||
+				   piecemap_test(&leg->todo, op->req->offset, op->req->length)) {
+				/* The copy will bring it: all of the pieces that it touches. */
+				piecemap_set(&leg->todo, op->req->offset, op->req->length);
+				op->skipped |= LEG_BIT(leg);
+			} else {
+				op_send(op, leg);
+			}
+		} else if ((needed & LEG_BIT(leg)) && !leg->out) {
+			op_send(op, leg);
+		}
+	}
+}
+
+/* ---- when a write or flush is answered ---- */
+
+static bool op_covers(const struct vol_op *op, const struct leg *leg)
+{
+	if (op->ok & LEG_BIT(leg)) {
+		return true;
+	}
+	return (op->skipped & LEG_BIT(leg)) && leg->target && !leg->todo_all &&
+	       !piecemap_test(&leg->todo, op->req->offset, op->req->length);
+}
+
+static bool op_is_covered(const struct vol_op *op, leg_mask legs)
+{
+	unsigned missing = 0;
+
+	for (unsigned i = 0; i < op->volume->leg_count; i++) {
+		if ((legs & (leg_mask)1 << i) && !op_covers(op, op->volume->legs[i])) {
+			missing++;
+		}
+	}
+	if (mutant_is(MUTANT_B6)) {
+		/* Deliberate bug: two copies are enough, and the third stays in S. */
+		return missing == 0 || mask_count(op->ok & legs) >= 2;
+	}
+	return missing == 0;
+}
+
+/* Every needed member has answered or is out, and some said no. */
+static void op_judge_errors(struct vol_op *op, leg_mask needed)
+{
+	struct volume *volume = op->volume;
+	leg_mask out = volume_out_mask(volume);
+	leg_mask bad = (op->nospc | op->failed) & needed & ~out;
+	leg_mask good = op->ok & needed & ~out;
+	bool unsettle;
+
+	if (bad == 0 || (needed & ~(op->ok | op->nospc | op->failed | out)) != 0) {
+		return;
+	}
+	unsettle = good == 0 || ((op->nospc & bad) != 0 && mask_count(good) < volume->min_insync);
+	if (unsettle && (out & needed) == 0 && op->req->kind != BLK_FLUSH) {
+		/* The host hears of it and nobody is dropped: the members may differ here (trap
+		 * F11). */
+		op->result = (op->nospc & bad) != 0 ? -ENOSPC : -EIO;
+		op->finished = true;
+		piecemap_set(&volume->resync, op->req->offset, op->req->length);
+		volume->unsettled++;
+		copiers_wake(volume);
+		return;
+	}
+	if (good == 0 && op->req->kind == BLK_FLUSH && (out & needed) == 0) {
+		op->result = -EIO;
+		op->finished = true;
+		return;
+	}
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if (bad & (leg_mask)1 << i) {
+			leg_fail(volume->legs[i],
+				op->nospc & (leg_mask)1 << i ? "pool full" : "I/O error");
+		}
+	}
+}
+
+static void op_park(struct vol_op *op, leg_mask needed)
+{
+	struct volume *volume = op->volume;
+	leg_mask reachable = needed & ~volume_out_mask(volume);
+	bool complete =
+		reachable != 0 && (reachable & ~op->ok) == 0 && (op->pending & reachable) == 0;
+
+	if (op->lock.held && complete != op->lock.parked) {
+		op->lock.parked = complete;
+		if (complete) {
+			range_lock_parked(&volume->locks, &op->lock);
+			for (unsigned i = 0; i < volume->leg_count; i++) {
+				task_wake(&volume->legs[i]->rebuild_task);
+			}
+		}
+	}
+}
+
+/* Looks at everything anew; true when the request has its answer. */
+static bool op_progress(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+	leg_mask needed;
+
+	if (op->finished) {
+		return true;
+	}
+	if (volume_is_dead(volume)) {
+		op->result = volume->ending ? -ESHUTDOWN : -EIO;
+		op->finished = true;
+		return true;
+	}
+	if (!volume->serving) {
+		return false;
+	}
+	if (op->incarnation != volume->incarnation) {
+		op->incarnation = volume->incarnation;
+		op->ok = op->skipped = op->nospc = op->failed = 0;
+	}
+	needed = volume_needed(volume);
+	op_send_missing(op, needed);
+	op_judge_errors(op, needed);
+	if (op->finished) {
+		return true;
+	}
+	op_park(op, needed);
+	if (mask_count(volume->member_mask) < volume->min_insync || !op_is_covered(op, needed)) {
+		return false;
+	}
+	if (io_now_ns(volume->io) < volume->ack_not_before_ns) {
+		volume_tick_start(volume);
+		return false;
+	}
+	assert(mutant_is(MUTANT_B6) ||
+		mask_count(volume->member_mask) >= volume->min_insync); /* I10 */
+	op->finished = true;
+	return true;
+}
+
+static void op_account(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+	struct blk_req *req = op->req;
+
+	if (op->result != 0) {
+		metric_inc(&volume->errors, 1);
+		return;
+	}
+	switch (req->kind) {
+	case BLK_READ:
+		metric_inc(&volume->reads, 1);
+		metric_inc(&volume->bytes_read, req->length);
+		return;
+	case BLK_FLUSH:
+		metric_inc(&volume->flushes, 1);
+		volume->flushed = max_u64(volume->flushed, op->flush_from);
+		return;
+	case BLK_WRITE:
+	case BLK_ZERO:
+	case BLK_DISCARD:
+		metric_inc(&volume->writes, 1);
+		metric_inc(&volume->bytes_written, req->length);
+		if (!req->fua) {
+			volume->acked++;
+		}
+		return;
+	}
+}
+
+/* ---- reads ---- */
+
+static bool op_resync_overlaps(struct vol_op *op)
+{
+	if (mutant_is(MUTANT_B3)) {
+		return false; /* Deliberate bug: no copy before return. */
+	}
+	return piecemap_test(&op->volume->resync, op->req->offset, op->req->length);
+}
+
+/* Prefers the node's own replica, else takes turns.  -1: none can be asked now. */
+static int op_choose_source(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+	leg_mask readable = volume_readable(volume) & ~op->tried;
+	unsigned turn = (unsigned)(op->seq % volume->leg_count);
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if ((readable & (leg_mask)1 << i) && volume->legs[i]->voter.local) {
+			return (int)i;
+		}
+	}
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		unsigned at = (turn + i) % volume->leg_count;
+
+		if (readable & (leg_mask)1 << at) {
+			return (int)at;
+		}
+	}
+	return -1;
+}
+
+/* Sends the read, or looks at its answer; true when it has one. */
+static bool op_read_progress(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+	leg_mask bit = op->read_leg >= 0 ? (leg_mask)1 << op->read_leg : 0;
+
+	if (op->finished) {
+		return true;
+	}
+	if (volume_is_dead(volume)) {
+		op->result = volume->ending ? -ESHUTDOWN : -EIO;
+		op->finished = true;
+		return true;
+	}
+	if (op->pending != 0) {
+		return false;
+	}
+	if (op->ok & bit) {
+		/* The answer counts only if its source is still one whose content may be shown. */
+		if (op->incarnation == volume->incarnation && (volume->member_mask & bit)) {
+			op->finished = true;
+			return true;
+		}
+		op->ok = 0;
+	}
+	if (op->failed & bit) {
+		op->tried |= bit;
+		op->failed = 0;
+	}
+	if (!volume->serving || op_resync_overlaps(op)) {
+		return false;
+	}
+	op->incarnation = volume->incarnation;
+	op->read_leg = op_choose_source(op);
+	if (op->read_leg >= 0) {
+		op_send(op, volume->legs[op->read_leg]);
+	} else if (op->tried != 0 && (volume->member_mask & ~op->tried) == 0) {
+		op->result = -EIO;
+		op->finished = true;
+		return true;
+	}
+	return false;
+}
+
+/* I12: the reply is handed over only under the lease. */
+static bool op_lease_permits(struct vol_op *op)
+{
+	if (op->result != 0 || volume_is_dead(op->volume)) {
+		return true;
+	}
+	if (volume_lease_is_valid(op->volume)) {
+		return true;
+	}
+	op->volume->lease_waiters = true;
+	return false;
+}
+
+/* ---- the ladder ---- */
+
+static bool op_may_begin(const struct vol_op *op)
+{
+	return op->volume->serving || volume_is_dead(op->volume);
+}
+
+static void op_issue(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+
+	op->seq = ++volume->seq;
+	op->incarnation = volume->incarnation;
+	op->flush_from = volume->acked;
+	list_push_back(&volume->issued, &op->seq_node);
+	if (op->req->kind != BLK_FLUSH) {
+		piecemap_set(&volume->active, op->req->offset, op->req->length);
+	}
+}
+
+static void op_answer(struct vol_op *op)
+{
+	if (op->result == 0 && volume_is_dead(op->volume) && op->req->kind == BLK_READ) {
+		op->result = op->volume->ending ? -ESHUTDOWN : -EIO;
+	}
+	op_account(op);
+	op->lock.parked = false;
+	op->req->result = op->result;
+	op->req->done(op->req);
+}
+
+static bool op_may_unlock(const struct vol_op *op)
+{
+	return (op->pending & (volume_target_mask(op->volume) | op->volume->member_mask) &
+		       ~volume_out_mask(op->volume)) == 0;
+}
+
+static void op_unlock(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+
+	list_remove_if_linked(&op->seq_node);
+	range_lock_release(&volume->locks, &op->lock);
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if (volume->legs[i]->target) {
+			task_wake(&volume->legs[i]->rebuild_task);
+		}
+	}
+}
+
+static void op_step(struct task *task)
+{
+	struct vol_op *op = container_of(task, struct vol_op, task);
+	struct volume *volume = op->volume;
+	struct blk_req *req = op->req;
+
+	switch (op->state) {
+	case OP_START:
+		AWAIT(op, OP_AWAIT_SERVING, op_may_begin(op) || op->result != 0);
+		if (op->result == 0 && req->kind != BLK_FLUSH) {
+			do {
+				range_lock_release(&volume->locks, &op->lock);
+				if (req->kind == BLK_READ) {
+					AWAIT(op, OP_AWAIT_RESYNC,
+						!op_resync_overlaps(op) || volume_is_dead(volume));
+				}
+				range_lock_acquire(&volume->locks, &op->lock, &op->task);
+				AWAIT(op, OP_AWAIT_LOCK, op->lock.held || volume_is_dead(volume));
+			} while (req->kind == BLK_READ && op_resync_overlaps(op) &&
+				 !volume_is_dead(volume));
+		}
+		if (op->result == 0 && req->kind == BLK_READ) {
+			op->seq = volume->seq;
+			op->read_leg = -1;
+			AWAIT(op, OP_AWAIT_READ, op_read_progress(op));
+			AWAIT(op, OP_AWAIT_LEASE, op_lease_permits(op));
+		} else if (op->result == 0) {
+			op_issue(op);
+			AWAIT(op, OP_AWAIT_ACK, op_progress(op));
+		}
+		op_answer(op);
+		AWAIT(op, OP_AWAIT_UNLOCK, op_may_unlock(op));
+		op_unlock(op);
+		AWAIT(op, OP_AWAIT_RELEASE, op->pending == 0);
+		op->state = OP_DONE;
+		list_remove(&op->node);
+		task_done(&op->task);
+		task_wake(&volume->close_task);
+		req->released(req);
+		return;
+	case OP_DONE:
+		assert(!"a finished request was woken");
+	}
+}
+
+static int op_check(const struct volume *volume, const struct blk_req *req)
+{
+	if (req->kind == BLK_FLUSH) {
+		return 0;
+	}
+	if (req->length == 0 || req->offset % volume->block_bytes != 0 ||
+		req->length % volume->block_bytes != 0) {
+		return -EINVAL;
+	}
+	if ((req->kind == BLK_READ || req->kind == BLK_WRITE) &&
+		(req->length > BLK_LENGTH_MAX || req->iov_count > IO_IOV_MAX)) {
+		return -EINVAL;
+	}
+	return range_is_within(req->offset, req->length, volume->size_bytes) ? 0 : -ERANGE;
+}
+
+void op_submit(struct blk_dev *dev, struct blk_req *req)
+{
+	struct volume *volume = container_of(dev, struct volume, blk);
+	struct vol_op *op = req->private_state;
+
+	/* The commands (lios) are written when they are used: only the head is cleared. */
+	memset(op, 0, offsetof(struct vol_op, lios));
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		op->lios[i].busy = false;
+		op->lios[i].node.next = NULL;
+	}
+	op->volume = volume;
+	op->req = req;
+	op->result = op_check(volume, req);
+	op->lock.offset = req->offset;
+	op->lock.length = req->length;
+	op->lock.exclusive = req->kind != BLK_READ;
+	task_init(&op->task, &volume->io->runq, op_step);
+	list_push_back(&volume->ops, &op->node);
+	task_wake(&op->task);
+}

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening (docs/protocol.md 1.5): fence a majority under a new epoch, choose the highest
+ * configuration that was ACCEPTED there, commit it again under the own epoch before the first read
+ * or write, find where members may differ, and make them equal.
+ */
+#include "base/bytes.h"
+#include "base/mutant.h"
+#include "nexus/mirror/volume_internal.h"
+
+#include <stdio.h>
+
+static bool open_ends(const struct volume *volume)
+{
+	return volume->ending || volume->superseded;
+}
+
+void open_refused(struct volume *volume, struct leg *leg, const struct token *cur)
+{
+	if (cur->epoch.attach > volume->options.attach) {
+		volume->superseded = true;
+		snprintf(volume->reason, sizeof(volume->reason),
+			"attach %u took the volume over (this is attach %u)", cur->epoch.attach,
+			volume->options.attach);
+		log_error(&volume->io->log, "nexus", "superseded",
+			"volume=%s attach=%u by=%u replica=%u", volume->options.name,
+			volume->options.attach, cur->epoch.attach, leg->index);
+		volume_changed(volume);
+		return;
+	}
+	if (cur->epoch.inc > volume->inc_seen) {
+		volume->inc_seen = cur->epoch.inc;
+	}
+	volume->reopen = true;
+	task_wake(&volume->open_task);
+}
+
+/* ---- fencing ---- */
+
+static unsigned open_reachable(const struct volume *volume)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		count += volume->legs[i]->peer->up;
+	}
+	return count;
+}
+
+static bool open_has_peers(struct volume *volume)
+{
+	unsigned needed = volume->leg_count / 2 + 1;
+
+	if (open_reachable(volume) >= needed) {
+		return true;
+	}
+	snprintf(volume->reason, sizeof(volume->reason),
+		"needs a majority: %u of %u pool-agents reached, %u needed", open_reachable(volume),
+		volume->leg_count, needed);
+	return false;
+}
+
+static void open_reset_legs(struct volume *volume)
+{
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		struct leg *leg = volume->legs[i];
+
+		rebuild_drop(leg, "the volume is opened again");
+		leg->out = false;
+		leg->power_lost = false;
+	}
+}
+
+/* A new attempt has a new inc; it is saved before it is used. */
+static void open_begin(struct volume *volume)
+{
+	volume->attempt++;
+	volume->reopen = false;
+	volume->committed = false;
+	volume->electing = false;
+	volume->serving = false;
+	volume->fencing = false;
+	volume->incarnation++;
+	volume->epoch.attach = volume->options.attach;
+	volume->epoch.inc = (uint32_t)max_u64(volume->epoch.inc, volume->inc_seen) + 1;
+	volume->inc_saved = volume->options.save_inc == NULL;
+	open_reset_legs(volume);
+	if (volume->options.save_inc != NULL) {
+		volume->options.save_inc(volume, volume->epoch.inc, volume->options.ctx);
+	}
+}
+
+void volume_inc_saved(struct volume *volume)
+{
+	volume->inc_saved = true;
+	task_wake(&volume->open_task);
+}
+
+static void open_fence(struct volume *volume)
+{
+	volume->open_session = volume->next_session++;
+	volume->fencing = true;
+	volume->collect_from_ns = io_now_ns(volume->io);
+	io_timer_start(&volume->open_timer, volume->collect_from_ns + COLLECT_NS);
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		task_wake(&volume->legs[i]->task);
+	}
+}
+
+/* Fenced in this attempt. */
+static bool leg_in_f(const struct leg *leg)
+{
+	return leg->ready && leg->attempt == leg->volume->attempt;
+}
+
+static int open_rank(const struct cfg *a, const struct cfg *b)
+{
+	if (mutant_is(MUTANT_B1)) {
+		/* Deliberate bug: after fencing all have promised the same, so only the generation
+		 * ranks. */
+		return a->gen < b->gen ? -1 : a->gen > b->gen;
+	}
+	return cfg_compare(a, b);
+}
+
+/* c = the highest configuration accepted in F; without any, the one that the volume was created
+ * with. */
+static void open_choose(struct volume *volume)
+{
+	struct cfg *chosen = &volume->chosen;
+
+	memset(chosen, 0, sizeof(*chosen));
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+
+		if (leg_in_f(leg) && open_rank(&leg->answer.vmeta.cfg, chosen) > 0) {
+			*chosen = leg->answer.vmeta.cfg;
+		}
+	}
+	if (chosen->gen != 0) {
+		return;
+	}
+	chosen->lineage = volume->options.lineage;
+	chosen->size_bytes = volume->options.size_bytes;
+	chosen->voter_count = volume->leg_count;
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		chosen->voters[i].id = volume->legs[i]->voter.replica;
+		chosen->voters[i].kind = volume->legs[i]->voter.kind;
+		chosen->voters[i].insync = chosen->voters[i].kind == VOTER_DATA;
+	}
+}
+
+static unsigned open_votes(const struct volume *volume)
+{
+	unsigned votes = 0;
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+
+		votes += leg_in_f(leg) && cfg_find(&volume->chosen, &leg->voter.replica) >= 0;
+	}
+	return votes;
+}
+
+/* c.S outside of F: the members that did not answer (and whether one of them is busy). */
+static bool open_lacks_members(const struct volume *volume, bool *ret_busy)
+{
+	bool lacks = false;
+
+	*ret_busy = false;
+	for (unsigned i = 0; i < volume->chosen.voter_count; i++) {
+		const struct leg *leg = NULL;
+
+		if (!volume->chosen.voters[i].insync) {
+			continue;
+		}
+		for (unsigned j = 0; j < volume->leg_count; j++) {
+			if (uuid_equal(&volume->legs[j]->voter.replica,
+				    &volume->chosen.voters[i].id)) {
+				leg = volume->legs[j];
+			}
+		}
+		if (leg == NULL || !leg_in_f(leg)) {
+			lacks = true;
+			*ret_busy = *ret_busy || (leg != NULL && leg->fence_busy);
+		}
+	}
+	return lacks;
+}
+
+/* Everybody whom we wait for has answered, or the time is over. */
+static bool open_is_collected(struct volume *volume)
+{
+	uint64_t waited_ns = io_now_ns(volume->io) - volume->collect_from_ns;
+	bool busy;
+
+	if (volume->reopen || open_ends(volume)) {
+		return true;
+	}
+	open_choose(volume);
+	if (open_votes(volume) >= cfg_majority(&volume->chosen) &&
+		!open_lacks_members(volume, &busy)) {
+		return true;
+	}
+	(void)open_lacks_members(volume, &busy);
+	if (waited_ns >= BUSY_NS || (waited_ns >= COLLECT_NS && !busy)) {
+		return true;
+	}
+	if (!io_timer_is_running(&volume->open_timer)) {
+		io_timer_start(&volume->open_timer, volume->collect_from_ns + BUSY_NS);
+	}
+	return false;
+}
+
+/* ---- choosing S1 ---- */
+
+static leg_mask open_members(const struct volume *volume, bool same_power)
+{
+	const struct cfg *chosen = &volume->chosen;
+	leg_mask mask = 0;
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+		int at = cfg_find(chosen, &leg->voter.replica);
+
+		if (at < 0 || !chosen->voters[at].insync || !leg_in_f(leg) ||
+			leg->vmeta_rebuilding) {
+			continue; /* I5 */
+		}
+		if (same_power && chosen->gen != 0 &&
+			chosen->voters[at].power != leg->answer.power) {
+			continue;
+		}
+		mask |= LEG_BIT(leg);
+	}
+	return mask;
+}
+
+static void open_name_missing(struct volume *volume)
+{
+	size_t used =
+		(size_t)snprintf(volume->reason, sizeof(volume->reason), "needs 1 of replicas");
+
+	for (unsigned i = 0; i < volume->chosen.voter_count; i++) {
+		char id[UUID_TEXT_SIZE];
+
+		if (volume->chosen.voters[i].insync && used + 12 < sizeof(volume->reason)) {
+			uuid_to_text(&volume->chosen.voters[i].id, id);
+			used += (size_t)snprintf(
+				volume->reason + used, sizeof(volume->reason) - used, " %.8s", id);
+		}
+	}
+}
+
+static uint64_t open_wgen_seen(const struct volume *volume)
+{
+	uint64_t wgen = 0;
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if (leg_in_f(volume->legs[i])) {
+			wgen = max_u64(wgen, volume->legs[i]->answer.vmeta.cfg.wgen);
+		}
+	}
+	return wgen;
+}
+
+static bool open_take_geometry(struct volume *volume, leg_mask members)
+{
+	volume->region_bytes = volume->legs[__builtin_ctz(members)]->answer.region_bytes;
+	volume->size_bytes = volume->chosen.size_bytes;
+	volume->blk.size_bytes = volume->size_bytes;
+	piecemap_done(&volume->resync, volume->io);
+	piecemap_done(&volume->active, volume->io);
+	return piecemap_init(&volume->resync, volume->io, volume->size_bytes,
+		       volume->region_bytes) == 0 &&
+	       piecemap_init(
+		       &volume->active, volume->io, volume->size_bytes, volume->region_bytes) == 0;
+}
+
+/* false: this attempt ends here, volume->reason says why. */
+static bool open_elect(struct volume *volume)
+{
+	leg_mask members;
+	bool power_lost = false;
+	bool busy;
+
+	if (open_votes(volume) < cfg_majority(&volume->chosen)) {
+		snprintf(volume->reason, sizeof(volume->reason),
+			"needs a majority: %u of %u voters answered", open_votes(volume),
+			volume->chosen.voter_count);
+		return false;
+	}
+	members = open_members(volume, true);
+	if (members == 0) {
+		members = open_members(volume, false);
+		power_lost = members != 0;
+	}
+	if (members == 0) {
+		open_name_missing(volume);
+		return false;
+	}
+	if (!open_take_geometry(volume, members)) {
+		snprintf(volume->reason, sizeof(volume->reason), "out of memory");
+		return false;
+	}
+	volume->unflushed_lost = power_lost &&
+				 volume->chosen.epoch.attach == volume->epoch.attach &&
+				 volume->options.host_may_have_lived_on;
+	if (open_lacks_members(volume, &busy)) {
+		/* A predecessor may still answer reads by its lease from a member that we did not
+		 * fence (1.9). */
+		volume->ack_not_before_ns = io_now_ns(volume->io) + OPEN_WAIT_NS;
+	}
+	volume->wgen = open_wgen_seen(volume) + 1;
+	volume->cfg = volume->chosen;
+	volume->cfg.epoch = volume->epoch;
+	volume->cfg.gen = 0;
+	volume->cfg.wgen = volume->wgen;
+	volume->gen_last = 0;
+	volume->member_mask = members;
+	volume->proposed_mask = 0;
+	volume->proposal_open = false;
+	volume->repropose = true;
+	volume->electing = true;
+	membership_wake(volume);
+	return true;
+}
+
+static bool open_election_is_over(const struct volume *volume)
+{
+	unsigned voters = 0;
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		voters += leg_in_f(volume->legs[i]) &&
+			  cfg_find(&volume->chosen, &volume->legs[i]->voter.replica) >= 0;
+	}
+	return volume->cfg.gen != 0 || volume->reopen || open_ends(volume) ||
+	       (volume->member_mask & ~volume_out_mask(volume)) == 0 ||
+	       voters < cfg_majority(&volume->chosen);
+}
+
+/* The configuration is ours: from here on sessions may rise and members may be dropped. */
+static void open_elected(struct volume *volume)
+{
+	char epoch[EPOCH_TEXT_SIZE];
+
+	volume->electing = false;
+	volume->fencing = false;
+	volume->committed = true;
+	volume->scan_leg = 0;
+	log_info(&volume->io->log, "nexus", "opened", "volume=%s epoch=%s members=%u wgen=%llu",
+		volume->options.name, epoch_to_text(&volume->epoch, epoch),
+		mask_count(volume->member_mask), (unsigned long long)volume->wgen);
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		task_wake(&volume->legs[i]->task);
+	}
+	if (volume->unflushed_lost) {
+		volume_fault(volume, "unflushed writes lost: every replica in sync lost power");
+	}
+}
+
+/* ---- R ---- */
+
+/* The next member whose stamps are to be read is there (or there is none left). */
+static bool open_next_member(struct volume *volume)
+{
+	while (volume->scan_leg < volume->leg_count) {
+		const struct leg *leg = volume->legs[volume->scan_leg];
+
+		if (volume->member_mask & LEG_BIT(leg)) {
+			return leg->ready && !leg->refence;
+		}
+		volume->scan_leg++;
+	}
+	return true;
+}
+
+static bool open_must_stop(const struct volume *volume)
+{
+	return volume->reopen || open_ends(volume) || volume->faulted;
+}
+
+static void open_scan(struct volume *volume)
+{
+	struct leg *leg = volume->legs[volume->scan_leg];
+
+	stamps_scan_start(&volume->scan, leg, &volume->resync, leg->clean, &volume->open_task);
+}
+
+static void open_serve(struct volume *volume)
+{
+	volume->serving = true;
+	volume->reason[0] = '\0';
+	if (mutant_is(MUTANT_B3)) {
+		piecemap_done(&volume->resync,
+			volume->io); /* Deliberate bug: members that differ stay so. */
+		if (piecemap_init(&volume->resync, volume->io, volume->size_bytes,
+			    volume->region_bytes) != 0) {
+			volume_fault(volume, "out of memory");
+		}
+	}
+	log_info(&volume->io->log, "nexus", "serving", "volume=%s resync_regions=%llu",
+		volume->options.name, (unsigned long long)piecemap_regions(&volume->resync));
+	volume_changed(volume);
+}
+
+/* ---- the ladder ---- */
+
+void open_step(struct task *task)
+{
+	struct volume *volume = container_of(task, struct volume, open_task);
+
+	switch (volume->open_state) {
+	case OPEN_START:
+		while (!open_ends(volume)) {
+			AWAIT_AT(volume->open_state, OPEN_AWAIT_PEERS,
+				open_has_peers(volume) || open_ends(volume));
+			open_begin(volume);
+			AWAIT_AT(volume->open_state, OPEN_AWAIT_SAVED,
+				volume->inc_saved || open_ends(volume));
+			open_fence(volume);
+			AWAIT_AT(volume->open_state, OPEN_AWAIT_FENCES, open_is_collected(volume));
+			if (!volume->reopen && !open_ends(volume) && open_elect(volume)) {
+				AWAIT_AT(volume->open_state, OPEN_AWAIT_COMMIT,
+					open_election_is_over(volume));
+			}
+			if (!volume->electing || volume->cfg.gen == 0 || volume->reopen ||
+				open_ends(volume)) {
+				volume->electing = false;
+				volume->fencing = false;
+				/* Two openers that refuse each other get out of step. */
+				io_timer_start_after(&volume->open_timer,
+					(200 + rng_below(&volume->io->rng, 800)) * IO_NS_PER_MS);
+				AWAIT_AT(volume->open_state, OPEN_AWAIT_RETRY,
+					!io_timer_is_running(&volume->open_timer) ||
+						open_ends(volume));
+				continue;
+			}
+			open_elected(volume);
+			while (volume->scan_leg < volume->leg_count && !open_must_stop(volume)) {
+				AWAIT_AT(volume->open_state, OPEN_AWAIT_MEMBER,
+					open_next_member(volume) || open_must_stop(volume));
+				if (volume->scan_leg < volume->leg_count &&
+					!open_must_stop(volume)) {
+					open_scan(volume);
+					AWAIT_AT(volume->open_state, OPEN_AWAIT_STAMPS,
+						!volume->scan.running);
+					volume->scan_leg += volume->scan.result == 0;
+				}
+			}
+			if (!open_must_stop(volume)) {
+				open_serve(volume);
+			}
+			AWAIT_AT(volume->open_state, OPEN_AWAIT_REOPEN,
+				volume->reopen || open_ends(volume));
+		}
+		io_timer_stop(&volume->open_timer);
+		volume->open_state = OPEN_DONE;
+		task_wake(&volume->close_task);
+		return;
+	case OPEN_DONE:
+		return;
+	}
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A set of pieces of a volume that are still to be copied: 64 bits a region, so a piece is 1/64 of
+ * a region (256 KiB of 16 MiB), at least one block.  One reactor.
+ */
+#ifndef NEXUS_MIRROR_PIECEMAP_H
+#define NEXUS_MIRROR_PIECEMAP_H
+
+#include "io/io.h"
+
+struct piecemap {
+	uint64_t *words; /* owned, one a region; NULL: empty and nothing can be set */
+	uint64_t size_bytes;
+	uint64_t region_bytes;
+	uint64_t region_count;
+	uint64_t piece_bytes;
+	uint64_t count; /* of pieces set */
+};
+
+int piecemap_init(struct piecemap *map, struct io *io, uint64_t size_bytes,
+	uint64_t region_bytes) __must_check;
+void piecemap_done(struct piecemap *map, struct io *io);
+void piecemap_set(struct piecemap *map, uint64_t offset, uint64_t length);
+void piecemap_set_region(struct piecemap *map, uint64_t region);
+void piecemap_clear_piece(struct piecemap *map, uint64_t piece);
+bool piecemap_test(const struct piecemap *map, uint64_t offset, uint64_t length);
+/* First set piece at or after `from`; UINT64_MAX when there is none. */
+uint64_t piecemap_next(const struct piecemap *map, uint64_t from);
+/* Bytes of a piece: the last one of the volume may be short. */
+uint64_t piecemap_piece_length(const struct piecemap *map, uint64_t piece);
+/* Regions with something set. */
+uint64_t piecemap_regions(const struct piecemap *map);
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "nexus/mirror/range_lock.h"
+
+void range_locks_init(struct range_locks *locks)
+{
+	list_init(&locks->held);
+	list_init(&locks->waiting);
+}
+
+static bool conflicts(const struct range_lock *holder, const struct range_lock *asking)
+{
+	if (!holder->exclusive && !asking->exclusive) {
+		return false;
+	}
+	if (holder->offset >= asking->offset + asking->length ||
+		asking->offset >= holder->offset + holder->length) {
+		return false;
+	}
+	return !(asking->internal && holder->held && holder->parked);
+}
+
+static bool any_conflicts(const struct list *list, const struct range_lock *asking)
+{
+	list_for_each (list, pos) {
+		const struct range_lock *other = container_of(pos, struct range_lock, node);
+
+		if (other == asking) {
+			return false; /* only those who asked before it count */
+		}
+		if (conflicts(other, asking)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A copy does not wait behind a host request that itself waits for a parked write, or the parked
+ * write would never end. */
+static bool must_wait(const struct range_locks *locks, const struct range_lock *lock)
+{
+	if (any_conflicts(&locks->held, lock)) {
+		return true;
+	}
+	return !lock->internal && any_conflicts(&locks->waiting, lock);
+}
+
+void range_lock_acquire(struct range_locks *locks, struct range_lock *lock, struct task *task)
+{
+	assert(!lock->held && !list_is_linked(&lock->node));
+	lock->task = task;
+	lock->parked = false;
+	if (must_wait(locks, lock)) {
+		list_push_back(&locks->waiting, &lock->node);
+		return;
+	}
+	lock->held = true;
+	list_push_back(&locks->held, &lock->node);
+}
+
+static void grant_waiting(struct range_locks *locks)
+{
+	list_for_each_safe (&locks->waiting, pos, following) {
+		struct range_lock *lock = container_of(pos, struct range_lock, node);
+
+		if (!must_wait(locks, lock)) {
+			list_remove(&lock->node);
+			lock->held = true;
+			list_push_back(&locks->held, &lock->node);
+			task_wake(lock->task);
+		}
+	}
+}
+
+void range_lock_release(struct range_locks *locks, struct range_lock *lock)
+{
+	if (!list_is_linked(&lock->node)) {
+		return;
+	}
+	list_remove(&lock->node);
+	lock->held = false;
+	lock->parked = false;
+	grant_waiting(locks);
+}
+
+void range_lock_parked(struct range_locks *locks, struct range_lock *lock)
+{
+	assert(lock->held && lock->parked);
+	grant_waiting(locks);
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Brings a stale or new replica back while I/O goes on (docs/protocol.md 1.8): accept the present
+ * configuration, persist rebuilding=1, register in the write path, compute what may differ from the
+ * stamps of both sides, copy it; grow.c lets it join.
+ */
+#include "base/bytes.h"
+#include "nexus/mirror/volume_internal.h"
+
+#include <stdio.h>
+
+#define REBUILD_RETRY_NS (1000 * IO_NS_PER_MS)
+
+static bool rebuild_ends(const struct leg *leg)
+{
+	return leg->volume->ending || leg->volume->superseded;
+}
+
+void rebuild_drop(struct leg *leg, const char *reason)
+{
+	struct volume *volume = leg->volume;
+
+	if (!leg->target) {
+		return;
+	}
+	leg->target = false;
+	leg->joining = false;
+	if (volume->joiner == leg) {
+		volume->joiner_ready = false;
+		if (volume->joiner_proposed && volume->proposal_open) {
+			/* It may have accepted: only a newer configuration without it settles that.
+			 */
+			leg->out = true;
+		}
+	}
+	log_info(&volume->io->log, "nexus", "rebuild-stopped", "volume=%s replica=%u reason=%s",
+		volume->options.name, leg->index, reason);
+	task_wake(&leg->rebuild_task);
+	task_wake(&leg->join_task);
+	membership_wake(volume);
+	volume_changed(volume);
+}
+
+static bool rebuild_lineage_fits(struct leg *leg)
+{
+	const struct cfg *its = &leg->answer.vmeta.cfg;
+
+	if (its->gen == 0 || its->lineage == leg->volume->cfg.lineage) {
+		return true;
+	}
+	leg->faulted = true; /* I8 */
+	snprintf(leg->reason, sizeof(leg->reason),
+		"it belongs to another lineage of this volume: delete the replica or keep it "
+		"aside");
+	return false;
+}
+
+/* Reached, not in S (or out of it with doubtful content), and of our lineage. */
+static bool rebuild_is_candidate(struct leg *leg)
+{
+	struct volume *volume = leg->volume;
+	bool member = (volume->member_mask & LEG_BIT(leg)) != 0;
+
+	if (!volume->serving || volume_is_dead(volume) || !leg->ready || leg->refence ||
+		leg->voter.kind != VOTER_DATA) {
+		return false;
+	}
+	if (member && !(leg->out && (leg->power_lost || leg->vmeta_rebuilding))) {
+		return false;
+	}
+	if (volume->proposal_open && (volume->proposed_mask & LEG_BIT(leg)) && !member) {
+		return false; /* a proposal with it is not settled */
+	}
+	return volume_readable(volume) != 0 && rebuild_lineage_fits(leg);
+}
+
+static void rebuild_cmd_done(struct leg_io *lio)
+{
+	task_wake(lio->ctx);
+}
+
+/* ACCEPT of the present configuration, MARK rebuilding=1, RESYNCED, FLUSH. */
+void rebuild_send(struct leg *leg, uint8_t opcode, struct task *wake)
+{
+	struct leg_io *lio = &leg->rebuild_io;
+	struct wire_io flush = {
+		.opcode = WIRE_FLUSH,
+		.nsid = leg->voter.nsid,
+		.session = leg->session,
+		.wgen_low = (uint32_t)leg->volume->wgen,
+		.seq = leg->volume->seq,
+	};
+
+	memset(&lio->cmd, 0, sizeof(lio->cmd));
+	lio->cmd.sqe.opcode = opcode;
+	lio->done = rebuild_cmd_done;
+	lio->ctx = wake;
+	lio->iov.iov_base = leg->rebuild_data;
+	lio->iov.iov_len = CFG_ENCODED_SIZE;
+	if (opcode == WIRE_FLUSH) {
+		leg_submit_io(leg, lio, &flush, NULL, 0);
+		return;
+	}
+	if (opcode == WIRE_MARK) {
+		lio->cmd.sqe.cdw12 = 1;
+	} else if (opcode == WIRE_RESYNCED) {
+		lio->cmd.sqe.cdw10 = (uint32_t)leg->answer.boot;
+		lio->cmd.sqe.cdw11 = (uint32_t)(leg->answer.boot >> 32);
+	} else {
+		cfg_encode(&leg->volume->cfg, leg->rebuild_data);
+	}
+	leg_submit(leg, lio, true, &lio->iov, opcode == WIRE_ACCEPT ? 1 : 0);
+}
+
+/* Registered BEFORE anything is computed: from now on writes go to it or into todo (DRBD 9.0.26).
+ */
+static bool rebuild_register(struct leg *leg)
+{
+	struct volume *volume = leg->volume;
+
+	if (piecemap_init(&leg->todo, volume->io, volume->size_bytes, volume->region_bytes) != 0) {
+		return false;
+	}
+	leg->vmeta_rebuilding = true;
+	leg->todo_all = true;
+	leg->target = true;
+	leg->older_seq = volume->seq;
+	ops_forget_leg(volume, leg, true);
+	return true;
+}
+
+static void rebuild_unregister(struct leg *leg)
+{
+	struct volume *volume = leg->volume;
+
+	leg->target = false;
+	leg->todo_all = false;
+	piecemap_done(&leg->todo, volume->io);
+	membership_wake(volume);
+	volume_changed(volume);
+}
+
+/* The end of the attempt, one way or the other. */
+bool rebuild_is_over(const struct leg *leg)
+{
+	return !leg->target || rebuild_ends(leg) || volume_is_dead(leg->volume) ||
+	       !leg->volume->serving;
+}
+
+bool rebuild_is_copied(const struct leg *leg)
+{
+	return leg->todo.count == 0 && leg->copies == 0;
+}
+
+/* What the returning replica may lack or have too much: { stamp > clean_x } of the source and of
+ * itself (trap F4). */
+static void rebuild_scan(struct leg *leg, struct leg *from)
+{
+	stamps_scan_start(
+		&leg->scan, from, &leg->todo, leg->answer.vmeta.clean, &leg->rebuild_task);
+}
+
+static bool rebuild_scan_source(struct leg *leg)
+{
+	leg_mask readable = volume_readable(leg->volume) & ~LEG_BIT(leg);
+
+	if (readable == 0) {
+		rebuild_drop(leg, "no replica in sync can be read");
+		return false;
+	}
+	rebuild_scan(leg, leg->volume->legs[__builtin_ctz(readable)]);
+	return true;
+}
+
+static void rebuild_begin_copy(struct leg *leg)
+{
+	struct volume *volume = leg->volume;
+
+	leg->todo_all = false;
+	leg->todo_total_bytes = leg->todo.count * leg->todo.piece_bytes;
+	log_info(&volume->io->log, "nexus", "rebuild-started", "volume=%s replica=%u bytes=%llu",
+		volume->options.name, leg->index, (unsigned long long)leg->todo_total_bytes);
+	copiers_wake(volume);
+	ops_revisit(volume);
+}
+
+void rebuild_step(struct task *task)
+{
+	struct leg *leg = container_of(task, struct leg, rebuild_task);
+	struct volume *volume = leg->volume;
+
+	switch (leg->rebuild_state) {
+	case REBUILD_START:
+		for (;;) {
+			AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_CANDIDATE,
+				rebuild_is_candidate(leg) || rebuild_ends(leg));
+			if (rebuild_ends(leg)) {
+				break;
+			}
+			rebuild_send(leg, WIRE_ACCEPT, &leg->rebuild_task);
+			AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_ACCEPT, !leg->rebuild_io.busy);
+			/* Refused: it has accepted this one, or a newer proposal, already. */
+			if (rebuild_is_candidate(leg) &&
+				(leg->rebuild_io.result == LEG_OK ||
+					leg->rebuild_io.result == LEG_REFUSED)) {
+				rebuild_send(leg, WIRE_MARK, &leg->rebuild_task);
+				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_MARK,
+					!leg->rebuild_io.busy);
+			}
+			if (rebuild_is_candidate(leg) && leg->rebuild_io.result == LEG_OK &&
+				rebuild_register(leg)) {
+				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_OLDER,
+					!ops_older_run(volume, leg->older_seq) ||
+						rebuild_is_over(leg));
+				if (!rebuild_is_over(leg) && rebuild_scan_source(leg)) {
+					AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_STAMPS_SOURCE,
+						!leg->scan.running);
+					if (leg->scan.result == 0 && !rebuild_is_over(leg)) {
+						rebuild_scan(leg, leg);
+						AWAIT_AT(leg->rebuild_state,
+							REBUILD_AWAIT_STAMPS_TARGET,
+							!leg->scan.running);
+					}
+					if (leg->scan.result != 0) {
+						rebuild_drop(leg, "its stamps, or the source's, "
+								  "were not given");
+					}
+				}
+				if (!rebuild_is_over(leg)) {
+					rebuild_begin_copy(leg);
+					AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_COPIED,
+						rebuild_is_copied(leg) || rebuild_is_over(leg));
+					leg->join_state = JOIN_START;
+					task_wake(&leg->join_task);
+					AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_JOINED,
+						leg->join_state == JOIN_DONE);
+				}
+				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_COPIERS,
+					leg->copies == 0);
+				rebuild_unregister(leg);
+			}
+			io_timer_start_after(&leg->rebuild_timer, REBUILD_RETRY_NS);
+			AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_RETRY,
+				!io_timer_is_running(&leg->rebuild_timer) || rebuild_ends(leg));
+		}
+		io_timer_stop(&leg->rebuild_timer);
+		leg->rebuild_state = REBUILD_DONE;
+		task_wake(&volume->close_task);
+		return;
+	case REBUILD_DONE:
+		return;
+	}
+}

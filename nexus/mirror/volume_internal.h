@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A volume within the mirror.  One reactor; everything here is reached from its run queue.
+ *
+ *   open.c        fences a majority, chooses and re-commits the configuration, finds R
+ *   leg.c         one voter: fence, sessions, commands, when it counts as failed
+ *   op.c          host requests: write, read, flush
+ *   copy.c        copies under the range lock: R (resync) and rebuilds
+ *   membership.c  changes of the configuration record: degrade and grow
+ *   rebuild.c     brings a stale or new replica back: register, compute, copy, join
+ *   volume.c      life, status, lease
+ *
+ * Sets of legs are bit masks by leg index.  The numbers I1..I12 are those of docs/invariants.md.
+ */
+#ifndef NEXUS_MIRROR_VOLUME_INTERNAL_H
+#define NEXUS_MIRROR_VOLUME_INTERNAL_H
+
+#include "nexus/mirror/piecemap.h"
+#include "nexus/mirror/range_lock.h"
+#include "nexus/nexus.h"
+#include "nexus/peer.h"
+
+#include <string.h>
+
+typedef uint32_t leg_mask;
+
+#define LEG_BIT(leg) ((leg_mask)1 << (leg)->index)
+
+#define EJECT_NS     (2000 * IO_NS_PER_MS) /* a member that does not answer */
+#define LEASE_NS     (3000 * IO_NS_PER_MS)
+#define OPEN_WAIT_NS (3150 * IO_NS_PER_MS) /* an opener that did not fence all of c.S */
+#define COLLECT_NS   (1000 * IO_NS_PER_MS)
+#define BUSY_NS      (5000 * IO_NS_PER_MS)
+#define TICK_NS      (250 * IO_NS_PER_MS)
+#define COPIERS      4
+#define STAMPS_CHUNK 8192u /* stamps asked for with one command */
+
+struct nexus {
+	struct io *io;
+	struct nexus_options options;
+	struct peers peers;
+	struct bufpool *buffers;
+	struct list volumes;
+	struct task close_task;
+	struct io_timer close_timer;
+	void (*closed)(void *ctx);
+	void *closed_ctx;
+};
+
+/* ---- commands to a leg
+ * ------------------------------------------------------------------------------------------ */
+
+enum leg_result {
+	LEG_OK,
+	LEG_NOSPC,   /* capacity exceeded: surely not acknowledged, perhaps partly executed */
+	LEG_IO,      /* media or internal error of the replica */
+	LEG_STALE,   /* our token is not the current one any more */
+	LEG_REFUSED, /* ACCEPT, MARK, RESYNCED not acceptable; BUSY; ABSTAIN: see status */
+	LEG_RESET,   /* the association ended: unknown whether it was executed */
+};
+
+struct leg_io {
+	struct nvmeh_cmd cmd;
+	struct leg *leg;
+	struct list_node node; /* in leg->inflight, in order of submission */
+	struct iovec iov;
+	uint64_t started_ns;
+	bool busy;
+	enum leg_result result;
+	void (*done)(struct leg_io *lio);
+	void *ctx;
+};
+
+/* ---- legs
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+enum leg_state {
+	LEG_START,
+	LEG_AWAIT_WANTED, /* an association, and a reason to fence */
+	LEG_AWAIT_FENCE,
+	LEG_AWAIT_VOTER_STATE,
+	LEG_AWAIT_DRAIN, /* our own older commands to be answered */
+	LEG_AWAIT_LOSS,  /* ready */
+	LEG_AWAIT_RETRY,
+	LEG_DONE,
+};
+
+enum rebuild_state {
+	REBUILD_START,
+	REBUILD_AWAIT_CANDIDATE,
+	REBUILD_AWAIT_ACCEPT,
+	REBUILD_AWAIT_MARK,
+	REBUILD_AWAIT_OLDER,
+	REBUILD_AWAIT_STAMPS_SOURCE,
+	REBUILD_AWAIT_STAMPS_TARGET,
+	REBUILD_AWAIT_COPIED,
+	REBUILD_AWAIT_JOINED,
+	REBUILD_AWAIT_COPIERS,
+	REBUILD_AWAIT_RETRY,
+	REBUILD_DONE,
+};
+
+enum join_state {
+	JOIN_START,
+	JOIN_AWAIT_TURN,
+	JOIN_AWAIT_OLDER,
+	JOIN_AWAIT_FLUSH,
+	JOIN_AWAIT_COMMIT,
+	JOIN_AWAIT_RESYNCED,
+	JOIN_DONE,
+};
+
+/* Reads all stamps of one replica and sets the regions whose stamp is above a threshold. */
+enum stamps_state { STAMPS_START, STAMPS_AWAIT_CHUNK, STAMPS_DONE };
+
+struct stamps_scan {
+	struct task task;
+	enum stamps_state state;
+	struct leg *leg;
+	struct piecemap *map; /* borrowed until done */
+	uint64_t above;
+	uint64_t region;
+	uint32_t count;
+	struct leg_io io;
+	uint64_t *stamps;    /* STAMPS_CHUNK of them, owned while running */
+	struct task *parent; /* woken at the end */
+	bool running;
+	int result; /* 0; -ENOMEM; -EIO: the leg failed or is not ready any more */
+};
+
+struct leg {
+	struct volume *volume;
+	unsigned index;
+	struct volume_voter voter;
+	struct peer *peer;
+	struct peer_watch watch;
+
+	struct task task;
+	enum leg_state state;
+	struct io_timer timer;
+	struct leg_io fence_io; /* FENCE and VOTER_STATE, one after the other */
+	uint8_t *fence_data;    /* WIRE_VOTER_STATE_SIZE */
+	uint64_t fence_sent_ns;
+	uint32_t session;      /* of the last FENCE */
+	uint64_t attempt;      /* the open attempt in which this leg was fenced last */
+	uint32_t generation;   /* of the peer's association on which it was fenced */
+	uint64_t unready_ns;   /* since when it is not ready */
+	uint64_t attempt_over; /* the attempt whose outcome for this leg is known */
+	bool fence_busy;       /* the last answer was BUSY: the same token is sent again */
+	bool ready;            /* fenced, drained: takes commands */
+	bool refence;          /* to be fenced anew with a higher session: commands were given up */
+	bool lost;             /* another token was seen: somebody else fenced the replica */
+	char reason[160];      /* why it is not ready, or faulted */
+	bool faulted; /* abstains, wrong replica, other lineage: not used until that changes */
+	struct wire_voter_state answer; /* of the last successful FENCE */
+	uint64_t heard_ns; /* sending time of the last heartbeat (or FENCE) that proves our token
+			      there */
+	uint64_t clean;    /* of its vmeta, followed through MARK and grow */
+	bool vmeta_rebuilding;
+
+	struct list inflight; /* leg_io */
+
+	/* member of S */
+	bool out;        /* must leave S (or is leaving) */
+	bool power_lost; /* came back with another power while in S */
+
+	/* ACCEPT by the membership task */
+	struct leg_io accept_io;
+	uint8_t accept_data[CFG_ENCODED_SIZE];
+	uint64_t accept_number; /* of the proposal that was sent */
+	bool asked, accepted;   /* in this proposal */
+
+	/* rebuild */
+	struct task rebuild_task;
+	enum rebuild_state rebuild_state;
+	struct io_timer rebuild_timer;
+	struct leg_io rebuild_io;
+	uint8_t rebuild_data[CFG_ENCODED_SIZE];
+	struct stamps_scan scan;
+	bool target;   /* registered in the write path */
+	bool todo_all; /* todo is being computed: every range counts as still to be copied */
+	struct piecemap todo;
+	uint64_t todo_total_bytes;
+	uint64_t older_seq;
+	unsigned copies; /* copies of copy.c that touch this target now */
+	struct task join_task;
+	enum join_state join_state;
+	bool joining; /* under joint acknowledgement */
+
+	struct metric reads, writes, errors;
+};
+
+/* ---- host requests
+ * ---------------------------------------------------------------------------------------------- */
+
+enum op_state {
+	OP_START,
+	OP_AWAIT_SERVING,
+	OP_AWAIT_RESYNC,
+	OP_AWAIT_LOCK,
+	OP_AWAIT_ACK,
+	OP_AWAIT_READ,
+	OP_AWAIT_LEASE,
+	OP_AWAIT_UNLOCK,
+	OP_AWAIT_RELEASE,
+	OP_DONE,
+};
+
+/* In blk_req.private_state. */
+struct vol_op {
+	struct task task;
+	enum op_state state;
+	struct volume *volume;
+	struct blk_req *req;
+	struct list_node node;     /* in volume->ops from submission to release */
+	struct list_node seq_node; /* in volume->issued, in order of seq, from issue to unlock */
+	struct range_lock lock;
+	uint64_t seq;
+	uint64_t incarnation; /* of the volume's epoch in which the masks below count */
+	leg_mask ok;          /* answered success */
+	leg_mask pending;     /* a command is on its way */
+	leg_mask skipped;     /* targets whose todo covers the range: the copy brings it */
+	leg_mask nospc, failed;
+	uint64_t flush_from; /* FLUSH: acknowledged writes that it covers */
+	int result;
+	bool finished;
+	leg_mask tried; /* READ: members that failed */
+	int read_leg;
+	struct leg_io lios[REPL_VOTERS_MAX];
+};
+
+/* ---- copies
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+enum copy_state {
+	COPY_START,
+	COPY_AWAIT_WORK,
+	COPY_AWAIT_BUFFER,
+	COPY_AWAIT_LOCK,
+	COPY_AWAIT_READ,
+	COPY_AWAIT_WRITES,
+	COPY_AWAIT_PENDING,
+	COPY_AWAIT_PAUSE,
+	COPY_DONE,
+};
+
+struct copier {
+	struct task task;
+	enum copy_state state;
+	struct volume *volume;
+	struct io_timer timer;
+	struct bufpool_waiter waiter;
+	bool working;
+	int target; /* leg index of a rebuild; -1: resync of R */
+	uint64_t piece, offset, length;
+	struct piecemap *map; /* whose piece it is: volume->resync or leg->todo */
+	struct range_lock lock;
+	uint64_t incarnation;
+	void *buffer;
+	int source;
+	leg_mask tried, destinations, ok, pending, nospc;
+	struct leg_io read_io;
+	struct leg_io write_ios[REPL_VOTERS_MAX];
+};
+
+/* ---- the volume
+ * -------------------------------------------------------------------------------------------------
+ */
+
+enum open_state {
+	OPEN_START,
+	OPEN_AWAIT_PEERS,
+	OPEN_AWAIT_SAVED,
+	OPEN_AWAIT_FENCES,
+	OPEN_AWAIT_COMMIT,
+	OPEN_AWAIT_RETRY,
+	OPEN_AWAIT_MEMBER,
+	OPEN_AWAIT_STAMPS,
+	OPEN_AWAIT_REOPEN,
+	OPEN_DONE,
+};
+
+enum settle_state {
+	SETTLE_START,
+	SETTLE_AWAIT_DUE,
+	SETTLE_AWAIT_FLUSHED,
+	SETTLE_AWAIT_MARKED,
+	SETTLE_AWAIT_RESYNCED,
+	SETTLE_DONE,
+};
+
+enum close_state {
+	CLOSE_START,
+	CLOSE_AWAIT_WANTED,
+	CLOSE_AWAIT_FLUSH,
+	CLOSE_AWAIT_ENDED,
+	CLOSE_DONE,
+};
+
+enum member_state {
+	MEMBER_START,
+	MEMBER_AWAIT_CAUSE,
+	MEMBER_AWAIT_ACCEPTS,
+	MEMBER_AWAIT_RETRY,
+	MEMBER_DONE,
+};
+
+struct volume {
+	struct list_node node;
+	struct nexus *nexus;
+	struct io *io;
+	struct volume_options options;
+	struct blk_dev blk;
+	unsigned min_insync;
+	uint64_t size_bytes;
+	uint32_t block_bytes;
+	uint64_t region_bytes;
+	unsigned leg_count;
+	struct leg *legs[REPL_VOTERS_MAX];
+
+	/* open */
+	struct task open_task;
+	enum open_state open_state;
+	struct io_timer open_timer;
+	uint64_t attempt;     /* of opening, from 1 */
+	bool fencing;         /* legs may be fenced for this attempt (session open_session) */
+	uint32_t inc_seen;    /* largest inc of our attach seen anywhere */
+	uint32_t attach_seen; /* largest attach seen in a refusal */
+	bool inc_saved;
+	struct epoch epoch;
+	uint32_t open_session;
+	uint32_t next_session; /* never restarts within a process (docs/decisions.md) */
+	uint64_t incarnation;  /* raised at each (re)open: what was sent before counts no more */
+	struct cfg chosen;     /* c */
+	uint64_t collect_from_ns;
+	bool unflushed_lost; /* all of c.S lost power while the host may have lived on */
+	bool reopen;         /* our token was refused: open again */
+	struct stamps_scan scan;
+	unsigned scan_leg;
+	char reason[VOLUME_REASON_SIZE];
+
+	/* after R */
+	struct task settle_task;
+	enum settle_state settle_state;
+	uint64_t settle_incarnation, settled_incarnation; /* being settled; settled last */
+	struct cfg settled_cfg;
+	struct leg_io settle_ios[REPL_VOTERS_MAX];
+	leg_mask settle_pending, settle_ok;
+
+	/* configuration */
+	bool electing;  /* the opener's own configuration is being committed */
+	bool committed; /* a configuration was committed under this epoch */
+	bool serving;   /* and R is known */
+	struct cfg cfg; /* committed */
+	struct cfg proposal;
+	leg_mask member_mask;   /* S of cfg */
+	leg_mask proposed_mask; /* union of the S proposed since cfg was committed */
+	uint64_t proposal_number;
+	bool proposal_open; /* proposed and neither committed nor superseded by a later commit */
+	bool repropose;     /* the members' power ids changed without loss */
+	uint32_t gen_last;
+	struct leg *joiner; /* the target that is joining, one at a time */
+	bool joiner_ready;  /* its steps 1 to 3 are done */
+	bool joiner_proposed;
+	uint64_t joiner_clean; /* k for it, fixed with the proposal */
+	struct task member_task;
+	enum member_state member_state;
+	struct io_timer member_timer;
+	leg_mask accept_pending;
+	uint64_t ack_not_before_ns;
+	uint64_t wgen;
+
+	/* requests */
+	struct list ops;    /* vol_op, all */
+	struct list issued; /* vol_op by seq */
+	struct range_locks locks;
+	uint64_t seq;
+	uint64_t acked, flushed; /* counts of acknowledged writes; acked ones that a completed flush
+				    covers */
+	struct io_timer tick_timer;
+	struct task tick_task;
+	bool faulted;
+	bool superseded;
+	bool ending; /* closing */
+	bool lease_waiters;
+
+	struct piecemap active; /* regions written since the open, for status */
+
+	/* R */
+	struct piecemap resync;
+	uint64_t unsettled;
+	struct copier copiers[COPIERS];
+	uint64_t copy_cursor;
+
+	unsigned compares; /* under way */
+
+	/* close */
+	struct task close_task;
+	enum close_state close_state;
+	bool closing;
+	struct io_timer close_timer;
+	struct blk_req close_flush;
+	void *close_flush_state;
+	bool close_flush_busy;
+	void (*closed)(void *ctx);
+	void *closed_ctx;
+
+	struct metric reads, writes, flushes, bytes_read, bytes_written, errors;
+};
+
+/* volume.c */
+void volume_changed(
+	struct volume *volume); /* state: wakes everything that may wait for it, tells the owner */
+bool volume_lease_is_valid(const struct volume *volume);
+bool volume_is_dead(const struct volume *volume); /* faulted, superseded or ending: I/O fails */
+void volume_tick_start(struct volume *volume);
+struct leg *volume_leg_by_id(struct volume *volume, const struct uuid *replica);
+leg_mask volume_out_mask(const struct volume *volume);
+leg_mask volume_ready_mask(const struct volume *volume);
+leg_mask volume_target_mask(const struct volume *volume);
+unsigned mask_count(leg_mask mask);
+/* Every acknowledgement needs all of these (I1): the committed S, every S proposed since, the
+ * joining target. */
+leg_mask volume_needed(const struct volume *volume);
+/* Members whose content may be shown: in every S that an opener may choose, reached, with their
+ * power. */
+leg_mask volume_readable(const struct volume *volume);
+void volume_fault(struct volume *volume, const char *reason);
+
+/* leg.c */
+int leg_start(struct leg *leg, struct volume *volume, unsigned index);
+void leg_stop(struct leg *leg); /* nothing in flight; gives the peer back */
+bool leg_is_idle(const struct leg *leg);
+/* lio->done and ctx are set; sqe too for admin commands (session is filled in).  The leg must be
+ * ready. */
+void leg_submit(
+	struct leg *leg, struct leg_io *lio, bool admin, struct iovec *iov, unsigned iov_count);
+struct wire_io;
+void leg_submit_io(struct leg *leg, struct leg_io *lio, const struct wire_io *wio,
+	struct iovec *iov, unsigned iov_count);
+/* The leg failed its part (did not answer, error): commands are given up, it is fenced anew; a
+ * member must leave S. */
+void leg_fail(struct leg *leg, const char *reason);
+/* Any leg's tick: gives up what is too late. */
+void leg_check_deadlines(struct leg *leg, uint64_t now_ns);
+
+/* op.c */
+void op_submit(struct blk_dev *dev, struct blk_req *req);
+/* Does any write of seq <= `seq` still run (not answered, not parked). */
+bool ops_older_run(const struct volume *volume, uint64_t seq);
+bool ops_older_pend_on(const struct volume *volume, uint64_t seq, const struct leg *leg);
+void ops_forget_leg(struct volume *volume, const struct leg *leg, bool ok_too);
+void ops_absorb_skipped(struct volume *volume, const struct leg *leg);
+void ops_revisit(struct volume *volume); /* every request looks at its condition anew */
+uint64_t volume_settled(const struct volume *volume);
+
+/* copy.c */
+void copiers_start(struct volume *volume);
+void copiers_wake(struct volume *volume);
+bool copiers_are_idle(const struct volume *volume);
+task_step copier_step;
+
+/* membership.c */
+task_step member_step;
+void membership_wake(struct volume *volume);
+
+/* stamps.c: begins; scan->running is false and `parent` is woken when it is over. */
+void stamps_scan_start(struct stamps_scan *scan, struct leg *leg, struct piecemap *map,
+	uint64_t above, struct task *parent);
+
+/* rebuild.c, grow.c */
+task_step rebuild_step;
+task_step join_step;
+bool rebuild_is_over(const struct leg *leg);
+bool rebuild_is_copied(const struct leg *leg);
+void rebuild_send(struct leg *leg, uint8_t opcode, struct task *wake);
+void rebuild_drop(struct leg *leg, const char *reason); /* no target any more */
+
+/* open.c */
+task_step open_step;
+void open_refused(struct volume *volume, struct leg *leg, const struct token *cur);
+
+/* settle.c */
+task_step settle_step;
+
+#endif
