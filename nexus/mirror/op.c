@@ -80,7 +80,7 @@ void ops_revisit(struct volume *volume)
 /* Every command with a smaller number is settled on all of S. */
 uint64_t volume_settled(const struct volume *volume)
 {
-	const struct list_node *first = list_first(&volume->issued);
+	struct list_node *first = list_first(&volume->issued);
 
 	if (volume->resync.count > 0) {
 		return 0;
