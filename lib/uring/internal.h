@@ -71,6 +71,12 @@ static inline struct uring *uring_of(struct io *io)
 /* Hands the operation to the ring; it is submitted with everything else at the end of the turn. */
 void uring_op_start(struct uring *uring, struct uring_op *op, const struct uring_op_kind *kind);
 
+/* As uring_new, without the best `first_setup` of the URING_SETUPS combinations of flags: as on an
+ * older kernel. */
+#define URING_SETUPS 4
+int uring_new_from_setup(const struct uring_options *options, unsigned first_setup,
+	struct uring **ret_uring, struct err *err) __must_check;
+
 extern const struct io_ops uring_io_ops;
 /* Waits for what is still being closed, at the end. */
 void uring_drain(struct uring *uring);

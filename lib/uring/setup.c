@@ -31,6 +31,8 @@ static const struct {
 	{0, "plain"},
 };
 
+_Static_assert(ARRAY_COUNT(setups) == URING_SETUPS, "as the header says");
+
 static int explain(int error, struct err *err)
 {
 	switch (error) {
@@ -56,12 +58,12 @@ static int explain(int error, struct err *err)
 	}
 }
 
-static int make_ring(struct uring *uring, struct err *err)
+static int make_ring(struct uring *uring, unsigned first_setup, struct err *err)
 {
 	unsigned entries = uring->options.entries != 0 ? uring->options.entries : ENTRIES_DEFAULT;
 	int error = -EINVAL;
 
-	for (unsigned i = 0; i < ARRAY_COUNT(setups) && error == -EINVAL; i++) {
+	for (unsigned i = first_setup; i < ARRAY_COUNT(setups) && error == -EINVAL; i++) {
 		struct io_uring_params params = {
 			.flags = setups[i].flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
 			.cq_entries = entries * CQ_FACTOR,
@@ -132,7 +134,8 @@ static uint64_t random_seed(void)
 	return seed;
 }
 
-int uring_new(const struct uring_options *options, struct uring **ret_uring, struct err *err)
+int uring_new_from_setup(const struct uring_options *options, unsigned first_setup,
+	struct uring **ret_uring, struct err *err)
 {
 	struct uring *uring = calloc(1, sizeof(*uring));
 
@@ -149,7 +152,7 @@ int uring_new(const struct uring_options *options, struct uring **ret_uring, str
 		free(uring);
 		return error;
 	}
-	int error = make_ring(uring, err);
+	int error = make_ring(uring, first_setup, err);
 
 	if (error != 0) {
 		close(uring->event_fd);
@@ -161,6 +164,11 @@ int uring_new(const struct uring_options *options, struct uring **ret_uring, str
 	metrics_add(uring);
 	*ret_uring = uring;
 	return 0;
+}
+
+int uring_new(const struct uring_options *options, struct uring **ret_uring, struct err *err)
+{
+	return uring_new_from_setup(options, 0, ret_uring, err);
 }
 
 void uring_free(struct uring *uring)
