@@ -72,9 +72,7 @@ struct request {
 	int result;
 };
 
-/* ---- versions
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- versions ---- */
 
 static struct version *version_new(const uint8_t *data)
 {
@@ -173,8 +171,7 @@ static void block_read(const struct sim_disk *disk, size_t index, uint8_t *to)
 	}
 }
 
-/* ---- loss of power
- * ---------------------------------------------------------------------------------------------- */
+/* ---- loss of power ---- */
 
 static void sectors_of(const struct version *version, uint8_t to[SIM_DISK_BLOCK_BYTES])
 {
@@ -271,9 +268,7 @@ void sim_disk_power_loss_all(struct sim_host *host)
 	}
 }
 
-/* ---- operations
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- operations ---- */
 
 /* Blocks of a write in order: calls for each with its bytes (NULL: zeros). */
 static void write_blocks(const struct io_disk_op *op, struct sim_disk *disk,
@@ -471,9 +466,7 @@ static void disk_submit(struct io_disk *io_disk, struct io_disk_op *op)
 
 static const struct io_disk_ops disk_ops = {.submit = disk_submit};
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 struct sim_disk *sim_disk_new(struct sim_host *host, const char *name, uint64_t size_bytes)
 {
@@ -580,8 +573,7 @@ void sim_disk_free_all(struct sim_host *host)
 	}
 }
 
-/* ---- the test's hand
- * -------------------------------------------------------------------------------------------- */
+/* ---- the test's hand ---- */
 
 void sim_disk_set_faults(struct sim_disk *disk, const struct sim_disk_faults *faults)
 {

@@ -5,7 +5,7 @@
  * whose way is blocked stays at the head until the way is free, as retransmission does.  An end
  * without a process (closed or crashed) answers whatever arrives with a reset, once its host is up.
  */
-#include "simio/internal.h"
+#include "simio/net.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,78 +13,6 @@
 
 /* Bytes that the transport takes before the other process reads. */
 #define WINDOW_BYTES (256u * 1024)
-
-enum segment_kind { SEGMENT_DATA, SEGMENT_END, SEGMENT_RESET };
-
-struct segment {
-	struct list_node node;
-	enum segment_kind kind;
-	uint64_t deliver_ns;
-	size_t offset; /* already read */
-	size_t length;
-	uint8_t data[];
-};
-
-struct sim_link;
-
-struct sim_end {
-	struct io_conn conn;
-	struct list_node node; /* process->ends */
-	struct sim_link *link;
-	unsigned side;
-	struct sim_process *process; /* NULL: closed or crashed */
-	struct sim_host *host;
-	bool handed_over; /* the process knows the connection */
-	bool closing;
-
-	struct io_send *send;
-	unsigned send_iov;
-	size_t send_offset;
-	int send_result;
-	struct sim_event take;
-	struct sim_completion send_done;
-
-	struct io_recv *recv;
-	struct sim_completion recv_done;
-	struct list received;
-	size_t received_bytes;
-	bool ended; /* end of stream arrived */
-	bool reset;
-
-	struct sim_completion accept_done;
-	struct sim_completion close_done;
-
-	/* What this end sends. */
-	struct list flying;
-	size_t flying_bytes;
-	uint64_t last_deliver_ns;
-	struct sim_event deliver;
-	bool stalled;
-};
-
-struct sim_link {
-	struct list_node node;
-	struct sim *sim;
-	uint16_t port;
-	struct sim_end ends[2]; /* 0: who connected */
-};
-
-struct sim_listener {
-	struct list_node node; /* host->listeners */
-	struct sim_process *process;
-	struct io_listener *listener;
-};
-
-struct sim_connect {
-	struct list_node node; /* process->connects */
-	struct sim_process *process;
-	struct io_connect *connect;
-	struct sim_event event;
-	struct sim_completion completion;
-	uint64_t deadline_ns;
-	struct sim_link *link;
-	int result;
-};
 
 static void end_wake_recv(struct sim_end *end);
 static void end_wake_send(struct sim_end *end);
@@ -94,12 +22,12 @@ static struct sim_end *end_peer(struct sim_end *end)
 	return &end->link->ends[1 - end->side];
 }
 
-static bool way_is_open(const struct sim_host *from, const struct sim_host *to)
+bool sim_way_is_open(const struct sim_host *from, const struct sim_host *to)
 {
 	return to->up && (from == to || !from->sim->blocked[from->index][to->index]);
 }
 
-static uint64_t latency_ns(const struct sim_host *from, const struct sim_host *to)
+uint64_t sim_latency_ns(const struct sim_host *from, const struct sim_host *to)
 {
 	struct sim *sim = from->sim;
 	uint64_t latency = sim_random_ns(
@@ -119,9 +47,7 @@ static void purge(struct list *segments)
 	}
 }
 
-/* ---- flying
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- flying ---- */
 
 static void deliver_event(struct sim_event *event);
 
@@ -138,7 +64,8 @@ static void schedule_delivery(struct sim_end *end)
 static struct segment *segment_new(struct sim_end *end, enum segment_kind kind, size_t length)
 {
 	struct segment *segment = malloc(sizeof(*segment) + length);
-	uint64_t deliver_ns = end->link->sim->now_ns + latency_ns(end->host, end_peer(end)->host);
+	uint64_t deliver_ns =
+		end->link->sim->now_ns + sim_latency_ns(end->host, end_peer(end)->host);
 
 	assert(segment != NULL);
 	*segment = (struct segment){.kind = kind, .length = length};
@@ -259,7 +186,7 @@ static void deliver_event(struct sim_event *event)
 	if (list_is_empty(&from->flying)) {
 		return;
 	}
-	if (!way_is_open(from->host, to->host)) {
+	if (!sim_way_is_open(from->host, to->host)) {
 		from->stalled = true;
 		return;
 	}
@@ -289,7 +216,7 @@ void sim_net_resume(struct sim *sim)
 		for (unsigned i = 0; i < 2; i++) {
 			struct sim_end *end = &link->ends[i];
 
-			if (end->stalled && way_is_open(end->host, end_peer(end)->host)) {
+			if (end->stalled && sim_way_is_open(end->host, end_peer(end)->host)) {
 				/* The retransmission timer has backed off. */
 				end->stalled = false;
 				sim_at_ns(sim, &end->deliver,
@@ -300,9 +227,7 @@ void sim_net_resume(struct sim *sim)
 	}
 }
 
-/* ---- send
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- send ---- */
 
 static void end_send_done(struct sim_completion *completion)
 {
@@ -412,9 +337,7 @@ static void conn_send(struct io_conn *conn, struct io_send *send)
 	end_wake_send(end);
 }
 
-/* ---- receive
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- receive ---- */
 
 static size_t copy_received(struct sim_end *end, uint8_t *to, size_t length)
 {
@@ -498,17 +421,12 @@ static void conn_recv(struct io_conn *conn, struct io_recv *recv)
 	end_wake_recv(end);
 }
 
-/* ---- close
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- close ---- */
 
-/* The process's side of the end is over: what was taken may still arrive, or not, and the peer may
- * hear of it, or not yet.  With power lost only what was on the wire arrives.  Frees the link when
- * both are gone. */
-static void end_abandon(struct sim_end *end, bool power)
+void sim_end_abandon(struct sim_end *end, bool power)
 {
 	struct sim *sim = end->link->sim;
-	bool held = !way_is_open(end->host, end_peer(end)->host);
+	bool held = !sim_way_is_open(end->host, end_peer(end)->host);
 
 	list_remove(&end->node);
 	end->process = NULL;
@@ -543,7 +461,7 @@ static void end_close_done(struct sim_completion *completion)
 	if (end->conn.closed != NULL) {
 		end->conn.closed(&end->conn);
 	}
-	end_abandon(end, false);
+	sim_end_abandon(end, false);
 }
 
 static void conn_close(struct io_conn *conn)
@@ -558,235 +476,21 @@ static void conn_close(struct io_conn *conn)
 	sim_complete(end->process, &end->close_done);
 }
 
-/* ---- connect and listen
- * ----------------------------------------------------------------------------------------- */
-
-static const struct io_conn_ops conn_ops = {
+const struct io_conn_ops sim_conn_ops = {
 	.send = conn_send,
 	.recv = conn_recv,
 	.close = conn_close,
 };
 
-static struct sim_host *find_host(struct sim *sim, const char *address)
-{
-	list_for_each (&sim->hosts, node) {
-		struct sim_host *host = container_of(node, struct sim_host, node);
-
-		if (strcmp(host->address, address) == 0) {
-			return host;
-		}
-	}
-	return NULL;
-}
-
-static struct sim_listener *find_listener(struct sim_host *host, uint16_t port)
-{
-	list_for_each (&host->listeners, node) {
-		struct sim_listener *listener = container_of(node, struct sim_listener, node);
-
-		if (listener->listener->address.port == port) {
-			return listener;
-		}
-	}
-	return NULL;
-}
-
-static void end_init(struct sim_link *link, unsigned side, struct sim_process *process,
-	const struct sim_host *peer, uint16_t peer_port)
-{
-	struct sim_end *end = &link->ends[side];
-
-	end->link = link;
-	end->side = side;
-	end->process = process;
-	end->host = process->host;
-	end->conn.ops = &conn_ops;
-	end->conn.io = &process->io;
-	memcpy(end->conn.peer.host, peer->address, sizeof(end->conn.peer.host));
-	end->conn.peer.port = peer_port;
-	list_init(&end->received);
-	list_init(&end->flying);
-	list_push_back(&process->ends, &end->node);
-}
-
-/* The listener may have gone since the connection was made: then nobody wants it. */
-static void end_accepted(struct sim_completion *completion)
-{
-	struct sim_end *end = container_of(completion, struct sim_end, accept_done);
-	struct sim_listener *listener = find_listener(end->host, end->link->port);
-
-	if (listener == NULL || listener->process != end->process) {
-		end_abandon(end, false);
-		return;
-	}
-	end->handed_over = true;
-	listener->listener->accepted(listener->listener, &end->conn);
-}
-
-static void connect_finish(struct sim_completion *completion)
-{
-	struct sim_connect *pending = container_of(completion, struct sim_connect, completion);
-	struct io_connect *connect = pending->connect;
-
-	connect->result = pending->result;
-	connect->conn = NULL;
-	if (pending->link != NULL) {
-		pending->link->ends[0].handed_over = true;
-		connect->conn = &pending->link->ends[0].conn;
-	}
-	list_remove(&pending->node);
-	free(pending);
-	connect->done(connect);
-}
-
-static void connect_done_event(struct sim_event *event)
-{
-	struct sim_connect *pending = container_of(event, struct sim_connect, event);
-
-	pending->completion.run = connect_finish;
-	sim_complete(pending->process, &pending->completion);
-}
-
-static void connect_result(struct sim_connect *pending, int result, uint64_t delay_ns)
-{
-	struct sim *sim = pending->process->sim;
-
-	pending->result = result;
-	sim_at_ns(sim, &pending->event, sim->now_ns + delay_ns, connect_done_event);
-}
-
-static void connect_arrives(struct sim_connect *pending, struct sim_listener *listener)
-{
-	struct sim *sim = pending->process->sim;
-	struct sim_link *link = sim_alloc(sizeof(*link));
-	struct sim_host *from = pending->process->host;
-	struct sim_end *server = &link->ends[1];
-
-	link->sim = sim;
-	link->port = listener->listener->address.port;
-	sim->next_port = sim->next_port == UINT16_MAX ? 40000 : (uint16_t)(sim->next_port + 1);
-	list_push_back(&sim->links, &link->node);
-	end_init(link, 0, pending->process, listener->process->host, link->port);
-	end_init(link, 1, listener->process, from, sim->next_port);
-	server->accept_done.run = end_accepted;
-	sim_complete(server->process, &server->accept_done);
-	pending->link = link;
-	connect_result(pending, 0, latency_ns(server->host, from));
-}
-
-static void connect_event(struct sim_event *event)
-{
-	struct sim_connect *pending = container_of(event, struct sim_connect, event);
-	struct sim *sim = pending->process->sim;
-	struct sim_host *from = pending->process->host;
-	struct sim_host *to = find_host(sim, pending->connect->to.host);
-	struct sim_listener *listener;
-
-	if (to == NULL || !way_is_open(from, to) || !way_is_open(to, from)) {
-		uint64_t again_ns =
-			sim->now_ns + sim_random_ns(sim, IO_NS_PER_MS, 500 * IO_NS_PER_MS);
-
-		if (again_ns >= pending->deadline_ns) {
-			connect_result(pending, -ETIMEDOUT,
-				pending->deadline_ns > sim->now_ns
-					? pending->deadline_ns - sim->now_ns
-					: 0);
-		} else {
-			sim_at_ns(sim, &pending->event, again_ns, connect_event);
-		}
-		return;
-	}
-	listener = find_listener(to, pending->connect->to.port);
-	if (listener == NULL) {
-		connect_result(pending, -ECONNREFUSED, latency_ns(to, from));
-		return;
-	}
-	connect_arrives(pending, listener);
-}
-
-void sim_net_connect(struct io *io, struct io_connect *connect)
-{
-	struct sim_process *process = io->ctx;
-	struct sim *sim = process->sim;
-	struct sim_connect *pending = sim_alloc(sizeof(*pending));
-
-	pending->process = process;
-	pending->connect = connect;
-	pending->deadline_ns = sim->now_ns + connect->timeout_ns;
-	list_push_back(&process->connects, &pending->node);
-	sim_at_ns(sim, &pending->event, sim->now_ns + latency_ns(process->host, process->host),
-		connect_event);
-}
-
-int sim_net_listen(struct io *io, struct io_listener *listener, struct err *err)
-{
-	struct sim_process *process = io->ctx;
-	struct sim_host *host = process->host;
-	struct sim_listener *record;
-
-	if (strcmp(listener->address.host, host->address) != 0 &&
-		strcmp(listener->address.host, "0.0.0.0") != 0) {
-		return err_set(err, -EADDRNOTAVAIL, "%s is no address of host %s",
-			listener->address.host, host->address);
-	}
-	if (listener->address.port == 0) {
-		listener->address.port = ++host->sim->next_port;
-	}
-	if (find_listener(host, listener->address.port) != NULL) {
-		return err_set(err, -EADDRINUSE, "port %u of %s is in use", listener->address.port,
-			host->address);
-	}
-	record = sim_alloc(sizeof(*record));
-	record->process = process;
-	record->listener = listener;
-	listener->backend = record;
-	list_push_back(&host->listeners, &record->node);
-	return 0;
-}
-
-static void listener_drop(struct sim_listener *record)
-{
-	list_remove(&record->node);
-	free(record);
-}
-
-void sim_net_unlisten(struct io *io, struct io_listener *listener)
-{
-	(void)io;
-	listener_drop(listener->backend);
-	listener->backend = NULL;
-}
-
-bool sim_net_listener_is_of(const struct list_node *node, const struct sim_process *process)
-{
-	const struct sim_listener *record =
-		container_of((struct list_node *)(uintptr_t)node, struct sim_listener, node);
-
-	return record->process == process;
-}
-
-/* ---- the world's hand
- * ------------------------------------------------------------------------------------------- */
+/* ---- the world's hand ---- */
 
 void sim_net_crash(struct sim_process *process, bool power)
 {
-	list_for_each_safe (&process->host->listeners, node, following) {
-		struct sim_listener *record = container_of(node, struct sim_listener, node);
-
-		if (record->process == process) {
-			listener_drop(record);
-		}
-	}
-	list_for_each_safe (&process->connects, node, following) {
-		struct sim_connect *pending = container_of(node, struct sim_connect, node);
-
-		sim_cancel(process->sim, &pending->event);
-		list_remove(node);
-		free(pending);
-	}
+	sim_net_crash_connects(process);
 	/* Both ends of a link may be in this process. */
 	while (!list_is_empty(&process->ends)) {
-		end_abandon(container_of(list_first(&process->ends), struct sim_end, node), power);
+		sim_end_abandon(
+			container_of(list_first(&process->ends), struct sim_end, node), power);
 	}
 }
 

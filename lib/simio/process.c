@@ -21,9 +21,7 @@ static struct sim_process *process_of(struct io *io)
 	return io->ctx;
 }
 
-/* ---- memory
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- memory ---- */
 
 static void *process_zalloc(struct io *io, size_t alignment, size_t size)
 {
@@ -73,9 +71,7 @@ static void free_all_memory(struct sim_process *process)
 	list_init(&process->memory);
 }
 
-/* ---- turns
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- turns ---- */
 
 static uint64_t to_world_ns(const struct sim_process *process, uint64_t local_ns)
 {
@@ -179,8 +175,7 @@ static void process_post(struct io *io, struct io_msg *msg)
 	list_push_back(&process_of(io)->messages, &msg->node);
 }
 
-/* ---- descriptors: not here
- * -------------------------------------------------------------------------------------- */
+/* ---- descriptors: not here ---- */
 
 struct fd_refusal {
 	struct sim_completion completion;
@@ -212,9 +207,7 @@ static void process_fd_cancel(struct io *io, struct io_fd_op *op)
 	(void)op;
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static const struct io_ops process_ops = {
 	.now_ns = process_now_ns,

@@ -133,9 +133,7 @@ void sim_trace_io(struct sim *sim, const char *format, ...)
 	trace_print(sim, line);
 }
 
-/* ---- events
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- events ---- */
 
 static bool is_before(const struct sim_event *a, const struct sim_event *b)
 {
@@ -293,9 +291,7 @@ bool sim_run_until_idle(struct sim *sim, uint64_t steps_max)
 	return sim->heap_count == 0;
 }
 
-/* ---- hosts
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- hosts ---- */
 
 struct sim_host *sim_host_new(struct sim *sim, const char *address)
 {

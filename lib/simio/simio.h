@@ -25,9 +25,7 @@ struct sim_host;
 struct sim_process;
 struct sim_disk;
 
-/* ---- world
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- world ---- */
 
 /* 0 means the default. */
 struct sim_options {
@@ -76,9 +74,7 @@ void sim_at_ns(struct sim *sim, struct sim_event *event, uint64_t time_ns,
 	void (*run)(struct sim_event *event));
 void sim_cancel(struct sim *sim, struct sim_event *event);
 
-/* ---- hosts
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- hosts ---- */
 
 #define SIM_HOSTS_MAX 16
 
@@ -106,9 +102,7 @@ bool sim_cut_random_connection(struct sim *sim);
 void sim_set_extra_latency(struct sim *sim, uint64_t latency_max_ns);
 unsigned sim_connection_count(const struct sim *sim);
 
-/* ---- processes
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- processes ---- */
 
 struct sim_process *sim_process_new(struct sim_host *host, const char *name);
 struct io *sim_process_io(struct sim_process *process);
@@ -127,9 +121,7 @@ size_t sim_process_memory_bytes(const struct sim_process *process);
 unsigned sim_process_allocations(const struct sim_process *process);
 void sim_process_set_log_level(struct sim_process *process, enum log_level level);
 
-/* ---- disks
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- disks ---- */
 
 #define SIM_DISK_BLOCK_BYTES  4096u
 #define SIM_DISK_SECTOR_BYTES 512u
