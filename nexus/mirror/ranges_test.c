@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Range locks and piece maps against naive models, with random operations. */
+#include "base/bytes.h"
+#include "base/testing.h"
+#include "nexus/mirror/piecemap.h"
+#include "nexus/mirror/range_lock.h"
+#include "simio/simio.h"
+
+#include <string.h>
+
+#define LOCKS 24
+#define SPACE 16
+
+static void no_step(struct task *task)
+{
+	(void)task;
+}
+
+static bool overlap(const struct range_lock *a, const struct range_lock *b)
+{
+	return a->offset < b->offset + b->length && b->offset < a->offset + a->length;
+}
+
+/* Nobody holds a range against another's right, and nobody waits whom nothing hinders. */
+static void check_locks(const struct range_lock *locks)
+{
+	for (unsigned i = 0; i < LOCKS; i++) {
+		for (unsigned j = 0; j < LOCKS; j++) {
+			const struct range_lock *a = &locks[i];
+			const struct range_lock *b = &locks[j];
+
+			if (i == j || !a->held || !b->held || !overlap(a, b)) {
+				continue;
+			}
+			assert_true((!a->exclusive && !b->exclusive) || (a->internal && b->parked) ||
+				(b->internal && a->parked));
+		}
+	}
+}
+
+static void test_random_locks(void **ctx)
+{
+	struct range_lock locks[LOCKS] = {0};
+	struct range_locks table;
+	struct task tasks[LOCKS];
+	struct runq runq;
+	struct rng rng;
+	unsigned granted = 0;
+
+	(void)ctx;
+	rng_init(&rng, 7);
+	runq_init(&runq);
+	range_locks_init(&table);
+	for (unsigned i = 0; i < LOCKS; i++) {
+		task_init(&tasks[i], &runq, no_step);
+	}
+	for (unsigned turn = 0; turn < 20000; turn++) {
+		struct range_lock *lock = &locks[rng_below(&rng, LOCKS)];
+
+		if (!list_is_linked(&lock->node)) {
+			lock->offset = rng_below(&rng, SPACE);
+			lock->length = 1 + rng_below(&rng, 4);
+			lock->exclusive = rng_percent(&rng, 60);
+			lock->internal = lock->exclusive && rng_percent(&rng, 20);
+			range_lock_acquire(&table, lock, &tasks[lock - locks]);
+			granted += lock->held;
+		} else if (lock->held && lock->exclusive && !lock->internal && !lock->parked &&
+			rng_percent(&rng, 30)) {
+			lock->parked = true;
+			range_lock_parked(&table, lock);
+		} else {
+			range_lock_release(&table, lock);
+		}
+		check_locks(locks);
+		runq_run(&runq, 1000);
+	}
+	assert_true(granted > 1000);
+	for (unsigned i = 0; i < LOCKS; i++) {
+		range_lock_release(&table, &locks[i]);
+	}
+	assert_true(list_is_empty(&table.held) && list_is_empty(&table.waiting));
+}
+
+static void test_first_come(void **ctx)
+{
+	struct range_lock reader = {.length = 4};
+	struct range_lock writer = {.length = 4, .exclusive = true};
+	struct range_lock late_reader = {.length = 4};
+	struct range_lock elsewhere = {.offset = 4, .length = 4, .exclusive = true};
+	struct range_locks table;
+	struct runq runq;
+	struct task task;
+
+	(void)ctx;
+	runq_init(&runq);
+	task_init(&task, &runq, no_step);
+	range_locks_init(&table);
+	range_lock_acquire(&table, &reader, &task);
+	range_lock_acquire(&table, &writer, &task);
+	range_lock_acquire(&table, &late_reader, &task);
+	range_lock_acquire(&table, &elsewhere, &task);
+	assert_true(reader.held && !writer.held && !late_reader.held && elsewhere.held);
+	range_lock_release(&table, &reader);
+	assert_true(writer.held && !late_reader.held);
+	range_lock_release(&table, &writer);
+	assert_true(late_reader.held);
+	runq_run(&runq, 10);
+}
+
+/* A copy passes a parked write, an ordinary request does not. */
+static void test_parked(void **ctx)
+{
+	struct range_lock parked = {.length = 4, .exclusive = true};
+	struct range_lock host = {.length = 4, .exclusive = true};
+	struct range_lock copy = {.length = 8, .exclusive = true, .internal = true};
+	struct range_locks table;
+	struct runq runq;
+	struct task task;
+
+	(void)ctx;
+	runq_init(&runq);
+	task_init(&task, &runq, no_step);
+	range_locks_init(&table);
+	range_lock_acquire(&table, &parked, &task);
+	range_lock_acquire(&table, &host, &task);
+	range_lock_acquire(&table, &copy, &task);
+	assert_false(copy.held);
+	parked.parked = true;
+	range_lock_parked(&table, &parked);
+	assert_true(copy.held && !host.held);
+	range_lock_release(&table, &parked);
+	assert_false(host.held);
+	range_lock_release(&table, &copy);
+	assert_true(host.held);
+	runq_run(&runq, 10);
+}
+
+#define MAP_SIZE   (1000u * 4096)
+#define MAP_REGION (64u * 1024)
+
+static void test_random_pieces(void **ctx)
+{
+	struct sim *sim = sim_new(3, NULL);
+	struct sim_process *process = sim_process_new(sim_host_new(sim, "10.0.0.1"), "test");
+	struct io *io = sim_process_io(process);
+	static bool model[1000];
+	struct piecemap map;
+	struct rng rng;
+
+	(void)ctx;
+	rng_init(&rng, 11);
+	assert_int_equal(piecemap_init(&map, io, MAP_SIZE, MAP_REGION), 0);
+	assert_int_equal(map.piece_bytes, 4096);
+	for (unsigned turn = 0; turn < 5000; turn++) {
+		uint64_t from = rng_below(&rng, 1000);
+		uint64_t count = 1 + rng_below(&rng, min_u64(40, 1000 - from));
+		uint64_t next = from;
+		uint64_t total = 0;
+		bool any = false;
+
+		if (rng_percent(&rng, 30)) {
+			piecemap_set(&map, from * 4096, count * 4096);
+			memset(model + from, true, count);
+		} else {
+			piecemap_clear_piece(&map, from);
+			model[from] = false;
+		}
+		while (next < 1000 && !model[next]) {
+			next++;
+		}
+		assert_int_equal(piecemap_next(&map, from), next == 1000 ? UINT64_MAX : next);
+		for (unsigned i = 0; i < 1000; i++) {
+			total += model[i];
+			any = any || (model[i] && i >= from && i < from + count);
+		}
+		assert_int_equal(map.count, total);
+		assert_int_equal(piecemap_test(&map, from * 4096, count * 4096), any);
+	}
+	piecemap_set_region(&map, map.region_count - 1); /* a short one */
+	assert_int_equal(piecemap_piece_length(&map, 999), 4096);
+	piecemap_done(&map, io);
+	sim_process_exit(process);
+	sim_free(sim);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_random_locks),
+		cmocka_unit_test(test_first_come),
+		cmocka_unit_test(test_parked),
+		cmocka_unit_test(test_random_pieces),
+	};
+
+	return cmocka_run_group_tests_name("ranges", tests, NULL, NULL);
+}
