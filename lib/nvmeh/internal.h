@@ -112,6 +112,7 @@ struct queue {
 	struct task receive_task;
 	struct io_recv recv;
 	bool receiving, received;
+	bool ending, hung_up; /* a TermReq was sent: only the end of the stream is waited for */
 	struct receiver receiver;
 };
 
@@ -149,6 +150,7 @@ struct nvmeh {
 		LIFE_RUNNING,
 		LIFE_SEND_FREE,
 		LIFE_TERM_SENT,
+		LIFE_HUNG_UP,
 		LIFE_DRAINING,
 		LIFE_DOWN
 	} state;
@@ -172,6 +174,7 @@ struct nvmeh {
 	uint64_t cap;
 	uint32_t transfer_max;
 
+	struct nvmeh_stats stats;
 	struct queue *queues; /* owned; 0 is the admin queue */
 	unsigned queue_count;
 };
@@ -220,5 +223,7 @@ void cursor_advance(struct cursor *cursor, const struct nvmeh_cmd *cmd, size_t b
 /* receive.c */
 task_step receive_step;
 void receive_start(struct queue *queue);
+/* What else comes is not looked at: only waits for the end of the stream. */
+void receive_end(struct queue *queue);
 
 #endif

@@ -109,6 +109,12 @@ static bool term_is_possible(const struct nvmeh *assoc)
 	return assoc->term_queue != NULL && assoc->term_queue->conn != NULL && !assoc->closing;
 }
 
+/* Time is up, or nobody is interested any more. */
+static bool term_is_over(const struct nvmeh *assoc)
+{
+	return assoc->closing || !io_timer_is_running(&assoc->life_timer);
+}
+
 static void queues_shut(struct nvmeh *assoc)
 {
 	timers_stop(assoc);
@@ -133,17 +139,17 @@ static void life_step(struct task *task)
 	case LIFE_START:
 		AWAIT(assoc, LIFE_RUNNING, assoc_is_over(assoc));
 		io_timer_start_after(&assoc->life_timer, TERM_TIMEOUT_NS);
-		/* A controller that is told why can say so in its log; one that does not listen is
-		 * not waited for. */
+		/* The controller is told why and hangs up; one that does not is not waited for. */
 		if (term_is_possible(assoc)) {
-			AWAIT(assoc, LIFE_SEND_FREE,
-				!queue->sending || assoc->closing ||
-					!io_timer_is_running(&assoc->life_timer));
-			if (!queue->sending && term_is_possible(assoc)) {
+			AWAIT(assoc, LIFE_SEND_FREE, !queue->sending || term_is_over(assoc));
+			if (!term_is_over(assoc)) {
 				send_raw(queue, assoc->term, assoc->term_length);
 				AWAIT(assoc, LIFE_TERM_SENT,
-					!queue->sending || assoc->closing ||
-						!io_timer_is_running(&assoc->life_timer));
+					!queue->sending || term_is_over(assoc));
+			}
+			if (!term_is_over(assoc)) {
+				receive_end(queue);
+				AWAIT(assoc, LIFE_HUNG_UP, queue->hung_up || term_is_over(assoc));
 			}
 		}
 		queues_shut(assoc);
@@ -243,6 +249,11 @@ uint16_t nvmeh_cntlid(const struct nvmeh *assoc)
 uint32_t nvmeh_transfer_max(const struct nvmeh *assoc)
 {
 	return assoc->transfer_max;
+}
+
+void nvmeh_get_stats(const struct nvmeh *assoc, struct nvmeh_stats *ret_stats)
+{
+	*ret_stats = assoc->stats;
 }
 
 void nvmeh_submit(struct nvmeh *assoc, struct nvmeh_cmd *cmd)

@@ -46,6 +46,16 @@ uint16_t nvmeh_cntlid(const struct nvmeh *assoc);
 /* From Identify Controller (MDTS), bytes; valid when ready. */
 uint32_t nvmeh_transfer_max(const struct nvmeh *assoc);
 
+/* Since the beginning, over all queues.  commands / sends tells how well sending is batched. */
+struct nvmeh_stats {
+	uint64_t commands;
+	uint64_t sends;
+	uint64_t receives;
+	uint64_t sent_bytes;
+	uint64_t received_bytes;
+};
+void nvmeh_get_stats(const struct nvmeh *assoc, struct nvmeh_stats *ret_stats);
+
 struct nvmeh_cmd {
 	struct list_node node; /* the association's */
 	struct nvme_sqe sqe; /* opcode, nsid, cdw..; cid and sgl are filled in by nvmeh_submit() */

@@ -175,6 +175,7 @@ static void slot_take(struct queue *queue, struct nvmeh_cmd *cmd)
 	struct nvme_sgl sgl = {.length = cmd->length};
 	bool fabrics = cmd->sqe.opcode == NVME_FABRICS;
 
+	queue->assoc->stats.commands++;
 	queue->free_count--;
 	slot->cmd = cmd;
 	slot->in_capsule = cmd->length > 0 &&

@@ -59,8 +59,7 @@ static bool response_take(struct queue *queue)
 		return refuse(
 			queue, PDU_FES_SEQUENCE, "a success before all data were transferred");
 	}
-	/* Data that were asked for before the command failed are not wanted any more, but for those
-	 * being sent. */
+	/* After an error what R2T asked for before is still sent: the controller waits for it. */
 	queue_answer(queue, slot, cqe);
 	return true;
 }
@@ -377,6 +376,20 @@ void receive_start(struct queue *queue)
 	io_conn_recv(queue->conn, recv);
 }
 
+void receive_end(struct queue *queue)
+{
+	struct receiver *receiver = &queue->receiver;
+
+	queue->ending = true;
+	if (queue->receiving) {
+		return;
+	}
+	queue->received = false;
+	receiver->phase = RECEIVE_HEADER;
+	receiver->begin = receiver->end = 0;
+	receive_start(queue);
+}
+
 static bool receive_result_take(struct queue *queue)
 {
 	struct receiver *receiver = &queue->receiver;
@@ -394,6 +407,8 @@ static bool receive_result_take(struct queue *queue)
 		return false;
 	}
 	bytes = (uint32_t)result;
+	queue->assoc->stats.receives++;
+	queue->assoc->stats.received_bytes += bytes;
 	direct = (uint32_t)min_u64(bytes, receiver->direct_bytes);
 	if (direct > 0) {
 		data_account(queue, direct);
@@ -411,7 +426,19 @@ void receive_step(struct task *task)
 	struct queue *queue = container_of(task, struct queue, receive_task);
 	bool more;
 
-	if (!queue->received || assoc_is_over(queue->assoc)) {
+	if (!queue->received || queue->shut) {
+		return;
+	}
+	if (queue->ending) {
+		queue->hung_up = queue->recv.result <= 0;
+		if (queue->hung_up) {
+			task_wake(&queue->assoc->life);
+		} else {
+			receive_end(queue);
+		}
+		return;
+	}
+	if (assoc_is_over(queue->assoc)) {
 		return;
 	}
 	queue->received = false;

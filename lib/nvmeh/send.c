@@ -199,6 +199,8 @@ static void send_done(struct io_send *send)
 static void send_submit(struct queue *queue, struct iovec *iov, unsigned iov_count)
 {
 	queue->sending = true;
+	queue->assoc->stats.sends++;
+	queue->assoc->stats.sent_bytes += queue->send_bytes;
 	queue->send = (struct io_send){
 		.iov = iov,
 		.iov_count = iov_count,
@@ -213,6 +215,7 @@ void send_raw(struct queue *queue, const uint8_t *bytes, uint32_t length)
 	assert(!queue->sending && queue->conn != NULL);
 	assert(length <= queue->send_headers_size);
 	memcpy(queue->send_headers, bytes, length);
+	queue->send_bytes = length;
 	queue->send_iov[0] = (struct iovec){queue->send_headers, length};
 	send_submit(queue, queue->send_iov, 1);
 }

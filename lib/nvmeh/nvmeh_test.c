@@ -1,0 +1,812 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The host against a scripted controller in the simulated world. */
+#include "base/testing.h"
+#include "nvmeh/fake_controller.h"
+#include "nvmeh/nvmeh.h"
+#include "simio/simio.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define VENDOR_WRITE 0x81
+#define VENDOR_READ  0x82
+#define VENDOR_NONE  0x8c
+
+#define SECONDS(n) ((n) * IO_NS_PER_S)
+
+struct env {
+	struct sim *sim;
+	struct sim_host *hosts[2];
+	struct sim_process *process, *peer;
+	struct fake *fake;
+	struct nvmeh_options options;
+	struct nvmeh *assoc;
+	bool ready, failed, closed, close_when_failed;
+	int code;
+	char reason[300];
+};
+
+static void env_ready(struct nvmeh *assoc)
+{
+	struct env *env = nvmeh_ctx(assoc);
+
+	assert_false(env->ready);
+	env->ready = true;
+}
+
+static void env_failed(struct nvmeh *assoc, int code, const char *reason)
+{
+	struct env *env = nvmeh_ctx(assoc);
+
+	assert_false(env->failed);
+	env->failed = true;
+	env->code = code;
+	(void)snprintf(env->reason, sizeof(env->reason), "%s", reason);
+	if (env->close_when_failed) {
+		nvmeh_close(assoc);
+	}
+}
+
+static void env_closed(struct nvmeh *assoc)
+{
+	struct env *env = nvmeh_ctx(assoc);
+
+	assert_false(env->closed);
+	env->closed = true;
+	env->assoc = NULL;
+}
+
+static void env_init(struct env *env, uint64_t seed)
+{
+	memset(env, 0, sizeof(*env));
+	env->sim = sim_new(seed, NULL);
+	env->hosts[0] = sim_host_new(env->sim, "10.0.0.1");
+	env->hosts[1] = sim_host_new(env->sim, "10.0.0.2");
+	env->process = sim_process_new(env->hosts[0], "host");
+	env->peer = sim_process_new(env->hosts[1], "controller");
+	env->fake = calloc(1, sizeof(*env->fake));
+	assert_non_null(env->fake);
+	fake_start(env->fake, sim_process_io(env->peer), "10.0.0.2", 4430);
+	env->options = (struct nvmeh_options){
+		.address = {"10.0.0.2", 4430},
+		.subnqn = "nqn.fake:subsystem",
+		.hostnqn = "nqn.fake:host",
+		.io_queues = 1,
+		.connect_timeout_ns = SECONDS(5),
+		.ready = env_ready,
+		.failed = env_failed,
+		.closed = env_closed,
+		.ctx = env,
+	};
+}
+
+static void env_open(struct env *env)
+{
+	assert_int_equal(nvmeh_new(sim_process_io(env->process), &env->options, &env->assoc), 0);
+}
+
+static void env_connect(struct env *env)
+{
+	env_open(env);
+	if (!sim_run_until_flag(env->sim, &env->ready, SECONDS(10))) {
+		fail_msg("not ready: %s", env->reason);
+	}
+	assert_false(env->failed);
+}
+
+static void env_close(struct env *env)
+{
+	if (env->assoc != NULL) {
+		nvmeh_close(env->assoc);
+		assert_true(sim_run_until_flag(env->sim, &env->closed, SECONDS(20)));
+	}
+	sim_process_exit(env->process);
+	sim_free(env->sim);
+	free(env->fake);
+}
+
+/* ---- commands
+ * ------------------------------------------------------------------------------------------------
+ */
+
+struct op {
+	struct nvmeh_cmd cmd;
+	struct iovec iov[64];
+	unsigned done;
+	bool is_done;
+	unsigned *count;
+};
+
+static void op_done(struct nvmeh_cmd *cmd)
+{
+	struct op *op = cmd->ctx;
+
+	op->done++;
+	op->is_done = true;
+	if (op->count != NULL) {
+		(*op->count)++;
+	}
+}
+
+static void op_init(struct op *op, uint8_t opcode, uint32_t block, uint8_t *buffer, uint32_t length)
+{
+	memset(op, 0, sizeof(*op));
+	op->cmd.sqe.opcode = opcode;
+	op->cmd.sqe.nsid = 1;
+	op->cmd.sqe.cdw10 = block;
+	op->cmd.iov = op->iov;
+	op->cmd.length = length;
+	op->cmd.done = op_done;
+	op->cmd.ctx = op;
+	if (length > 0) {
+		op->iov[0] = (struct iovec){buffer, length};
+		op->cmd.iov_count = 1;
+	}
+}
+
+/* `pieces` parts of nearly the same length, most of them multiples of nothing. */
+static void op_split(struct op *op, unsigned pieces)
+{
+	uint8_t *base = op->iov[0].iov_base;
+	uint32_t left = op->cmd.length;
+
+	for (unsigned i = 0; i < pieces; i++) {
+		uint32_t here = i + 1 == pieces ? left : left / (pieces - i) + (i % 2 ? 3 : 0);
+
+		op->iov[i] = (struct iovec){base, here};
+		base += here;
+		left -= here;
+	}
+	op->cmd.iov_count = pieces;
+}
+
+static void op_run(struct env *env, struct op *op)
+{
+	nvmeh_submit(env->assoc, &op->cmd);
+	assert_false(op->is_done);
+	if (!sim_run_until_flag(env->sim, &op->is_done, SECONDS(10))) {
+		fail_msg("not done: %s", env->reason);
+	}
+	assert_int_equal(op->done, 1);
+}
+
+static void fill(uint8_t *buffer, size_t length, uint64_t seed)
+{
+	struct rng rng;
+
+	rng_init(&rng, seed);
+	for (size_t i = 0; i < length; i++) {
+		buffer[i] = (uint8_t)rng_u64(&rng);
+	}
+}
+
+static void write_and_read(struct env *env, uint32_t length, unsigned pieces)
+{
+	uint8_t *out = malloc(length), *in = malloc(length);
+	struct op op;
+
+	fill(out, length, length + pieces);
+	memset(in, 0, length);
+	op_init(&op, VENDOR_WRITE, 3, out, length);
+	op_split(&op, pieces);
+	op_run(env, &op);
+	assert_int_equal(op.cmd.result, 0);
+	assert_int_equal(op.cmd.status, 0);
+	assert_int_equal(op.cmd.transferred, length);
+	assert_memory_equal(env->fake->store + 3 * FAKE_BLOCK, out, length);
+	op_init(&op, VENDOR_READ, 3, in, length);
+	op_split(&op, pieces);
+	op_run(env, &op);
+	assert_int_equal(op.cmd.result, 0);
+	assert_int_equal(op.cmd.transferred, length);
+	assert_memory_equal(in, out, length);
+	free(out);
+	free(in);
+}
+
+/* ---- set-up
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static void it_sets_up_and_closes(void **state)
+{
+	(void)state;
+	for (unsigned queues = 0; queues < 4; queues++) {
+		struct env env;
+
+		env_init(&env, queues);
+		env.options.io_queues = queues;
+		env.fake->not_ready_polls = queues;
+		env_connect(&env);
+		assert_int_equal(nvmeh_cntlid(env.assoc), 7);
+		assert_int_equal(nvmeh_transfer_max(env.assoc), 1024 * 1024);
+		assert_int_equal(env.fake->conn_count, queues + 1);
+		env_close(&env);
+	}
+}
+
+static void failures_of_the_set_up_have_reasons(void **state)
+{
+	static const struct {
+		enum fake_mute mute;
+		uint16_t connect_status;
+		uint32_t granted;
+		unsigned not_ready;
+		const char *text;
+	} cases[] = {
+		{FAKE_MUTE_IC, 0, 8, 0, "waiting for ICResp"},
+		{FAKE_MUTE_CONNECT, 0, 8, 0, "the answer to Connect"},
+		{FAKE_MUTE_ADMIN, 0, 8, 0, "Property Get (CAP)"},
+		{FAKE_ANSWERS, 0, 8, 1000000, "to become ready"},
+		{FAKE_ANSWERS, 0, 1, 0, "grants 1 I/O queues of 2"},
+		{FAKE_ANSWERS, NVME_SC_CONNECT_INVALID_PARAMETERS, 8, 0, "NQN nqn.fake:subsystem"},
+		{FAKE_ANSWERS, NVME_SC_CONNECT_INVALID_HOST, 8, 0, "not allow host nqn.fake:host"},
+		{FAKE_ANSWERS, NVME_SC_CONNECT_CONTROLLER_BUSY, 8, 0, "controller busy"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+		struct env env;
+		struct op op;
+
+		env_init(&env, i);
+		env.options.io_queues = 2;
+		env.fake->mute = cases[i].mute;
+		env.fake->connect_status = cases[i].connect_status;
+		env.fake->connect_dw01 = 256 | NVME_CONNECT_INVALID_IN_DATA;
+		env.fake->queues_granted = cases[i].granted;
+		env.fake->not_ready_polls = cases[i].not_ready;
+		env_open(&env);
+		op_init(&op, VENDOR_NONE, 0, NULL, 0);
+		nvmeh_submit(env.assoc, &op.cmd);
+		assert_true(sim_run_until_flag(env.sim, &env.failed, SECONDS(20)));
+		if (strstr(env.reason, cases[i].text) == NULL) {
+			fail_msg("case %zu: %s", i, env.reason);
+		}
+		assert_false(env.ready);
+		assert_true(sim_run_until_flag(env.sim, &op.is_done, SECONDS(20)));
+		assert_int_equal(op.cmd.result, -ECONNRESET);
+		env_close(&env);
+	}
+}
+
+static void a_refused_connection_names_the_address(void **state)
+{
+	struct env env;
+
+	(void)state;
+	env_init(&env, 1);
+	env.options.address.port = 4999;
+	env.close_when_failed = true;
+	env_open(&env);
+	assert_true(sim_run_until_flag(env.sim, &env.closed, SECONDS(20)));
+	assert_int_equal(env.code, -ECONNREFUSED);
+	assert_non_null(strstr(env.reason, "connect to 10.0.0.2:4999: "));
+	env_close(&env);
+}
+
+static void memory_running_out_is_an_error_without_loss(void **state)
+{
+	struct env env;
+	int err = -ENOMEM;
+
+	(void)state;
+	env_init(&env, 1);
+	for (unsigned n = 1; err != 0; n++) {
+		assert_true(n < 100);
+		sim_process_fail_allocation(env.process, n);
+		err = nvmeh_new(sim_process_io(env.process), &env.options, &env.assoc);
+		assert_true(err == 0 || err == -ENOMEM);
+		assert_true(err == 0 || sim_process_memory_bytes(env.process) == 0);
+	}
+	sim_process_fail_allocation(env.process, 0);
+	env_close(&env);
+}
+
+static void closing_is_possible_at_any_moment_of_the_set_up(void **state)
+{
+	(void)state;
+	for (unsigned steps = 0; steps < 120; steps++) {
+		struct env env;
+
+		env_init(&env, steps);
+		env.options.io_queues = 2;
+		env_open(&env);
+		for (unsigned i = 0; i < steps; i++) {
+			(void)sim_step(env.sim);
+		}
+		env_close(&env);
+		assert_false(env.failed);
+	}
+}
+
+/* ---- data
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static void data_go_there_and_back(void **state)
+{
+	static const uint32_t lengths[] = {
+		4, 512, 4096, 8192, 8196, 65536, 1000 * 1000, 1024 * 1024};
+
+	(void)state;
+	for (unsigned mode = 0; mode < 16; mode++) {
+		struct env env;
+
+		env_init(&env, mode);
+		env.options.header_digest = env.fake->header_digest = (mode & 1) != 0;
+		env.options.data_digest = env.fake->data_digest = (mode & 2) != 0;
+		env.fake->success_flag = (mode & 4) != 0;
+		if ((mode & 8) != 0) {
+			env.fake->cpda = 31;
+			env.fake->maxh2cdata = 4096;
+			env.fake->r2t_max = 40000;
+			env.fake->c2h_max = 6000;
+			env.fake->ioccsz_bytes = 4096;
+		}
+		env_connect(&env);
+		for (size_t i = 0; i < ARRAY_COUNT(lengths); i++) {
+			write_and_read(&env, lengths[i], 1);
+			if (lengths[i] > 1000) {
+				write_and_read(&env, lengths[i], 3);
+				write_and_read(&env, lengths[i], 64);
+			}
+		}
+		env_close(&env);
+	}
+}
+
+static void small_writes_travel_in_the_capsule(void **state)
+{
+	struct env env;
+
+	(void)state;
+	env_init(&env, 1);
+	env.fake->ioccsz_bytes = 4096;
+	env_connect(&env);
+	write_and_read(&env, 4096, 1);
+	assert_int_equal(env.fake->capsules_with_data, 1);
+	assert_int_equal(env.fake->r2ts, 0);
+	write_and_read(&env, 4100, 1);
+	assert_int_equal(env.fake->capsules_with_data, 1);
+	assert_int_equal(env.fake->r2ts, 1);
+	env_close(&env);
+}
+
+static void a_command_without_data_returns_its_result(void **state)
+{
+	struct env env;
+	struct op op;
+
+	(void)state;
+	env_init(&env, 1);
+	env_connect(&env);
+	op_init(&op, VENDOR_NONE, 0, NULL, 0);
+	op_run(&env, &op);
+	assert_int_equal(op.cmd.result, 0);
+	assert_true(op.cmd.dw01 == 0x1122334455667788);
+	op_init(&op, 0xc0, 0, NULL, 0);
+	op.cmd.admin = true;
+	op_run(&env, &op);
+	assert_int_equal(op.cmd.result, 0);
+	assert_int_equal(op.cmd.status, NVME_SC_INVALID_OPCODE);
+	env_close(&env);
+}
+
+#define MANY 300u
+
+static void commands_beyond_the_depth_wait_in_order(void **state)
+{
+	struct env env;
+	struct op *ops = calloc(MANY, sizeof(*ops));
+	uint8_t *buffer = malloc(MANY * 4096);
+	struct nvmeh_stats stats;
+	unsigned count = 0;
+
+	(void)state;
+	env_init(&env, 1);
+	env.fake->mqes = 31;
+	env_connect(&env);
+	fill(buffer, MANY * 4096, 1);
+	for (unsigned i = 0; i < MANY; i++) {
+		op_init(&ops[i], VENDOR_WRITE, i, buffer + i * 4096, 4096);
+		ops[i].cmd.sqe.cdw13 = i;
+		ops[i].count = &count;
+		nvmeh_submit(env.assoc, &ops[i].cmd);
+	}
+	sim_run_for_ns(env.sim, SECONDS(2));
+	assert_int_equal(count, MANY);
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_int_equal(ops[i].cmd.result, 0);
+		assert_int_equal(ops[i].done, 1);
+		assert_int_equal(env.fake->trace[i], i);
+	}
+	assert_memory_equal(env.fake->store, buffer, MANY * 4096);
+	/* 31 at a time, in one send as far as that many vector entries allow. */
+	nvmeh_get_stats(env.assoc, &stats);
+	assert_true(stats.sends < 12 + MANY / 5);
+	env_close(&env);
+	free(ops);
+	free(buffer);
+}
+
+/* ---- a controller that misbehaves
+ * --------------------------------------------------------------------------------- */
+
+static bool bad_cid(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	fake_respond(conn, (uint16_t)(sqe->cid + 1), 0, 0);
+	return true;
+}
+
+static bool bad_cid_huge(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	(void)sqe;
+	fake_respond(conn, 0xffff, 0, 0);
+	return true;
+}
+
+static bool answer_twice(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	fake_respond(conn, sqe->cid, 1, 0);
+	fake_respond(conn, sqe->cid, 1, 0);
+	return true;
+}
+
+static bool short_read(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	fake_put_c2h(conn, &(struct pdu_data){.cccid = sqe->cid, .length = 4096, .last = true},
+		conn->fake->store);
+	fake_respond(conn, sqe->cid, 0, 0);
+	return true;
+}
+
+static bool short_read_success(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	fake_put_c2h(conn,
+		&(struct pdu_data){
+			.cccid = sqe->cid, .length = 4096, .last = true, .success = true},
+		conn->fake->store);
+	return true;
+}
+
+static bool long_read(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	fake_put_c2h(conn, &(struct pdu_data){.cccid = sqe->cid, .length = 8196, .last = true},
+		conn->fake->store);
+	return true;
+}
+
+static bool overlapping_read(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	struct pdu_data data = {.cccid = sqe->cid, .length = 4096};
+
+	fake_put_c2h(conn, &data, conn->fake->store);
+	fake_put_c2h(conn, &data, conn->fake->store);
+	fake_respond(conn, sqe->cid, 0, 0);
+	return true;
+}
+
+static bool hole_in_read(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	fake_put_c2h(conn, &(struct pdu_data){.cccid = sqe->cid, .offset = 4096, .length = 4096},
+		conn->fake->store);
+	return true;
+}
+
+static bool data_for_nobody(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	fake_put_c2h(conn, &(struct pdu_data){.cccid = (uint16_t)(sqe->cid + 1), .length = 4096},
+		conn->fake->store);
+	return true;
+}
+
+static bool r2t_for_read(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	fake_put_r2t(conn, sqe->cid, 0, 4096);
+	return true;
+}
+
+static bool r2t_too_long(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	fake_put_r2t(conn, sqe->cid, 0, 65540);
+	return true;
+}
+
+static bool r2t_hole(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	fake_put_r2t(conn, sqe->cid, 4096, 4096);
+	return true;
+}
+
+static bool r2t_twice(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	fake_put_r2t(conn, sqe->cid, 0, 4096);
+	fake_put_r2t(conn, sqe->cid, 4096, 4096);
+	return true;
+}
+
+static bool success_without_data(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	fake_respond(conn, sqe->cid, 0, 0);
+	return true;
+}
+
+static bool second_icresp(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	(void)sqe;
+	fake_put_pdu(conn, &(struct pdu){.type = PDU_ICRESP, .icresp = {.maxh2cdata = 4096}}, NULL);
+	return true;
+}
+
+static bool garbage(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	(void)sqe;
+	fake_put(conn, "HTTP/1.1 200 OK\r\n\r\n", 19);
+	return true;
+}
+
+static bool term_request(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	const struct pdu_fault fault = {.fes = PDU_FES_SEQUENCE};
+	uint8_t bytes[PDU_TERM_BYTES_MAX];
+
+	fake_put(conn, bytes,
+		pdu_term_encode(
+			PDU_ROLE_CONTROLLER, &fault, (const uint8_t *)sqe, sizeof(*sqe), bytes));
+	return true;
+}
+
+static const struct {
+	bool (*misbehave)(struct fake_conn *conn, const struct nvme_sqe *sqe);
+	uint8_t opcode;
+	const char *text;
+	unsigned terms;
+} offences[] = {
+	{bad_cid, VENDOR_NONE, "not under way", 1},
+	{bad_cid_huge, VENDOR_NONE, "not under way", 1},
+	{answer_twice, VENDOR_NONE, "not under way", 1},
+	{short_read, VENDOR_READ, "before all data", 1},
+	{short_read_success, VENDOR_READ, "before all data", 1},
+	{long_read, VENDOR_READ, "outside of the command's buffer", 1},
+	{overlapping_read, VENDOR_READ, "outside of the command's buffer", 1},
+	{hole_in_read, VENDOR_READ, "outside of the command's buffer", 1},
+	{data_for_nobody, VENDOR_READ, "wants none", 1},
+	{short_read, VENDOR_WRITE, "wants none", 1},
+	{r2t_for_read, VENDOR_READ, "no data to send", 1},
+	{r2t_too_long, VENDOR_WRITE, "outside of the command's data", 1},
+	{r2t_hole, VENDOR_WRITE, "outside of the command's data", 1},
+	{r2t_twice, VENDOR_WRITE, "a second R2T", 1},
+	{success_without_data, VENDOR_WRITE, "before all data", 1},
+	{success_without_data, VENDOR_READ, "before all data", 1},
+	{second_icresp, VENDOR_NONE, "second ICResp", 1},
+	{garbage, VENDOR_NONE, "does not come here", 1},
+	{term_request, VENDOR_NONE, "FES 2", 0},
+};
+
+static void an_offence_fails_the_association(void **state)
+{
+	static uint8_t buffer[65536];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(offences); i++) {
+		bool is_read = offences[i].opcode == VENDOR_READ;
+		struct env env;
+		struct op op, other;
+
+		env_init(&env, i);
+		env_connect(&env);
+		env.fake->misbehave = offences[i].misbehave;
+		op_init(&op, offences[i].opcode, 0, buffer,
+			offences[i].opcode == VENDOR_NONE ? 0
+			: is_read                         ? 8192
+							  : 65536);
+		op_init(&other, VENDOR_WRITE, 100, buffer, 65536);
+		nvmeh_submit(env.assoc, &op.cmd);
+		assert_true(sim_run_until_flag(env.sim, &env.failed, SECONDS(3)));
+		if (strstr(env.reason, offences[i].text) == NULL) {
+			fail_msg("case %zu: %s", i, env.reason);
+		}
+		nvmeh_submit(env.assoc, &other.cmd);
+		assert_true(sim_run_until_flag(env.sim, &other.is_done, SECONDS(3)));
+		assert_int_equal(other.cmd.result, -ECONNRESET);
+		assert_int_equal(op.done, 1);
+		if (offences[i].misbehave != answer_twice) {
+			assert_int_equal(op.cmd.result, -ECONNRESET);
+		}
+		sim_run_for_ns(env.sim, SECONDS(1));
+		if (env.fake->terms != offences[i].terms) {
+			fail_msg("case %zu: %u TermReqs", i, env.fake->terms);
+		}
+		env_close(&env);
+		assert_int_equal(op.done, 1);
+	}
+}
+
+static void a_wrong_data_digest_is_noticed(void **state)
+{
+	static uint8_t buffer[65536];
+
+	(void)state;
+	for (unsigned large = 0; large < 2; large++) {
+		struct env env;
+		struct op op;
+
+		env_init(&env, 1);
+		env.options.data_digest = env.fake->data_digest = true;
+		env_connect(&env);
+		env.fake->flip_data = true;
+		op_init(&op, VENDOR_READ, 0, buffer, large ? 65536 : 512);
+		op_run(&env, &op);
+		assert_int_equal(op.cmd.result, -ECONNRESET);
+		assert_true(env.failed);
+		assert_non_null(strstr(env.reason, "digest"));
+		env_close(&env);
+	}
+}
+
+/* The write is answered with an error although nobody asked for its data yet. */
+static bool refuse_early(struct fake_conn *conn, const struct nvme_sqe *sqe)
+{
+	fake_respond(conn, sqe->cid, NVME_SC_LBA_OUT_OF_RANGE, 0);
+	return true;
+}
+
+static void an_error_status_leaves_the_association_alive(void **state)
+{
+	static uint8_t buffer[65536];
+	struct env env;
+	struct op op;
+
+	(void)state;
+	env_init(&env, 1);
+	env_connect(&env);
+	env.fake->misbehave = refuse_early;
+	op_init(&op, VENDOR_WRITE, 0, buffer, sizeof(buffer));
+	op_run(&env, &op);
+	assert_int_equal(op.cmd.result, 0);
+	assert_int_equal(op.cmd.status, NVME_SC_LBA_OUT_OF_RANGE);
+	op_init(&op, VENDOR_READ, 0, buffer, sizeof(buffer));
+	op_run(&env, &op);
+	assert_int_equal(op.cmd.status, NVME_SC_LBA_OUT_OF_RANGE);
+	env.fake->misbehave = NULL;
+	write_and_read(&env, 65536, 1);
+	assert_false(env.failed);
+	env_close(&env);
+}
+
+/* ---- keep-alive and loss
+ * ---------------------------------------------------------------------------------------- */
+
+static void keep_alive_is_sent_at_half_of_the_time(void **state)
+{
+	struct env env;
+
+	(void)state;
+	env_init(&env, 1);
+	env.options.kato_ms = 2000;
+	env_connect(&env);
+	sim_run_for_ns(env.sim, SECONDS(10) + SECONDS(1) / 2);
+	assert_in_range(env.fake->keep_alives, 9, 10);
+	env.fake->mute = FAKE_MUTE_KEEP_ALIVE;
+	assert_true(sim_run_until_flag(env.sim, &env.failed, SECONDS(4)));
+	assert_non_null(strstr(env.reason, "keep-alive was not answered in 2000 ms"));
+	env_close(&env);
+}
+
+static void a_partition_is_noticed_by_keep_alive(void **state)
+{
+	static uint8_t buffer[4096];
+	struct env env;
+	struct op op;
+
+	(void)state;
+	env_init(&env, 1);
+	env.options.kato_ms = 2000;
+	env_connect(&env);
+	sim_partition(env.hosts[1], env.hosts[0], true);
+	op_init(&op, VENDOR_WRITE, 0, buffer, sizeof(buffer));
+	nvmeh_submit(env.assoc, &op.cmd);
+	assert_true(sim_run_until_flag(env.sim, &op.is_done, SECONDS(10)));
+	assert_int_equal(op.cmd.result, -ECONNRESET);
+	assert_true(env.failed);
+	env_close(&env);
+}
+
+static void a_crash_of_the_controller_fails_the_association(void **state)
+{
+	static uint8_t buffer[4096];
+	struct env env;
+	struct op op;
+
+	(void)state;
+	env_init(&env, 1);
+	env_connect(&env);
+	sim_process_crash(env.peer);
+	op_init(&op, VENDOR_WRITE, 0, buffer, sizeof(buffer));
+	nvmeh_submit(env.assoc, &op.cmd);
+	assert_true(sim_run_until_flag(env.sim, &op.is_done, SECONDS(10)));
+	assert_int_equal(op.cmd.result, -ECONNRESET);
+	assert_true(env.failed);
+	env_close(&env);
+}
+
+#define OPS 64u
+
+/* Random commands, and at a random moment the end: each command is done exactly once and nothing is
+ * left. */
+static void every_command_is_done_once_whatever_happens(void **state)
+{
+	uint8_t *buffer = malloc(64 * 65536);
+
+	(void)state;
+	for (uint64_t seed = 0; seed < 150; seed++) {
+		struct env env;
+		struct op *ops = calloc(OPS, sizeof(*ops));
+		struct rng rng;
+		unsigned count = 0;
+
+		rng_init(&rng, seed);
+		env_init(&env, seed);
+		env.options.io_queues = 1 + (unsigned)rng_below(&rng, 2);
+		env.fake->success_flag = rng_percent(&rng, 50);
+		env_connect(&env);
+		for (unsigned i = 0; i < OPS; i++) {
+			uint32_t length = (uint32_t)(1 + rng_below(&rng, 16)) * 4096;
+
+			op_init(&ops[i], rng_percent(&rng, 50) ? VENDOR_WRITE : VENDOR_READ,
+				i * 16 / 4, buffer + i * 65536, length);
+			ops[i].cmd.queue = (unsigned)rng_below(&rng, env.options.io_queues);
+			ops[i].count = &count;
+			nvmeh_submit(env.assoc, &ops[i].cmd);
+			sim_run_for_ns(env.sim, rng_below(&rng, 30000));
+		}
+		sim_run_for_ns(env.sim, rng_below(&rng, 600000));
+		switch (rng_below(&rng, 4)) {
+		case 0:
+			sim_run_for_ns(env.sim, SECONDS(1));
+			assert_int_equal(count, OPS);
+			break;
+		case 1:
+			sim_process_crash(env.peer);
+			break;
+		case 2:
+			(void)sim_cut_random_connection(env.sim);
+			sim_run_for_ns(env.sim, SECONDS(1));
+			break;
+		}
+		env_close(&env);
+		assert_int_equal(count, OPS);
+		for (unsigned i = 0; i < OPS; i++) {
+			assert_int_equal(ops[i].done, 1);
+			assert_true(ops[i].cmd.result == 0 || ops[i].cmd.result == -ECONNRESET);
+		}
+		free(ops);
+	}
+	free(buffer);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(it_sets_up_and_closes),
+		cmocka_unit_test(failures_of_the_set_up_have_reasons),
+		cmocka_unit_test(a_refused_connection_names_the_address),
+		cmocka_unit_test(memory_running_out_is_an_error_without_loss),
+		cmocka_unit_test(closing_is_possible_at_any_moment_of_the_set_up),
+		cmocka_unit_test(data_go_there_and_back),
+		cmocka_unit_test(small_writes_travel_in_the_capsule),
+		cmocka_unit_test(a_command_without_data_returns_its_result),
+		cmocka_unit_test(commands_beyond_the_depth_wait_in_order),
+		cmocka_unit_test(an_offence_fails_the_association),
+		cmocka_unit_test(a_wrong_data_digest_is_noticed),
+		cmocka_unit_test(an_error_status_leaves_the_association_alive),
+		cmocka_unit_test(keep_alive_is_sent_at_half_of_the_time),
+		cmocka_unit_test(a_partition_is_noticed_by_keep_alive),
+		cmocka_unit_test(a_crash_of_the_controller_fails_the_association),
+		cmocka_unit_test(every_command_is_done_once_whatever_happens),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
