@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "launcher/loopdev.h"
+
+#include "launcher/mounts.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <linux/loop.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define LOOP_MAJOR       7
+#define ATTEMPTS_MAX     16
+#define POLL_US          20000
+#define GONE_WAIT_US     5000000
+#define SYSFS_LOOP       "/sys/block/loop%u/loop/backing_file"
+#define HOLDER_TEXT_SIZE 128
+#define LOOP_PATH        "/dev/loop%u"
+
+/* Without udev the node of a new device may be missing. */
+static int open_loop(unsigned number, char device[LOOPDEV_PATH_SIZE])
+{
+	int fd;
+
+	(void)snprintf(device, LOOPDEV_PATH_SIZE, LOOP_PATH, number);
+	fd = open(device, O_RDWR | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT &&
+		mknod(device, S_IFBLK | 0660, makedev(LOOP_MAJOR, number)) == 0) {
+		fd = open(device, O_RDWR | O_CLOEXEC);
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+static void unbind(int loop_fd)
+{
+	if (ioctl(loop_fd, LOOP_CLR_FD) < 0) {
+		/* It was not bound any more: what we want. */
+		return;
+	}
+}
+
+/* The kernel falls back to the page cache without a word, and takes the size from the file. */
+static int check_bound(int loop_fd, const char *device, uint64_t size_bytes, struct err *err)
+{
+	struct loop_info64 info;
+	uint64_t found_bytes = 0;
+
+	if (ioctl(loop_fd, LOOP_GET_STATUS64, &info) < 0 ||
+		ioctl(loop_fd, BLKGETSIZE64, &found_bytes) < 0) {
+		return err_set(
+			err, -errno, "asking %s for its state: %s", device, err_describe(errno));
+	}
+	if ((info.lo_flags & LO_FLAGS_DIRECT_IO) == 0) {
+		return err_set(err, -EOPNOTSUPP,
+			"the kernel did not turn on direct I/O for %s: publishing would go through "
+			"the page cache",
+			device);
+	}
+	if (found_bytes != size_bytes) {
+		return err_set(err, -EIO, "%s has %llu bytes instead of %llu", device,
+			(unsigned long long)found_bytes, (unsigned long long)size_bytes);
+	}
+	return 0;
+}
+
+static int bind_free(int control_fd, const struct loop_config *config,
+	char device[LOOPDEV_PATH_SIZE], struct err *err)
+{
+	for (unsigned attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+		int number = ioctl(control_fd, LOOP_CTL_GET_FREE);
+		int fd;
+
+		if (number < 0) {
+			return err_set(err, -errno, "no free loop device: %s", err_describe(errno));
+		}
+		fd = open_loop((unsigned)number, device);
+		if (fd < 0) {
+			return err_set(err, fd, "opening %s: %s", device, err_describe(fd));
+		}
+		if (ioctl(fd, LOOP_CONFIGURE, config) == 0) {
+			return fd;
+		}
+		int error = errno;
+
+		close(fd);
+		if (error != EBUSY) {
+			return err_set(err, -error, "binding %s (needs Linux 5.8 or newer): %s",
+				device, err_describe(error));
+		}
+		/* Somebody else was quicker: the next one. */
+	}
+	return err_set(err, -EBUSY, "others took every free loop device");
+}
+
+int loopdev_attach(const char *file, uint64_t size_bytes, uint32_t block_bytes,
+	char ret_device[LOOPDEV_PATH_SIZE], struct err *err)
+{
+	struct loop_config config = {
+		.block_size = block_bytes,
+		.info = {.lo_flags = LO_FLAGS_DIRECT_IO},
+	};
+	int control_fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	int file_fd;
+	int loop_fd;
+	int result;
+
+	if (control_fd < 0) {
+		return err_set(err, -errno, "opening /dev/loop-control (modprobe loop): %s",
+			err_describe(errno));
+	}
+	file_fd = open(file, O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (file_fd < 0) {
+		result = err_set(err, -errno, "opening %s: %s", file, err_describe(errno));
+		close(control_fd);
+		return result;
+	}
+	config.fd = (uint32_t)file_fd;
+	memcpy(config.info.lo_file_name, file, strnlen(file, sizeof(config.info.lo_file_name) - 1));
+	loop_fd = bind_free(control_fd, &config, ret_device, err);
+	close(file_fd);
+	close(control_fd);
+	if (loop_fd < 0) {
+		return loop_fd;
+	}
+	result = check_bound(loop_fd, ret_device, size_bytes, err);
+	if (result != 0) {
+		unbind(loop_fd);
+	}
+	close(loop_fd);
+	return result;
+}
+
+/* ---- taking it away
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static bool is_bound(const char *device)
+{
+	char path[LOOPDEV_PATH_SIZE];
+	unsigned number;
+
+	if (sscanf(device, LOOP_PATH, &number) != 1) {
+		return false;
+	}
+	(void)snprintf(path, sizeof(path), SYSFS_LOOP, number);
+	return access(path, F_OK) == 0;
+}
+
+static bool process_has_open(const char *pid, const char *device)
+{
+	char folder[64];
+	struct dirent *entry;
+	bool found = false;
+	DIR *dir;
+
+	(void)snprintf(folder, sizeof(folder), "/proc/%.16s/fd", pid);
+	dir = opendir(folder);
+	if (dir == NULL) {
+		return false;
+	}
+	while (!found && (entry = readdir(dir)) != NULL) {
+		char target[PATH_MAX];
+		ssize_t length = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
+
+		if (length > 0) {
+			target[length] = '\0';
+			found = strcmp(target, device) == 0;
+		}
+	}
+	closedir(dir);
+	return found;
+}
+
+static void name_process(const char *pid, char text[HOLDER_TEXT_SIZE])
+{
+	char path[64];
+	char command[64] = "";
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/%.16s/comm", pid);
+	file = fopen(path, "re");
+	if (file != NULL) {
+		if (fgets(command, sizeof(command), file) != NULL) {
+			command[strcspn(command, "\n")] = '\0';
+		}
+		(void)fclose(file);
+	}
+	(void)snprintf(text, HOLDER_TEXT_SIZE, "by process %.16s (%s)", pid, command);
+}
+
+/* "by process 4711 (dd)", or a guess. */
+static void name_holder(const char *device, char text[HOLDER_TEXT_SIZE])
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *entry;
+
+	(void)snprintf(
+		text, HOLDER_TEXT_SIZE, "by another device, or mounted in another mount namespace");
+	while (dir != NULL && (entry = readdir(dir)) != NULL) {
+		if (entry->d_name[0] >= '0' && entry->d_name[0] <= '9' &&
+			atoi(entry->d_name) != getpid() &&
+			process_has_open(entry->d_name, device)) {
+			name_process(entry->d_name, text);
+			break;
+		}
+	}
+	if (dir != NULL) {
+		closedir(dir);
+	}
+}
+
+static int say_who_uses_it(const char *device, struct err *err)
+{
+	char mount_point[PATH_MAX];
+	char holder[HOLDER_TEXT_SIZE];
+
+	if (mounts_find_device(device, mount_point, sizeof(mount_point))) {
+		return err_set(
+			err, -EBUSY, "%s is mounted at %s: umount it first", device, mount_point);
+	}
+	name_holder(device, holder);
+	return err_set(err, -EBUSY, "%s is in use %s", device, holder);
+}
+
+static bool wait_until_unbound(const char *device)
+{
+	for (unsigned waited_us = 0; waited_us < GONE_WAIT_US; waited_us += POLL_US) {
+		if (!is_bound(device)) {
+			return true;
+		}
+		usleep(POLL_US);
+	}
+	return !is_bound(device);
+}
+
+/* Somebody still has it open: it stays as it was. */
+static void stay_bound(const char *device)
+{
+	struct loop_info64 info;
+	int fd = open(device, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0) {
+		return;
+	}
+	if (ioctl(fd, LOOP_GET_STATUS64, &info) == 0) {
+		info.lo_flags &= ~(uint32_t)LO_FLAGS_AUTOCLEAR;
+		if (ioctl(fd, LOOP_SET_STATUS64, &info) < 0) {
+			/* Then it goes away with its last user, and with it our reason to keep it.
+			 */
+			close(fd);
+			return;
+		}
+	}
+	close(fd);
+}
+
+int loopdev_detach(const char *device, struct err *err)
+{
+	int fd;
+	int result = 0;
+
+	if (!is_bound(device)) {
+		return err_set(err, -ENXIO, "%s is not bound", device);
+	}
+	fd = open(device, O_RDWR | O_EXCL | O_CLOEXEC);
+	if (fd < 0) {
+		return errno == EBUSY ? say_who_uses_it(device, err)
+				      : err_set(err, -errno, "opening %s: %s", device,
+						err_describe(errno));
+	}
+	if (fsync(fd) < 0) {
+		result = err_set(err, -errno, "flushing %s: %s", device, err_describe(errno));
+	} else if (ioctl(fd, LOOP_CLR_FD) < 0 && errno != ENXIO) {
+		result = err_set(err, -errno, "unbinding %s: %s", device, err_describe(errno));
+	}
+	close(fd);
+	if (result != 0) {
+		return result;
+	}
+	if (!wait_until_unbound(device)) {
+		result = say_who_uses_it(device, err);
+		stay_bound(device);
+	}
+	return result;
+}
+
+void loopdev_detach_lazily(const char *device)
+{
+	int fd = open(device, O_RDWR | O_CLOEXEC);
+
+	if (fd >= 0) {
+		unbind(fd);
+		close(fd);
+	}
+}
+
+/* ---- finding ours
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static bool is_below(unsigned number, const char *folder)
+{
+	char path[LOOPDEV_PATH_SIZE];
+	char file_name[PATH_MAX] = "";
+	size_t length = strlen(folder);
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), SYSFS_LOOP, number);
+	file = fopen(path, "re");
+	if (file == NULL) {
+		return false;
+	}
+	if (fgets(file_name, sizeof(file_name), file) == NULL) {
+		file_name[0] = '\0';
+	}
+	(void)fclose(file);
+	return strncmp(file_name, folder, length) == 0 && file_name[length] == '/';
+}
+
+bool loopdev_next_below(const char *folder, unsigned *index, char ret_device[LOOPDEV_PATH_SIZE])
+{
+	DIR *dir = opendir("/sys/block");
+	struct dirent *entry;
+	unsigned best = UINT_MAX;
+
+	/* The numbers come in no order: take the smallest from *index on. */
+	while (dir != NULL && (entry = readdir(dir)) != NULL) {
+		unsigned number;
+
+		if (sscanf(entry->d_name, "loop%u", &number) == 1 && number >= *index &&
+			number < best && is_below(number, folder)) {
+			best = number;
+		}
+	}
+	if (dir != NULL) {
+		closedir(dir);
+	}
+	if (best == UINT_MAX) {
+		return false;
+	}
+	*index = best + 1;
+	(void)snprintf(ret_device, LOOPDEV_PATH_SIZE, LOOP_PATH, best);
+	return true;
+}
