@@ -16,8 +16,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define FAKE_STORE_BYTES (4u * 1024 * 1024)
 #ifndef FAKE_BUFFER_BYTES
+#define FAKE_STORE_BYTES  (4u * 1024 * 1024)
 #define FAKE_BUFFER_BYTES (4u * 1024 * 1024)
 #endif
 #define FAKE_CONNS_MAX 8u
