@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
+/* Above -1000, so that a leak of ours is still somebody's end. */
+#define OOM_SCORE "-900"
+
+static int write_oom_score(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0) {
+		return -errno;
+	}
+	int result = write(fd, OOM_SCORE, strlen(OOM_SCORE)) < 0 ? -errno : 0;
+
+	close(fd);
+	return result;
+}
+
+void memory_rules_apply(struct memory_rules *ret_rules)
+{
+	/* Two arenas, and big messages straight from the system: what they took goes back when they
+	 * are freed. */
+	(void)mallopt(M_ARENA_MAX, 2);
+	(void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+	(void)mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+	/* A page that is touched costs a page. */
+	(void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+	/* A crash leaves a core where the system is set up for it. */
+	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	ret_rules->io_flusher = prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0 ? -errno : 0;
+	ret_rules->locked = mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 ? -errno : 0;
+	ret_rules->oom_score = write_oom_score();
+}
+
+void memory_rules_log(const struct memory_rules *rules, const struct log *log)
+{
+	if (rules->io_flusher < 0) {
+		log_warning(log, "daemon", "io-flusher-refused", "error=%s hint=%s",
+			err_describe(rules->io_flusher),
+			"grant CAP_SYS_RESOURCE; without it a machine short of memory can hang");
+	}
+	if (rules->locked < 0) {
+		log_warning(log, "daemon", "mlockall-refused", "error=%s hint=%s",
+			err_describe(rules->locked),
+			"grant CAP_IPC_LOCK or raise the limit of locked memory (ulimit -l)");
+	}
+	if (rules->oom_score < 0) {
+		log_warning(log, "daemon", "oom-score-refused", "error=%s hint=%s",
+			err_describe(rules->oom_score), "grant CAP_SYS_RESOURCE");
+	}
+}
