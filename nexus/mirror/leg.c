@@ -256,6 +256,9 @@ static bool leg_handle_answer(struct leg *leg)
 	struct wire_voter_state answer;
 
 	leg->fence_busy = false;
+	if (!leg->fence_fetched) {
+		return false; /* the association went in between */
+	}
 	if (leg->fence_io.result != LEG_OK) {
 		if (leg->fence_io.result != LEG_RESET) {
 			leg_fault(leg, "the pool-agent does not serve this replica");
@@ -346,9 +349,11 @@ static void leg_step(struct task *task)
 				break;
 			}
 			leg_send_fence(leg);
+			leg->fence_fetched = false;
 			AWAIT(leg, LEG_AWAIT_FENCE, !leg->fence_io.busy);
 			if (leg->fence_io.result == LEG_OK && leg->peer->up &&
 				leg->peer->generation == leg->generation) {
+				leg->fence_fetched = true;
 				leg_send_voter_state(leg);
 				AWAIT(leg, LEG_AWAIT_VOTER_STATE, !leg->fence_io.busy);
 			}

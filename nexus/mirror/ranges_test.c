@@ -32,8 +32,8 @@ static void check_locks(const struct range_lock *locks)
 			if (i == j || !a->held || !b->held || !overlap(a, b)) {
 				continue;
 			}
-			assert_true((!a->exclusive && !b->exclusive) || (a->internal && b->parked) ||
-				(b->internal && a->parked));
+			assert_true((!a->exclusive && !b->exclusive) ||
+				    (a->internal && b->parked) || (b->internal && a->parked));
 		}
 	}
 }
@@ -65,7 +65,7 @@ static void test_random_locks(void **ctx)
 			range_lock_acquire(&table, lock, &tasks[lock - locks]);
 			granted += lock->held;
 		} else if (lock->held && lock->exclusive && !lock->internal && !lock->parked &&
-			rng_percent(&rng, 30)) {
+			   rng_percent(&rng, 30)) {
 			lock->parked = true;
 			range_lock_parked(&table, lock);
 		} else {
