@@ -25,27 +25,34 @@ static leg_mask member_wish(const struct volume *volume)
 	return wish;
 }
 
-/* All of S came back with another power and nothing that was acknowledged is missing from their
- * disks: they go on as they are. */
+/*
+ * Every member of S came back with another power.  When nothing that was acknowledged is missing
+ * from their disks they go on as they are (but for those whose rebuild had begun); else the host
+ * must hear that unflushed writes are gone (docs/protocol.md 1.6).
+ */
 static void member_judge_power(struct volume *volume)
 {
+	leg_mask intact = 0;
+
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		const struct leg *leg = volume->legs[i];
 
-		if ((volume->member_mask & LEG_BIT(leg)) &&
-			!(leg->ready && leg->power_lost && !leg->vmeta_rebuilding)) {
+		if (!(volume->member_mask & LEG_BIT(leg))) {
+			continue;
+		}
+		if (!leg->ready || !leg->power_lost) {
 			return;
 		}
+		intact |= leg->vmeta_rebuilding ? 0 : LEG_BIT(leg);
 	}
-	if (volume->acked > volume->flushed) {
+	if (volume->acked > volume->flushed || intact == 0) {
 		volume_fault(volume, "unflushed writes lost: every replica in sync lost power");
 		return;
 	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 
-		if (volume->member_mask & LEG_BIT(leg)) {
-			rebuild_drop(leg, "");
+		if (intact & LEG_BIT(leg)) {
 			leg->power_lost = false;
 			leg->out = false;
 			ops_forget_leg(volume, leg, true);

@@ -373,7 +373,8 @@ static int op_choose_source(struct vol_op *op)
 	return -1;
 }
 
-/* Sends the read, or looks at its answer; true when it has one. */
+/* Sends the read, or looks at its answer; true when it has one (finished), or must make way for a
+ * copy. */
 static bool op_read_progress(struct vol_op *op)
 {
 	struct volume *volume = op->volume;
@@ -402,7 +403,10 @@ static bool op_read_progress(struct vol_op *op)
 		op->tried |= bit;
 		op->failed = 0;
 	}
-	if (!volume->serving || op_resync_overlaps(op)) {
+	if (op_resync_overlaps(op)) {
+		return true; /* without an answer: the range is given up for the copy */
+	}
+	if (!volume->serving) {
 		return false;
 	}
 	op->incarnation = volume->incarnation;
@@ -435,6 +439,11 @@ static bool op_lease_permits(struct vol_op *op)
 static bool op_may_begin(const struct vol_op *op)
 {
 	return op->volume->serving || volume_is_dead(op->volume);
+}
+
+static bool op_must_wait_for_copy(struct vol_op *op)
+{
+	return op->req->kind == BLK_READ && op_resync_overlaps(op) && !volume_is_dead(op->volume);
 }
 
 static void op_issue(struct vol_op *op)
@@ -489,26 +498,26 @@ static void op_step(struct task *task)
 	switch (op->state) {
 	case OP_START:
 		AWAIT(op, OP_AWAIT_SERVING, op_may_begin(op) || op->result != 0);
-		if (op->result == 0 && req->kind != BLK_FLUSH) {
-			do {
-				range_lock_release(&volume->locks, &op->lock);
-				if (req->kind == BLK_READ) {
-					AWAIT(op, OP_AWAIT_RESYNC,
-						!op_resync_overlaps(op) || volume_is_dead(volume));
-				}
+		while (op->result == 0 && !op->finished) {
+			AWAIT(op, OP_AWAIT_RESYNC, !op_must_wait_for_copy(op));
+			if (req->kind != BLK_FLUSH) {
 				range_lock_acquire(&volume->locks, &op->lock, &op->task);
 				AWAIT(op, OP_AWAIT_LOCK, op->lock.held || volume_is_dead(volume));
-			} while (req->kind == BLK_READ && op_resync_overlaps(op) &&
-				 !volume_is_dead(volume));
-		}
-		if (op->result == 0 && req->kind == BLK_READ) {
+			}
+			if (req->kind != BLK_READ) {
+				op_issue(op);
+				AWAIT(op, OP_AWAIT_ACK, op_progress(op));
+				break;
+			}
 			op->seq = volume->seq;
 			op->read_leg = -1;
 			AWAIT(op, OP_AWAIT_READ, op_read_progress(op));
+			if (!op->finished) {
+				range_lock_release(&volume->locks, &op->lock);
+			}
+		}
+		if (req->kind == BLK_READ) {
 			AWAIT(op, OP_AWAIT_LEASE, op_lease_permits(op));
-		} else if (op->result == 0) {
-			op_issue(op);
-			AWAIT(op, OP_AWAIT_ACK, op_progress(op));
 		}
 		op_answer(op);
 		AWAIT(op, OP_AWAIT_UNLOCK, op_may_unlock(op));

@@ -364,11 +364,17 @@ static void open_elected(struct volume *volume)
 /* The next member whose stamps are to be read is there (or there is none left). */
 static bool open_next_member(struct volume *volume)
 {
+	leg_mask usable = volume->member_mask & ~volume_out_mask(volume);
+
 	while (volume->scan_leg < volume->leg_count) {
 		const struct leg *leg = volume->legs[volume->scan_leg];
 
 		if (volume->member_mask & LEG_BIT(leg)) {
-			return leg->ready && !leg->refence;
+			if (leg->out && mask_count(usable) < volume->min_insync) {
+				/* It cannot be left out either: an opening without it can. */
+				volume->reopen = true;
+			}
+			return leg->ready && !leg->refence && !leg->out;
 		}
 		volume->scan_leg++;
 	}

@@ -147,6 +147,7 @@ struct leg {
 	uint32_t generation;   /* of the peer's association on which it was fenced */
 	uint64_t unready_ns;   /* since when it is not ready */
 	uint64_t attempt_over; /* the attempt whose outcome for this leg is known */
+	bool fence_fetched;    /* fence_data is an answer of VOTER STATE */
 	bool fence_busy;       /* the last answer was BUSY: the same token is sent again */
 	bool ready;            /* fenced, drained: takes commands */
 	bool refence;          /* to be fenced anew with a higher session: commands were given up */
