@@ -3,15 +3,10 @@
  * is. */
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "base/testing.h"
 #include "nvme/pdu.h"
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-/* clang-format off */
-#include <cmocka.h> /* wants those above before it */
-/* clang-format on */
 
 static enum pdu_role receiver_of(enum pdu_type type)
 {

@@ -80,7 +80,9 @@ struct fake {
 	bool (*misbehave)(struct fake_conn *conn, const struct nvme_sqe *sqe);
 	/* What comes is dropped and never answered. */
 	bool deaf;
+	bool drop_h2c; /* H2CData are counted, not written */
 	/* seen */
+	uint64_t dropped_bytes;
 	unsigned keep_alives, terms, capsules_with_data, r2ts;
 	uint64_t trace[FAKE_TRACE_MAX]; /* CDW13 of each I/O command in order of arrival */
 	unsigned trace_count;
@@ -315,6 +317,10 @@ static inline void fake_h2c(struct fake_conn *conn, const struct pdu_data *pdu, 
 {
 	struct fake_write *write = conn->writes;
 
+	if (conn->fake->drop_h2c) {
+		conn->fake->dropped_bytes += pdu->length;
+		return;
+	}
 	while (!write->used || write->sqe.cid != pdu->cccid) {
 		write++;
 		assert(write < conn->writes + ARRAY_COUNT(conn->writes));
