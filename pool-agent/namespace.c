@@ -319,7 +319,11 @@ void agent_replica_get_status(struct agent *agent, const struct store_replica *r
 {
 	const struct ns *ns = agent_find_replica(agent, replica);
 
-	assert(ns != NULL);
+	*ret_status = (struct agent_replica_status){0};
+	if (ns == NULL) {
+		/* It is being deleted, and no namespace any more. */
+		return;
+	}
 	*ret_status = (struct agent_replica_status){
 		.nsid = ns->nsid,
 		.cur = ns->cur,

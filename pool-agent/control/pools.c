@@ -1,0 +1,600 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pools: opened at start as configured and recorded, made by CreatePool. */
+#include "api/strake.pb-c.h"
+#include "base/size.h"
+#include "pool-agent/control/control.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FILE_PREFIX   "file://"
+#define MEMORY_PREFIX "memory://"
+
+/* ---- names ---- */
+
+struct pool *control_find_pool(struct control *control, const char *name)
+{
+	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
+		if (control->pools[i].used && strcmp(control->pools[i].name, name) == 0) {
+			return &control->pools[i];
+		}
+	}
+	return NULL;
+}
+
+static struct pool *free_place(struct control *control)
+{
+	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
+		if (!control->pools[i].used) {
+			return &control->pools[i];
+		}
+	}
+	return NULL;
+}
+
+int pool_name_check(const char *name, struct err *err)
+{
+	size_t length = strlen(name);
+
+	for (size_t i = 0; i < length; i++) {
+		if (!isalnum((unsigned char)name[i]) &&
+			(i == 0 || strchr("-_.", name[i]) == NULL)) {
+			return err_set(err, -EINVAL,
+				"pool name '%s': letters, digits, and within it - _ .", name);
+		}
+	}
+	if (length == 0 || length >= STORE_POOL_NAME_SIZE) {
+		return err_set(err, -EINVAL, "a pool needs a name of 1 to %u characters",
+			STORE_POOL_NAME_SIZE - 1);
+	}
+	return 0;
+}
+
+static bool has_prefix(const char *text, const char *prefix)
+{
+	return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+int pool_disk_check(const char *disk, struct err *err)
+{
+	if (strlen(disk) >= PATH_MAX) {
+		return err_set(err, -EINVAL, "disk: the path is too long");
+	}
+	if ((has_prefix(disk, "/dev/") && disk[5] != 0) || has_prefix(disk, FILE_PREFIX "/") ||
+		strcmp(disk, MEMORY_PREFIX) == 0) {
+		return 0;
+	}
+	return err_set(err, -EINVAL,
+		"disk '%s': give a block device as /dev/NAME or a file as file:///PATH", disk);
+}
+
+static const char *disk_path(const char *disk)
+{
+	return has_prefix(disk, FILE_PREFIX) ? disk + strlen(FILE_PREFIX) : disk;
+}
+
+/* ---- opening: control thread first, then the reactor ---- */
+
+enum pool_job_state {
+	POOL_JOB_START,
+	POOL_JOB_AWAIT_PROBE,
+	POOL_JOB_AWAIT_FORMAT,
+	POOL_JOB_AWAIT_OPEN,
+	POOL_JOB_AWAIT_CLOSE,
+};
+
+struct pool_job {
+	struct job job;
+	enum pool_job_state state;
+	struct pool *pool;
+	struct store *store;
+	bool may_format;    /* an empty disk is formatted */
+	bool must_format;   /* what is there, is lost */
+	bool made_file;     /* by this job: taken back when it fails */
+	struct err foreign; /* what libblkid found; code 0: nothing */
+	struct store_format_options format;
+	struct store_info info; /* as opened */
+};
+
+static int err_append(struct err *err, const char *text)
+{
+	size_t length = strlen(err->text);
+
+	snprintf(err->text + length, sizeof(err->text) - length, "%s", text);
+	return err->code;
+}
+
+static void pool_job_end(struct pool_job *pj, int code)
+{
+	if (code != 0 && pj->job.err.code == 0) {
+		pj->job.err = pj->job.op.err;
+		if (pj->job.err.code == 0) {
+			err_set(&pj->job.err, code, "%s", err_describe(code));
+		}
+	}
+	job_end(&pj->job);
+}
+
+/* What was found on the disk decides.  0: go on. */
+static int judge_probe(struct pool_job *pj)
+{
+	const struct store_op *op = &pj->job.op;
+	bool is_asked = pj->job.call != NULL;
+
+	if (op->result < 0) {
+		return op->result;
+	}
+	if (op->result == STORE_PROBE_POOL && !is_asked) {
+		return 0;
+	}
+	if (op->result == STORE_PROBE_EMPTY && pj->foreign.code == 0) {
+		pj->must_format = true;
+		return 0;
+	}
+	err_set(&pj->job.err, -EEXIST, "%s", op->err.text[0] != 0 ? op->err.text : "other data");
+	if (op->result != STORE_PROBE_POOL && pj->foreign.code != 0) {
+		pj->job.err = pj->foreign;
+	} else {
+		err_prefix(&pj->job.err, "%s", disk_path(pj->pool->disk));
+	}
+	return err_append(&pj->job.err,
+		is_asked
+			? "; nothing was changed (--wipe takes the disk and destroys what is on it)"
+			: "; nothing was changed");
+}
+
+/* Another pool on the disk than the one that was there: two disks were exchanged. */
+static int judge_identity(struct pool_job *pj)
+{
+	const struct store_info *info = &pj->info;
+	char found[UUID_TEXT_SIZE];
+	char known[UUID_TEXT_SIZE];
+
+	store_get_info(pj->store, &pj->info);
+	if (uuid_is_nil(&pj->pool->uuid) || pj->must_format ||
+		uuid_equal(&pj->pool->uuid, &info->uuid)) {
+		return 0;
+	}
+	return err_set(&pj->job.err, -EMEDIUMTYPE, "%s holds pool %s (%s), not %s",
+		disk_path(pj->pool->disk), info->name, uuid_to_text(&info->uuid, found),
+		uuid_to_text(&pj->pool->uuid, known));
+}
+
+static void pool_step(struct task *task)
+{
+	struct pool_job *pj = container_of(task, struct pool_job, job.task);
+	struct io *io = uring_io(pj->job.control->uring);
+	struct io_disk *disk = pj->pool->handle;
+	int result;
+
+	switch (pj->state) {
+	case POOL_JOB_START:
+		if (pj->may_format && !pj->must_format) {
+			store_probe(io, disk, job_op(&pj->job));
+			AWAIT(pj, POOL_JOB_AWAIT_PROBE, pj->job.done);
+			result = judge_probe(pj);
+			if (result != 0) {
+				pool_job_end(pj, result);
+				return;
+			}
+		}
+		if (pj->must_format) {
+			store_format(io, disk, &pj->format, job_op(&pj->job));
+			AWAIT(pj, POOL_JOB_AWAIT_FORMAT, pj->job.done);
+			if (pj->job.op.result != 0) {
+				pool_job_end(pj, pj->job.op.result);
+				return;
+			}
+		}
+		store_open(io, disk, &pj->store, job_op(&pj->job));
+		AWAIT(pj, POOL_JOB_AWAIT_OPEN, pj->job.done);
+		if (pj->job.op.result != 0) {
+			pool_job_end(pj, pj->job.op.result);
+			return;
+		}
+		result = judge_identity(pj);
+		if (result == 0) {
+			result =
+				agent_add_store(pj->job.control->agent, pj->pool->index, pj->store);
+		}
+		if (result == 0) {
+			pj->pool->store = pj->store;
+			pool_job_end(pj, 0);
+			return;
+		}
+		if (pj->job.err.code == 0) {
+			err_set(&pj->job.err, result, "%s", err_describe(result));
+		}
+		store_close(pj->store, job_op(&pj->job));
+		AWAIT(pj, POOL_JOB_AWAIT_CLOSE, pj->job.done);
+		pool_job_end(pj, pj->job.err.code);
+	}
+}
+
+static int disk_open(struct pool *pool, struct control *control, bool create, uint64_t size_bytes,
+	unsigned lock_wait_ms, struct err *err)
+{
+	struct uring_disk_options options = {.create = create, .size_bytes = size_bytes};
+
+	if (strcmp(pool->disk, MEMORY_PREFIX) == 0) {
+		return uring_memory_disk_new(control->uring, size_bytes, &pool->handle, err);
+	}
+	return uring_disk_open(
+		control->uring, disk_path(pool->disk), &options, lock_wait_ms, &pool->handle, err);
+}
+
+static void disk_give_back(struct pool *pool, bool made_file)
+{
+	if (pool->handle != NULL) {
+		uring_disk_close(pool->handle);
+		pool->handle = NULL;
+	}
+	if (made_file) {
+		(void)unlink(disk_path(pool->disk));
+	}
+}
+
+static void format_name(struct pool_job *pj)
+{
+	snprintf(pj->format.name, sizeof(pj->format.name), "%s", pj->pool->name);
+}
+
+/* ---- at start, and again for those that failed ---- */
+
+static void pool_fault(struct control *control, struct pool *pool, const struct err *err)
+{
+	if (pool->state != POOL_FAULTED || strcmp(pool->reason.text, err->text) != 0) {
+		log_error(control->log, "pools", "pool-faulted", "pool=%s reason=%s", pool->name,
+			err->text);
+	}
+	pool->state = POOL_FAULTED;
+	pool->reason = *err;
+	disk_give_back(pool, false);
+}
+
+/* The disk may come (back), or who holds its lock may go; what is on it does not change by itself.
+ */
+static bool is_worth_a_retry(const struct pool *pool)
+{
+	int code = pool->reason.code;
+
+	return pool->used && pool->state == POOL_FAULTED &&
+	       (code == -EBUSY || code == -ENOENT || code == -ENXIO || code == -ENODEV ||
+		       code == -EAGAIN);
+}
+
+static void retry_start(struct control *control)
+{
+	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
+		if (is_worth_a_retry(&control->pools[i]) && !control->stopping) {
+			loop_timer_start(control->loop, &control->retry, CONTROL_RETRY_MS);
+			return;
+		}
+	}
+}
+
+static int pool_online(struct pool_job *pj, struct err *err)
+{
+	struct control *control = pj->job.control;
+	struct pool *pool = pj->pool;
+	bool is_new = !uuid_equal(&pool->uuid, &pj->info.uuid);
+
+	pool->state = POOL_ONLINE;
+	pool->uuid = pj->info.uuid;
+	pool->is_formatting = false;
+	log_info(control->log, "pools", "pool-online", "pool=%s disk=%s", pool->name, pool->disk);
+	if (!is_new || state_save(control, err) == 0) {
+		return 0;
+	}
+	err_prefix(err, "pool %s is online but could not be recorded", pool->name);
+	log_error(control->log, "pools", "state-not-saved", "pool=%s reason=%s", pool->name,
+		err->text);
+	return err->code;
+}
+
+static void pool_opened(struct job *job)
+{
+	struct pool_job *pj = container_of(job, struct pool_job, job);
+	struct control *control = job->control;
+
+	control->opening_count--;
+	if (job->err.code != 0) {
+		if (pj->made_file) {
+			(void)unlink(disk_path(pj->pool->disk));
+		}
+		pool_fault(control, pj->pool, &job->err);
+	} else {
+		/* Recorded at the next start, if not now. */
+		(void)pool_online(pj, &job->err);
+	}
+	free(pj);
+	retry_start(control);
+}
+
+/* May the disk's content be replaced?  Only one that was never opened and that the YAML file gives
+ * to us. */
+static int start_judge(struct pool *pool, bool *ret_create, struct err *err)
+{
+	bool is_file = has_prefix(pool->disk, FILE_PREFIX);
+
+	*ret_create = false;
+	if (strcmp(pool->disk, MEMORY_PREFIX) == 0) {
+		return pool->size_bytes != 0 ? 0 : err_set(err, -EINVAL, "it needs a size");
+	}
+	if (access(disk_path(pool->disk), F_OK) != 0 && errno == ENOENT) {
+		if (is_file && pool->size_bytes != 0 && uuid_is_nil(&pool->uuid)) {
+			*ret_create = true;
+			return 0;
+		}
+		return err_set(err, -ENOENT, "%s is not there", disk_path(pool->disk));
+	}
+	return 0;
+}
+
+static void pool_open(struct control *control, struct pool *pool, unsigned lock_wait_ms)
+{
+	struct pool_job *pj = calloc(1, sizeof(*pj));
+	bool never_opened = uuid_is_nil(&pool->uuid) && pool->is_configured;
+	bool is_memory = strcmp(pool->disk, MEMORY_PREFIX) == 0;
+	bool create;
+	struct err err;
+
+	err_clear(&err);
+	if (pj == NULL) {
+		err_set(&err, -ENOMEM, "out of memory");
+	} else if (start_judge(pool, &create, &err) == 0) {
+		pool->is_formatting = pool->is_formatting || create;
+		pj->made_file = create;
+		/* Recorded first: a file that an interrupted start left behind is ours. */
+		if (!create || state_save(control, &err) == 0) {
+			(void)disk_open(
+				pool, control, create, pool->size_bytes, lock_wait_ms, &err);
+		}
+	}
+	if (err.code != 0) {
+		free(pj);
+		pool_fault(control, pool, &err);
+		return;
+	}
+	pool->state = POOL_OPENING;
+	pj->pool = pool;
+	pj->may_format = never_opened;
+	pj->must_format = is_memory || pool->is_formatting;
+	if (pj->may_format && !pj->must_format) {
+		pj->foreign.code = disk_probe(disk_path(pool->disk), &pj->foreign);
+	}
+	format_name(pj);
+	job_init(&pj->job, control, NULL, pool_step, pool_opened);
+	control->opening_count++;
+	job_look(&pj->job);
+}
+
+static void retry_expired(struct loop_timer *timer)
+{
+	struct control *control = container_of(timer, struct control, retry);
+
+	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
+		if (is_worth_a_retry(&control->pools[i])) {
+			pool_open(control, &control->pools[i], 0);
+		}
+	}
+	retry_start(control);
+}
+
+/* The YAML file's pools get their places; what it does not name any more keeps its own and stays
+ * closed. */
+static int merge_configured(struct control *control, struct err *err)
+{
+	const struct control_options *options = control->options;
+	bool named[AGENT_POOLS_MAX] = {false};
+
+	for (unsigned i = 0; i < options->pool_count; i++) {
+		const struct control_pool_options *from = &options->pools[i];
+		struct pool *pool = control_find_pool(control, from->name);
+
+		if (pool == NULL) {
+			pool = free_place(control);
+		}
+		if (pool == NULL) {
+			return err_set(err, -E2BIG, "more than %d pools", AGENT_POOLS_MAX);
+		}
+		pool->used = true;
+		pool->is_configured = true;
+		pool->size_bytes = from->size_bytes;
+		snprintf(pool->name, sizeof(pool->name), "%s", from->name);
+		snprintf(pool->disk, sizeof(pool->disk), "%s", from->disk);
+		named[pool - control->pools] = true;
+	}
+	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
+		struct pool *pool = &control->pools[i];
+
+		pool->is_dropped = pool->used && pool->is_configured && !named[i];
+	}
+	return state_save(control, err);
+}
+
+int pools_start(struct control *control, struct err *err)
+{
+	uint64_t deadline_ms = loop_now_ms(control->loop) + CONTROL_OPEN_WAIT_MS;
+	int result;
+
+	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
+		control->pools[i].index = i;
+	}
+	control->retry.expired = retry_expired;
+	result = merge_configured(control, err);
+	if (result != 0) {
+		return result;
+	}
+	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
+		if (control->pools[i].used && !control->pools[i].is_dropped) {
+			pool_open(control, &control->pools[i], CONTROL_LOCK_WAIT_MS);
+		}
+	}
+	while (control->opening_count > 0 && loop_now_ms(control->loop) < deadline_ms) {
+		loop_turn(control->loop, 100);
+	}
+	retry_start(control);
+	return 0;
+}
+
+unsigned pools_faulted(const struct control *control)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
+		count += control->pools[i].used && !control->pools[i].is_dropped &&
+			 control->pools[i].state != POOL_ONLINE;
+	}
+	return count;
+}
+
+/* ---- CreatePool ---- */
+
+static const Strake__V1__CreatePoolRequest *create_request(const struct job *job)
+{
+	return (const void *)grpc_call_request(job->call);
+}
+
+static int create_check(
+	struct control *control, const Strake__V1__CreatePoolRequest *request, struct err *err)
+{
+	bool is_file = has_prefix(request->disk, FILE_PREFIX);
+
+	if (pool_name_check(request->name, err) != 0 || pool_disk_check(request->disk, err) != 0) {
+		return err->code;
+	}
+	if (control_find_pool(control, request->name) != NULL) {
+		return err_set(err, -EEXIST, "pool %s is there already", request->name);
+	}
+	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
+		if (control->pools[i].used && strcmp(control->pools[i].disk, request->disk) == 0) {
+			return err_set(err, -EBUSY, "%s is the disk of pool %s",
+				disk_path(request->disk), control->pools[i].name);
+		}
+	}
+	if (!is_file && request->size_bytes != 0) {
+		return err_set(err, -EINVAL,
+			"a size is for files that are to be made: %s has its own", request->disk);
+	}
+	if (request->size_bytes % STORE_BLOCK_BYTES != 0) {
+		return err_set(err, -EINVAL, "size: not a multiple of 4096");
+	}
+	if (strcmp(request->disk, MEMORY_PREFIX) == 0) {
+		return err_set(err, -EINVAL, "a pool in memory is for benchmarks: configure it");
+	}
+	return 0;
+}
+
+/* Opens the disk, or makes the file, and looks whether somebody else's data are there. */
+static int create_open(struct pool_job *pj, struct err *err)
+{
+	const Strake__V1__CreatePoolRequest *request = create_request(&pj->job);
+	const char *path = disk_path(request->disk);
+	bool is_there = access(path, F_OK) == 0;
+	bool create = !is_there && request->size_bytes != 0;
+	int result;
+
+	if (!is_there && !create) {
+		return err_set(err, -ENOENT, "%s is not there%s", path,
+			has_prefix(request->disk, FILE_PREFIX) ? ": give a size to make it" : "");
+	}
+	if (is_there && request->size_bytes != 0 && !request->wipe) {
+		return err_set(err, -EEXIST,
+			"%s is there already: leave the size out to take it as it is", path);
+	}
+	result = disk_open(pj->pool, pj->job.control, create, request->size_bytes, 0, err);
+	if (result != 0) {
+		return result;
+	}
+	pj->made_file = create;
+	if (create || request->wipe) {
+		pj->must_format = true;
+		return 0;
+	}
+	pj->foreign.code = disk_probe(path, &pj->foreign);
+	return 0;
+}
+
+static void create_begin(struct job *job)
+{
+	struct pool_job *pj = container_of(job, struct pool_job, job);
+	const Strake__V1__CreatePoolRequest *request = create_request(job);
+	struct control *control = job->control;
+
+	if (control->stopping) {
+		err_set(&job->err, -ESHUTDOWN, "the pool-agent is stopping");
+		return;
+	}
+	if (create_check(control, request, &job->err) != 0) {
+		return;
+	}
+	pj->pool = free_place(control);
+	if (pj->pool == NULL) {
+		err_set(&job->err, -E2BIG, "%d pools are the most", AGENT_POOLS_MAX);
+		return;
+	}
+	/* `used` at the end only: until then it is nobody's. */
+	*pj->pool = (struct pool){.index = pj->pool->index, .state = POOL_OPENING};
+	snprintf(pj->pool->name, sizeof(pj->pool->name), "%s", request->name);
+	snprintf(pj->pool->disk, sizeof(pj->pool->disk), "%s", request->disk);
+	pj->may_format = true;
+	format_name(pj);
+	(void)create_open(pj, &job->err);
+}
+
+static void create_reply(struct pool_job *pj)
+{
+	char id[UUID_TEXT_SIZE];
+	char agent[UUID_TEXT_SIZE];
+	Strake__V1__Pool reply = STRAKE__V1__POOL__INIT;
+	char online[] = "Online";
+
+	reply.name = pj->pool->name;
+	reply.disk = pj->pool->disk;
+	reply.uuid = uuid_to_text(&pj->pool->uuid, id);
+	reply.agent = uuid_to_text(&pj->job.control->uuid, agent);
+	reply.state = online;
+	reply.capacity_bytes = pj->info.size_bytes;
+	grpc_call_reply(pj->job.call, &reply.base);
+}
+
+static void create_finish(struct job *job)
+{
+	struct pool_job *pj = container_of(job, struct pool_job, job);
+	struct control *control = job->control;
+
+	if (job->err.code == 0) {
+		pj->pool->used = true;
+		if (pool_online(pj, &job->err) == 0) {
+			create_reply(pj);
+		} else {
+			grpc_call_fail(job->call, &job->err);
+		}
+	} else {
+		if (pj->pool != NULL) {
+			disk_give_back(pj->pool, pj->made_file);
+		}
+		log_warning(control->log, "pools", "create-failed", "reason=%s", job->err.text);
+		grpc_call_fail(job->call, &job->err);
+	}
+	free(pj);
+}
+
+void pool_create(struct grpc_call *call)
+{
+	struct control *control = grpc_call_ctx(call);
+	struct pool_job *pj = calloc(1, sizeof(*pj));
+
+	if (pj == NULL) {
+		grpc_call_failf(call, -ENOMEM, "out of memory");
+		return;
+	}
+	job_init(&pj->job, control, call, pool_step, create_finish);
+	job_change(&pj->job, create_begin);
+}
