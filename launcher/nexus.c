@@ -19,7 +19,7 @@
 #define BACKOFF_MIN (100 * NS_PER_MS)
 #define BACKOFF_MAX (5000 * NS_PER_MS)
 /* One that lived this long was not wrong from the start. */
-#define LIVED_NS     (10000 * NS_PER_MS)
+#define LIVED_NS     (3000 * NS_PER_MS)
 #define BELIEVED_NS  (2000 * NS_PER_MS)
 #define EXIT_NO_EXEC 127
 
