@@ -41,6 +41,7 @@ struct daemon {
 	void (*stopped)(void *ctx);
 	void *stopped_ctx;
 	bool ready, stopping;
+	char degraded[256]; /* "": it is not */
 	int exit_code;
 
 	/* Health: a message that the reactor sends back. */
@@ -144,7 +145,13 @@ static unsigned http_answer(
 	if (strcmp(path, "/healthz") == 0) {
 		bool deaf = reactor_is_deaf(daemon);
 
-		strbuf_append(body, deaf ? "the data thread does not answer\n" : "ok\n");
+		if (deaf) {
+			strbuf_append(body, "the data thread does not answer\n");
+		} else if (daemon->degraded[0] != 0) {
+			strbuf_printf(body, "degraded: %s\n", daemon->degraded);
+		} else {
+			strbuf_append(body, "ok\n");
+		}
 		return deaf ? 503 : 200;
 	}
 	if (strcmp(path, "/readyz") == 0) {
@@ -424,6 +431,12 @@ void daemon_stop_serving(
 void daemon_set_ready(struct daemon *daemon, bool ready)
 {
 	daemon->ready = ready;
+}
+
+void daemon_set_degraded(struct daemon *daemon, const char *reason)
+{
+	(void)snprintf(daemon->degraded, sizeof(daemon->degraded), "%s",
+		reason == NULL ? "" : reason);
 }
 
 int daemon_run(struct daemon *daemon)

@@ -67,6 +67,9 @@ void daemon_stop_serving(
 	struct daemon *daemon, unsigned grace_ms, void (*stopped)(void *ctx), void *ctx);
 /* What /readyz says. */
 void daemon_set_ready(struct daemon *daemon, bool ready);
+/* Something of it does not work, the rest goes on: /healthz says why, and still answers 200, as a restart would not
+ * help.  NULL or "": all is well. */
+void daemon_set_degraded(struct daemon *daemon, const char *reason);
 
 /* Until daemon_quit(); returns its code. */
 int daemon_run(struct daemon *daemon);
