@@ -58,6 +58,16 @@ static int agent_start(struct control *control, struct err *err)
 	return sj.job.err.code;
 }
 
+static void metrics_add(struct control *control)
+{
+	struct metric_registry *metrics = daemon_metrics(control->daemon);
+
+	metric_add(metrics, &control->online_metric, METRIC_GAUGE, "strake_agent_pools",
+		"Pools by state.", "state=\"online\"");
+	metric_add(metrics, &control->faulted_metric, METRIC_GAUGE, "strake_agent_pools",
+		"Pools by state.", "state=\"faulted\"");
+}
+
 int control_start(struct control *control, struct daemon *daemon,
 	const struct control_options *options, struct err *err)
 {
@@ -71,6 +81,7 @@ int control_start(struct control *control, struct daemon *daemon,
 		.options = options,
 	};
 	list_init(&control->queue);
+	metrics_add(control);
 	result = state_load(control, err);
 	if (result == 0) {
 		result = agent_start(control, err);
@@ -125,6 +136,8 @@ static void stop_finish(struct job *job)
 		}
 	}
 	free(sj);
+	metric_remove(daemon_metrics(control->daemon), &control->online_metric);
+	metric_remove(daemon_metrics(control->daemon), &control->faulted_metric);
 	control->stopped(control->stopped_ctx);
 }
 

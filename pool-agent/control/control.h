@@ -68,6 +68,7 @@ struct control {
 	struct job *changing;
 	unsigned opening_count;
 	struct loop_timer retry;
+	struct metric online_metric, faulted_metric;
 	void (*stopped)(void *ctx);
 	void *stopped_ctx;
 	bool stopping;
@@ -119,8 +120,8 @@ struct pool *control_find_pool(struct control *control, const char *name);
  */
 #define CONTROL_OPEN_WAIT_MS 30000u
 int pools_start(struct control *control, struct err *err) __must_check;
-/* 0 when all are online, else how many are not. */
-unsigned pools_faulted(const struct control *control);
+/* Tells health and metrics how the pools are. */
+void pools_report(struct control *control);
 void pool_create(struct grpc_call *call);
 int pool_name_check(const char *name, struct err *err) __must_check;
 int pool_disk_check(const char *disk, struct err *err) __must_check;

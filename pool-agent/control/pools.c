@@ -244,6 +244,36 @@ static void format_name(struct pool_job *pj)
 	snprintf(pj->format.name, sizeof(pj->format.name), "%s", pj->pool->name);
 }
 
+/* ---- health ---- */
+
+void pools_report(struct control *control)
+{
+	const struct pool *first = NULL;
+	unsigned online = 0;
+	unsigned faulted = 0;
+	char text[256] = "";
+
+	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
+		const struct pool *pool = &control->pools[i];
+
+		if (!pool->used || pool->is_dropped) {
+			continue;
+		}
+		online += pool->state == POOL_ONLINE;
+		if (pool->state == POOL_FAULTED) {
+			faulted++;
+			first = first == NULL ? pool : first;
+		}
+	}
+	metric_set(&control->online_metric, online);
+	metric_set(&control->faulted_metric, faulted);
+	if (first != NULL) {
+		snprintf(text, sizeof(text), "%u of %u pools faulted; %s: %.150s", faulted,
+			online + faulted, first->name, first->reason.text);
+	}
+	daemon_set_degraded(control->daemon, text);
+}
+
 /* ---- at start, and again for those that failed ---- */
 
 static void pool_fault(struct control *control, struct pool *pool, const struct err *err)
@@ -255,6 +285,7 @@ static void pool_fault(struct control *control, struct pool *pool, const struct 
 	pool->state = POOL_FAULTED;
 	pool->reason = *err;
 	disk_give_back(pool, false);
+	pools_report(control);
 }
 
 /* The disk may come (back), or who holds its lock may go; what is on it does not change by itself.
@@ -287,6 +318,7 @@ static int pool_online(struct pool_job *pj, struct err *err)
 	pool->state = POOL_ONLINE;
 	pool->uuid = pj->info.uuid;
 	pool->is_formatting = false;
+	pools_report(control);
 	log_info(control->log, "pools", "pool-online", "pool=%s disk=%s", pool->name, pool->disk);
 	if (!is_new || state_save(control, err) == 0) {
 		return 0;
@@ -441,17 +473,6 @@ int pools_start(struct control *control, struct err *err)
 	}
 	retry_start(control);
 	return 0;
-}
-
-unsigned pools_faulted(const struct control *control)
-{
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
-		count += control->pools[i].used && !control->pools[i].is_dropped &&
-			 control->pools[i].state != POOL_ONLINE;
-	}
-	return count;
 }
 
 /* ---- CreatePool ---- */
