@@ -108,8 +108,10 @@ uint64_t loop_now_ms(const struct loop *loop)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static void run_timers(struct loop *loop)
+/* true: some ran. */
+static bool run_timers(struct loop *loop)
 {
+	bool ran = false;
 	uint64_t now_ms = loop_now_ms(loop);
 
 	for (;;) {
@@ -117,12 +119,13 @@ static void run_timers(struct loop *loop)
 
 		if (node == NULL ||
 			container_of(node, struct loop_timer, node)->deadline_ms > now_ms) {
-			return;
+			return ran;
 		}
 		struct loop_timer *timer = container_of(node, struct loop_timer, node);
 
 		list_remove(node);
 		timer->expired(timer);
+		ran = true;
 	}
 }
 
@@ -148,7 +151,10 @@ void loop_turn(struct loop *loop, int timeout_ms)
 {
 	struct epoll_event event;
 
-	run_timers(loop);
+	/* A timer may have done what the caller waits for. */
+	if (run_timers(loop)) {
+		timeout_ms = 0;
+	}
 	/* One event a turn: what its callback removes or frees can be in no list of events that are
 	 * still to be run. The kernel takes turns among ready descriptors. */
 	int count = epoll_wait(loop->epoll_fd, &event, 1, wait_ms(loop, timeout_ms));
@@ -158,7 +164,7 @@ void loop_turn(struct loop *loop, int timeout_ms)
 
 		watch->ready(watch, event.events);
 	}
-	run_timers(loop);
+	(void)run_timers(loop);
 }
 
 void loop_run(struct loop *loop)
