@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The host against a scripted controller in the simulated world. */
-#include "nvmeh/test_env.h"
+#include "nvmeh/env_test.h"
 
 /* ---- set-up
  * ----------------------------------------------------------------------------------------------------

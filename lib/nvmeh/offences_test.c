@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a controller may not say, and what it may although it is unusual. */
-#include "nvmeh/test_env.h"
+#include "nvmeh/env_test.h"
 
 static bool bad_cid(struct fake_conn *conn, const struct nvme_sqe *sqe)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A host, a scripted controller and the commands between them, for nvmeh's tests.  Header only, as
  * the controller is. */
-#ifndef NVMEH_TEST_ENV_H
-#define NVMEH_TEST_ENV_H
+#ifndef NVMEH_ENV_TEST_H
+#define NVMEH_ENV_TEST_H
 
 #include "base/testing.h"
 #include "nvmeh/fake_controller.h"
