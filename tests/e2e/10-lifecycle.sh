@@ -1,0 +1,46 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# What a user does from pool to deletion: a file system with a real tree, all replicas equal, one flipped byte seen, all space back.
+. "$(dirname "$0")/lib.sh" lifecycle
+cluster 1G
+note "pools, volume, device"
+volume 256M
+state_is Online || die "not Online: $(state)"
+mkfs.ext4 -q "$device" && mkdir "$dir/mnt" && mount "$device" "$dir/mnt" || die "file system"
+cp -a /usr/include "$dir/mnt/" || die "copy"
+(cd /usr/include && find . -type f -print0 | sort -z | xargs -0 sha256sum) >"$dir/sums"
+sync
+umount "$dir/mnt" && mount "$device" "$dir/mnt" || die "mount again"
+(cd "$dir/mnt/include" && sha256sum --quiet -c "$dir/sums") || die "the tree differs"
+if strake volume unpublish v 2>"$dir/refused"; then die "unpublished while it is mounted"; fi
+grep -q mnt "$dir/refused" || die "the refusal does not name the mount: $(cat "$dir/refused")"
+umount "$dir/mnt"
+fsck.ext4 -nf "$device" >/dev/null || die "fsck"
+equal
+note "the tables and their JSON"
+strake pool list | grep -q pool-b || die "pool list"
+strake replica list | grep -q v || die "replica list"
+strake pool list -o json | jq -e 'length == 3' >/dev/null || die "pool list -o json"
+strake volume list -o json | jq -e '.[0].replicas | length == 3' >/dev/null || die "volume list -o json"
+
+note "a byte flipped in a pool file is seen"
+strake volume unpublish v || die "unpublish"
+strake volume publish v || die "publish"
+device=$(strake volume status v -o json | jq -r .device)
+head -c 1M /dev/urandom >"$dir/known"
+dd if="$dir/known" of="$device" bs=1M seek=100 oflag=direct status=none || die "dd"
+equal
+at=$(grep -obUaP -m1 "$(head -c 32 "$dir/known" | od -An -v -tx1 | tr -d '\n' | sed 's/ /\\x/g')" "$dir/pools/b" | head -1 | cut -d: -f1)
+[ -n "$at" ] || die "the block is not found in the pool file"
+printf 'X' | dd of="$dir/pools/b" bs=1 seek=$((at + 5)) conv=notrunc status=none
+sync "$dir/pools/b"
+if out=$(strake volume compare v 2>&1); then die "the flipped byte was not seen: $out"; fi
+echo "$out"
+echo "$out" | grep -q $((100 * 1024 * 1024 + 5)) || die "not the first differing offset"
+
+note "deletion gives all space back"
+if strake volume delete v 2>/dev/null; then die "deleted while published"; fi
+strake volume unpublish v && strake volume close v && strake volume delete v || die "delete"
+wait_for 20 "the space" sh -c "'$bin/cli/strake' --run-dir '$run' pool list -o json | jq -e 'all(.used_bytes == 0 or .used_bytes == null)'"
+losetup -a | grep "$dir" && die "a loop device is left"
+note done
