@@ -5,6 +5,7 @@
  * wait, and these are judged when it is their turn.
  */
 #include "base/bytes.h"
+#include "base/mutant.h"
 #include "pool-agent/internal.h"
 
 #include <assert.h>
@@ -96,6 +97,13 @@ static uint16_t judge_cfg(const struct ns *ns, const struct cfg *cfg)
 	return 0;
 }
 
+/* What is being written cannot be called clean.  The deliberate bug B9 raises it too early and must
+ * get through here. */
+static bool clean_is_too_high(uint64_t clean, const struct cfg *cfg)
+{
+	return clean >= cfg->wgen && !mutant_is(MUTANT_B9);
+}
+
 static uint16_t prepare_accept(struct ns *ns)
 {
 	const struct nvme_sqe *sqe = &ns->req->sqe;
@@ -113,9 +121,8 @@ static uint16_t prepare_accept(struct ns *ns)
 	}
 	ns->needs_update = !cfg_equal(&cfg, &ns->next.cfg);
 	if (ns->next.rebuilding && cfg.voters[cfg_find(&cfg, &ns->id)].insync) {
-		/* Data that the copies did not finish must not count as in sync (I5); nor may the
-		 * current generation, which is being written, be called clean. */
-		if (!k_is_given || k >= cfg.wgen) {
+		/* Data that the copies did not finish must not count as in sync (I5). */
+		if (!k_is_given || clean_is_too_high(k, &cfg)) {
 			return WIRE_STATUS_REFUSED;
 		}
 		ns->next.rebuilding = false;
@@ -140,7 +147,7 @@ static uint16_t prepare_mark(struct ns *ns)
 		ns->next.rebuilding = true;
 		return 0;
 	}
-	if (ns->next.rebuilding || clean >= ns->next.cfg.wgen) {
+	if (ns->next.rebuilding || clean_is_too_high(clean, &ns->next.cfg)) {
 		return WIRE_STATUS_REFUSED;
 	}
 	/* It only rises: a late or repeated lower one has been fulfilled already. */

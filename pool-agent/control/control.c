@@ -25,6 +25,21 @@ struct start_job {
 	bool finished;
 };
 
+/* In one turn, so that no nexus comes before its replicas are there. */
+static void stores_add(struct control *control, struct err *err)
+{
+	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
+		struct store *store = control->pools[i].store;
+		int result = store == NULL ? 0 : agent_add_store(control->agent, i, store);
+
+		if (result != 0) {
+			err_set(err, result, "serve pool %s: %s", control->pools[i].name,
+				err_describe(result));
+			return;
+		}
+	}
+}
+
 static void start_step(struct task *task)
 {
 	struct start_job *sj = container_of(task, struct start_job, job.task);
@@ -33,6 +48,7 @@ static void start_step(struct task *task)
 	if (agent_new(uring_io(control->uring), &sj->options, &control->agent, &sj->job.err) == 0) {
 		control->address = sj->options.address;
 		control->address.port = agent_port(control->agent);
+		stores_add(control, &sj->job.err);
 	}
 	job_end(&sj->job);
 }
@@ -84,9 +100,9 @@ int control_start(struct control *control, struct daemon *daemon,
 	metrics_add(control);
 	result = state_load(control, err);
 	if (result == 0) {
-		result = agent_start(control, err);
+		result = pools_start(control, err);
 	}
-	return result != 0 ? result : pools_start(control, err);
+	return result != 0 ? result : agent_start(control, err);
 }
 
 /* ---- end ---- */
