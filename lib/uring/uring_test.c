@@ -414,6 +414,7 @@ static void test_disk_open_errors(void **state)
 struct fd_run {
 	struct stopper stopper;
 	bool done;
+	ssize_t result;
 };
 
 static void fd_done(struct io_fd_op *op)
@@ -421,7 +422,32 @@ static void fd_done(struct io_fd_op *op)
 	struct fd_run *run = op->ctx;
 
 	run->done = true;
+	run->result = op->result;
+	/* Nothing may refer to it any more. */
+	free(op);
 	task_wake(&run->stopper.task);
+}
+
+static struct io_fd_op *fd_read(
+	struct fixture *fixture, struct fd_run *run, int fd, struct iovec *iov)
+{
+	struct io_fd_op *op = calloc(1, sizeof(*op));
+
+	assert_non_null(op);
+	*op = (struct io_fd_op){.fd = fd, .iov = iov, .iov_count = 1, .done = fd_done, .ctx = run};
+	run->done = false;
+	io_fd_submit(fixture->io, op);
+	return op;
+}
+
+static void run_for_a_moment(struct fixture *fixture, struct fd_run *run)
+{
+	struct io_timer timer;
+
+	io_timer_init(&timer, fixture->io, &run->stopper.task);
+	io_timer_start_after(&timer, 5 * IO_NS_PER_MS);
+	uring_run(fixture->uring);
+	assert_false(run->done);
 }
 
 static void exercise_fd(struct fixture *fixture, int pipe_flags)
@@ -430,39 +456,30 @@ static void exercise_fd(struct fixture *fixture, int pipe_flags)
 	int fds[2];
 	char text[8] = "";
 	struct iovec iov = {.iov_base = text, .iov_len = sizeof(text)};
-	struct io_timer timer;
 
 	stopper_init(&run.stopper, fixture);
 	assert_int_equal(pipe2(fds, pipe_flags), 0);
-	struct io_fd_op op = {
-		.fd = fds[0], .iov = &iov, .iov_count = 1, .done = fd_done, .ctx = &run};
-
-	io_fd_submit(fixture->io, &op);
-	io_timer_init(&timer, fixture->io, &run.stopper.task);
-	io_timer_start_after(&timer, 5 * IO_NS_PER_MS);
-	uring_run(fixture->uring);
-	assert_false(run.done);
+	(void)fd_read(fixture, &run, fds[0], &iov);
+	run_for_a_moment(fixture, &run);
 	assert_int_equal(write(fds[1], "hello", 5), 5);
 	uring_run(fixture->uring);
 	assert_true(run.done);
-	assert_int_equal(op.result, 5);
+	assert_int_equal(run.result, 5);
 	assert_memory_equal(text, "hello", 5);
 
 	/* Cancelled before it reached the kernel, and afterwards. */
 	for (unsigned i = 0; i < 2; i++) {
-		run.done = false;
-		io_fd_submit(fixture->io, &op);
+		struct io_fd_op *op = fd_read(fixture, &run, fds[0], &iov);
+
 		if (i > 0) {
-			io_timer_start_after(&timer, 5 * IO_NS_PER_MS);
-			uring_run(fixture->uring);
-			assert_false(run.done);
+			run_for_a_moment(fixture, &run);
 		}
-		io_fd_cancel(fixture->io, &op);
-		io_fd_cancel(fixture->io, &op);
+		io_fd_cancel(fixture->io, op);
+		io_fd_cancel(fixture->io, op);
 		assert_false(run.done);
 		uring_run(fixture->uring);
 		assert_true(run.done);
-		assert_int_equal(op.result, -ECANCELED);
+		assert_int_equal(run.result, -ECANCELED);
 	}
 	close(fds[0]);
 	close(fds[1]);
