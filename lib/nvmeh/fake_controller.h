@@ -20,7 +20,9 @@
 #define FAKE_STORE_BYTES  (4u * 1024 * 1024)
 #define FAKE_BUFFER_BYTES (4u * 1024 * 1024)
 #endif
+#ifndef FAKE_CONNS_MAX
 #define FAKE_CONNS_MAX 8u
+#endif
 #define FAKE_BLOCK     4096u
 #define FAKE_TRACE_MAX 4096u
 
@@ -200,7 +202,15 @@ static inline uint32_t fake_length(const struct nvme_sqe *sqe)
 static inline void fake_identify(struct fake_conn *conn, const struct nvme_sqe *sqe)
 {
 	struct nvme_id_ctrl id;
+	struct nvme_id_ns ns;
 
+	if ((sqe->cdw10 & 0xff) == NVME_CNS_NAMESPACE) {
+		memset(&ns, 0, sizeof(ns));
+		ns.nsze = ns.ncap = FAKE_STORE_BYTES / FAKE_BLOCK;
+		ns.lbaf[0].lbads = 12;
+		fake_send_data(conn, sqe, (const uint8_t *)&ns, sizeof(ns));
+		return;
+	}
 	memset(&id, 0, sizeof(id));
 	id.mdts = 8;
 	id.sgls = NVME_SGLS_ANY_ALIGNMENT | NVME_SGLS_OFFSET;
