@@ -148,21 +148,27 @@ static int judge_probe(struct pool_job *pj)
 			: "; nothing was changed");
 }
 
-/* Another pool on the disk than the one that was there: two disks were exchanged. */
+/* Another pool on the disk than the one that was there: two disks were exchanged, or one is
+ * configured twice. */
 static int judge_identity(struct pool_job *pj)
 {
 	const struct store_info *info = &pj->info;
+	const struct pool *pool = pj->pool;
 	char found[UUID_TEXT_SIZE];
 	char known[UUID_TEXT_SIZE];
 
 	store_get_info(pj->store, &pj->info);
-	if (uuid_is_nil(&pj->pool->uuid) || pj->must_format ||
-		uuid_equal(&pj->pool->uuid, &info->uuid)) {
+	if (strcmp(info->name, pool->name) != 0) {
+		return err_set(&pj->job.err, -EMEDIUMTYPE,
+			"%s holds pool %s: configure it under that name", disk_path(pool->disk),
+			info->name);
+	}
+	if (uuid_is_nil(&pool->uuid) || pj->must_format || uuid_equal(&pool->uuid, &info->uuid)) {
 		return 0;
 	}
-	return err_set(&pj->job.err, -EMEDIUMTYPE, "%s holds pool %s (%s), not %s",
-		disk_path(pj->pool->disk), info->name, uuid_to_text(&info->uuid, found),
-		uuid_to_text(&pj->pool->uuid, known));
+	return err_set(&pj->job.err, -EMEDIUMTYPE, "%s holds another pool %s (%s), not %s",
+		disk_path(pool->disk), info->name, uuid_to_text(&info->uuid, found),
+		uuid_to_text(&pool->uuid, known));
 }
 
 static void pool_step(struct task *task)
@@ -363,7 +369,7 @@ static int start_judge(struct pool *pool, bool *ret_create, struct err *err)
 			*ret_create = true;
 			return 0;
 		}
-		return err_set(err, -ENOENT, "%s is not there", disk_path(pool->disk));
+		return err_set(err, -ENOENT, "%s does not exist", disk_path(pool->disk));
 	}
 	return 0;
 }
@@ -491,7 +497,7 @@ static int create_check(
 		return err->code;
 	}
 	if (control_find_pool(control, request->name) != NULL) {
-		return err_set(err, -EEXIST, "pool %s is there already", request->name);
+		return err_set(err, -EEXIST, "pool %s exists already", request->name);
 	}
 	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
 		if (control->pools[i].used && strcmp(control->pools[i].disk, request->disk) == 0) {
@@ -522,12 +528,12 @@ static int create_open(struct pool_job *pj, struct err *err)
 	int result;
 
 	if (!is_there && !create) {
-		return err_set(err, -ENOENT, "%s is not there%s", path,
+		return err_set(err, -ENOENT, "%s does not exist%s", path,
 			has_prefix(request->disk, FILE_PREFIX) ? ": give a size to make it" : "");
 	}
 	if (is_there && request->size_bytes != 0 && !request->wipe) {
 		return err_set(err, -EEXIST,
-			"%s is there already: leave the size out to take it as it is", path);
+			"%s exists already: leave the size out to take it as it is", path);
 	}
 	result = disk_open(pj->pool, pj->job.control, create, request->size_bytes, 0, err);
 	if (result != 0) {

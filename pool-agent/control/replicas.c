@@ -383,7 +383,7 @@ static void create_step(struct task *task)
 	switch (rj->state) {
 	case REPLICA_JOB_START:
 		if (find_replica(control, &name, &rj->pool_index, &ignored) != NULL) {
-			err_set(&rj->job.err, -EEXIST, "replica is there already, on pool %s",
+			err_set(&rj->job.err, -EEXIST, "the replica exists already, on pool %s",
 				control->pools[rj->pool_index].name);
 			job_end(&rj->job);
 			return;
