@@ -596,6 +596,11 @@ void sim_disk_set_torn_range(struct sim_disk *disk, uint64_t offset, uint64_t le
 	disk->torn_length = length;
 }
 
+uint64_t sim_disk_power(const struct sim_disk *disk)
+{
+	return disk->power;
+}
+
 uint64_t sim_disk_operations(const struct sim_disk *disk)
 {
 	return disk->operations;

@@ -148,6 +148,8 @@ void sim_disk_set_faults(struct sim_disk *disk, const struct sim_disk_faults *fa
 /* At loss of power, 4 KiB blocks in this range may also be torn at 512 bytes (for what carries
  * checksums).  Data is never torn. */
 void sim_disk_set_torn_range(struct sim_disk *disk, uint64_t offset, uint64_t length);
+/* As io_disk.power of the next opening. */
+uint64_t sim_disk_power(const struct sim_disk *disk);
 /* Operations submitted so far, for counting injection points. */
 uint64_t sim_disk_operations(const struct sim_disk *disk);
 unsigned sim_disk_in_flight(const struct sim_disk *disk);

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * After the faults: everything comes back, the volume must serve and get whole within a bounded
+ * time, what it holds must be what the oracle allows, and all replicas must be equal.
+ */
+#include "base/bytes.h"
+#include "tests/sim/world.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define WHOLE_NS    (120 * IO_NS_PER_S)
+#define SLICE_NS    (20 * IO_NS_PER_MS)
+#define READ_BLOCKS 16
+
+static struct slot *active_slot(struct world *world)
+{
+	return &world->slots[world->active];
+}
+
+/* Runs in slices until is_done; a failure when it takes too long. */
+static bool run_slices(struct world *world, bool (*is_done)(struct world *world), const char *what)
+{
+	uint64_t limit_ns = sim_now_ns(world->sim) + WHOLE_NS;
+	struct volume_status status = {0};
+
+	while (!world->failed && sim_now_ns(world->sim) < limit_ns) {
+		if (is_done(world)) {
+			return true;
+		}
+		sim_run_for_ns(world->sim, SLICE_NS);
+	}
+	if (!world->failed) {
+		char text[CFG_TEXT_SIZE];
+
+		(void)slot_status(active_slot(world), &status);
+		world_fail(world, &world->result->stuck, "liveness",
+			"%s takes too long: %s (%s), %s, %lu in flight, %lu regions to resync",
+			what, volume_state_name(status.state), status.reason,
+			cfg_to_text(&status.cfg, text), (unsigned long)status.in_flight,
+			(unsigned long)status.resync_regions);
+	}
+	return false;
+}
+
+static bool nothing_in_flight(struct world *world)
+{
+	return world->slots[0].in_flight == 0 && world->slots[1].in_flight == 0;
+}
+
+static bool may_lack(const struct world *world, unsigned index)
+{
+	return (int)index == world->options.small_agent;
+}
+
+/* Serves, and all replicas that can be are members of S. */
+static bool is_whole(struct world *world)
+{
+	struct volume_status status;
+
+	if (!slot_status(active_slot(world), &status)) {
+		return false;
+	}
+	if (status.state != VOLUME_ONLINE && status.state != VOLUME_DEGRADED) {
+		return false;
+	}
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		int voter = cfg_find(&status.cfg, &world->agents[i].replica_id);
+
+		if (world->agents[i].kind == VOTER_DATA && !may_lack(world, i) &&
+			(voter < 0 || !status.cfg.voters[voter].insync)) {
+			return false;
+		}
+	}
+	return status.resync_regions == 0;
+}
+
+static bool is_whole_without_absent(struct world *world)
+{
+	struct volume_status status;
+	unsigned insync;
+
+	if (!slot_status(active_slot(world), &status)) {
+		return false;
+	}
+	insync = cfg_insync_count(&status.cfg);
+	return (status.state == VOLUME_ONLINE || status.state == VOLUME_DEGRADED) &&
+	       insync + 1 >= world->options.data_replicas && nothing_in_flight(world);
+}
+
+static bool agents_are_up(struct world *world)
+{
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		if (world->agents[i].state != AGENT_UP) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static void bring_back(struct world *world)
+{
+	struct slot *active = active_slot(world);
+
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		struct node_agent *node = &world->agents[i];
+
+		if (node->state != AGENT_UP) {
+			agent_restart_after(node, rng_below(sim_rng(world->sim), IO_NS_PER_S));
+		}
+	}
+	if (active->process == NULL) {
+		slot_restart_after(active, rng_below(sim_rng(world->sim), IO_NS_PER_S));
+	}
+}
+
+/* ---- contents ---- */
+
+static void on_final_op(struct op *op)
+{
+	struct world *world = op->slot->world;
+
+	world->final_done++;
+	if (op->req.result != 0) {
+		world->final_errors++;
+		world->final_result = op->req.result;
+	}
+}
+
+static bool final_ops_are_done(struct world *world)
+{
+	return world->final_done == world->final_issued;
+}
+
+static void final_submit(struct world *world, enum blk_kind kind, size_t first, size_t count)
+{
+	world->final_issued++;
+	(void)slot_submit(active_slot(world), kind, first, count, on_final_op);
+}
+
+static void read_everything(struct world *world)
+{
+	size_t blocks = world->options.block_count;
+
+	world->final_issued = 0;
+	world->final_done = 0;
+	world->final_errors = 0;
+	for (size_t first = 0; first < blocks; first += READ_BLOCKS) {
+		final_submit(world, BLK_READ, first, min_u64(READ_BLOCKS, blocks - first));
+	}
+	if (!run_slices(world, final_ops_are_done, "reading everything")) {
+		return;
+	}
+	final_submit(world, BLK_FLUSH, 0, 0);
+	if (run_slices(world, final_ops_are_done, "the last flush") && world->final_errors > 0) {
+		world_fail(world, &world->result->stuck, "liveness",
+			"the healed volume answered %d", world->final_result);
+	}
+}
+
+struct comparison {
+	struct volume_compare compare;
+	bool done;
+};
+
+static void on_compared(struct volume_compare *compare)
+{
+	((struct comparison *)compare->ctx)->done = true;
+}
+
+static void judge_compared(struct world *world, const struct volume_status *status,
+	const struct volume_compare *compare)
+{
+	int first = -1;
+
+	for (unsigned i = 0; i < status->replica_count; i++) {
+		if (status->replicas[i].state != REPLICA_INSYNC) {
+			continue;
+		}
+		if (compare->results[i] != 0) {
+			world_fail(world, &world->result->stuck, "compare",
+				"replica %u answered %d", i, compare->results[i]);
+			return;
+		}
+		if (first < 0) {
+			first = (int)i;
+		}
+		for (size_t at = 0; at < compare->length; at += ORACLE_BLOCK_BYTES) {
+			const uint8_t *a = (const uint8_t *)compare->buffers[first] + at;
+			const uint8_t *b = (const uint8_t *)compare->buffers[i] + at;
+
+			if (memcmp(a, b, ORACLE_BLOCK_BYTES) != 0) {
+				world_fail(world, &world->result->diverged, "diverged",
+					"block %lu: replica %d holds write %lu, replica %u write "
+					"%lu",
+					(unsigned long)((compare->offset + at) /
+							ORACLE_BLOCK_BYTES),
+					first, (unsigned long)le64_get(a), i,
+					(unsigned long)le64_get(b));
+				return;
+			}
+		}
+	}
+}
+
+static void compare_replicas(struct world *world)
+{
+	struct slot *slot = active_slot(world);
+	struct volume_status status;
+	struct comparison comparison = {0};
+	uint64_t size = world->options.block_count * ORACLE_BLOCK_BYTES;
+	uint32_t piece = READ_BLOCKS * ORACLE_BLOCK_BYTES;
+
+	volume_get_status(slot->volume, &status);
+	for (unsigned i = 0; i < REPL_VOTERS_MAX; i++) {
+		comparison.compare.buffers[i] = aligned_alloc(ORACLE_BLOCK_BYTES, piece);
+		assert(comparison.compare.buffers[i] != NULL);
+	}
+	for (uint64_t offset = 0; offset < size && !world->failed; offset += piece) {
+		comparison.compare.offset = offset;
+		comparison.compare.length = (uint32_t)min_u64(piece, size - offset);
+		comparison.compare.done = on_compared;
+		comparison.compare.ctx = &comparison;
+		comparison.done = false;
+		volume_compare(slot->volume, &comparison.compare);
+		if (!sim_run_until_flag(world->sim, &comparison.done, WHOLE_NS)) {
+			world_fail(
+				world, &world->result->stuck, "liveness", "a compare does not end");
+		} else {
+			judge_compared(world, &status, &comparison.compare);
+		}
+	}
+	for (unsigned i = 0; i < REPL_VOTERS_MAX && !world->failed; i++) {
+		free(comparison.compare.buffers[i]);
+	}
+}
+
+static void check_contents(struct world *world)
+{
+	if (run_slices(world, is_whole, "getting whole")) {
+		read_everything(world);
+	}
+	if (!world->failed) {
+		compare_replicas(world);
+	}
+}
+
+/* One replica goes away for longer than every time-out: the others serve. */
+static void absent_phase(struct world *world)
+{
+	struct node_agent *node = &world->agents[world->options.absent_agent];
+
+	agent_crash(node, 0);
+	sim_cancel(world->sim, &node->restart);
+	slot_start_issuing(active_slot(world));
+	sim_run_for_ns(world->sim, 5 * IO_NS_PER_S);
+	slot_stop_issuing(active_slot(world));
+	if (!run_slices(world, is_whole_without_absent, "serving without one replica")) {
+		return;
+	}
+	agent_restart_after(node, 0);
+	if (run_slices(world, agents_are_up, "starting the absent agent")) {
+		check_contents(world);
+	}
+}
+
+/* After a flush nothing may be lost, whoever loses power. */
+static void power_cycle(struct world *world)
+{
+	struct slot *slot = active_slot(world);
+
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		agent_power_loss(&world->agents[i], IO_NS_PER_S);
+	}
+	slot_crash(slot, false);
+	slot->lived_on = false;
+	slot_restart_after(slot, 2 * IO_NS_PER_S);
+	if (run_slices(world, agents_are_up, "starting after the loss of power")) {
+		check_contents(world);
+	}
+}
+
+/* ---- a clean end: nothing may be left over ---- */
+
+static void on_closed(void *ctx)
+{
+	*(bool *)ctx = true;
+}
+
+static void wait_closed(struct world *world, const bool *flag, const char *what)
+{
+	if (!world->failed && !sim_run_until_flag(world->sim, flag, WHOLE_NS)) {
+		world_fail(world, &world->result->stuck, "liveness", "%s does not end", what);
+	}
+}
+
+static void close_slot(struct slot *slot)
+{
+	struct world *world = slot->world;
+
+	if (slot->process == NULL || world->failed) {
+		return;
+	}
+	slot->closed = false;
+	volume_close(slot->volume, on_closed, &slot->closed);
+	wait_closed(world, &slot->closed, "closing the volume");
+	if (world->failed) {
+		return;
+	}
+	slot->volume = NULL;
+	slot->closed = false;
+	nexus_close(slot->nexus, on_closed, &slot->closed);
+	wait_closed(world, &slot->closed, "closing the nexus");
+	if (world->failed) {
+		return;
+	}
+	if (slot->in_flight != 0 || !list_is_empty(&slot->ops)) {
+		world_fail(world, &world->result->stuck, "answer",
+			"closing left %u requests unanswered", slot->in_flight);
+		return;
+	}
+	sim_process_exit(slot->process);
+	slot->process = NULL;
+}
+
+static void on_store_closed(struct store_op *op)
+{
+	((struct node_agent *)op->ctx)->op_done = true;
+}
+
+static void close_agent(struct node_agent *node)
+{
+	struct world *world = node->world;
+
+	if (node->state != AGENT_UP || world->failed) {
+		return;
+	}
+	node->op_done = false;
+	agent_close(node->agent, on_closed, &node->op_done);
+	wait_closed(world, &node->op_done, "closing an agent");
+	if (world->failed) {
+		return;
+	}
+	node->op_done = false;
+	node->op = (struct store_op){.done = on_store_closed, .ctx = node};
+	store_close(node->store, &node->op);
+	wait_closed(world, &node->op_done, "closing a store");
+	if (world->failed) {
+		return;
+	}
+	sim_disk_close(node->handle);
+	sim_process_exit(node->process);
+	node->process = NULL;
+	node->state = AGENT_DOWN;
+}
+
+void world_finish(struct world *world)
+{
+	world->healing = true;
+	faults_end(world);
+	for (unsigned i = 0; i < SLOTS; i++) {
+		slot_stop_issuing(&world->slots[i]);
+	}
+	bring_back(world);
+	if (!run_slices(world, agents_are_up, "starting the agents") ||
+		!run_slices(world, nothing_in_flight, "answering what is in flight")) {
+		return;
+	}
+	check_contents(world);
+	if (!world->failed && world->options.absent_agent >= 0) {
+		absent_phase(world);
+	}
+	if (!world->failed && world->options.power_cycle_at_end) {
+		power_cycle(world);
+	}
+	sim_cancel(world->sim, &world->monitor);
+	for (unsigned i = 0; i < SLOTS; i++) {
+		close_slot(&world->slots[i]);
+	}
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		close_agent(&world->agents[i]);
+	}
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pool-agents: the shipped logic over a simulated disk; crash, loss of power, restart. */
+#include "tests/sim/world.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define AGENT_PORT 4430
+
+static void agent_remember_cfg(struct node_agent *node)
+{
+	if (node->state == AGENT_UP && node->replica != NULL &&
+		!store_replica_abstains(node->replica)) {
+		node->cfg = store_replica_vmeta(node->replica)->cfg;
+	}
+}
+
+static void on_restart(struct sim_event *event)
+{
+	struct node_agent *node = container_of(event, struct node_agent, restart);
+
+	if (node->process != NULL) {
+		sim_process_crash(node->process);
+		node->process = NULL;
+		node->state = AGENT_DOWN;
+	}
+	if (!sim_host_is_up(node->host)) {
+		sim_host_power_on(node->host);
+	}
+	agent_start(node);
+}
+
+void agent_restart_after(struct node_agent *node, uint64_t delay_ns)
+{
+	sim_at_ns(node->world->sim, &node->restart, sim_now_ns(node->world->sim) + delay_ns,
+		on_restart);
+}
+
+static void agent_serve(struct node_agent *node)
+{
+	struct world *world = node->world;
+	struct agent_options options = {
+		.uuid = node->uuid,
+		.address = {.port = AGENT_PORT},
+		.buffer_bytes = 2u << 20,
+		.queues_max = 64,
+	};
+	struct err err = {0};
+	int result;
+
+	memcpy(options.address.host, sim_host_address(node->host), sizeof(options.address.host));
+	result = agent_new(sim_process_io(node->process), &options, &node->agent, &err);
+	if (result == 0) {
+		result = agent_add_store(node->agent, 0, node->store);
+	}
+	if (result != 0) {
+		world_fail(world, &world->result->broken, "start", "%s does not start: %d %s",
+			node->name, result, err.text);
+		return;
+	}
+	node->replica = store_replica_find(node->store, &node->replica_id);
+	if (node->replica == NULL) {
+		world_fail(world, &world->result->broken, "store", "the replica of %s is gone",
+			node->name);
+		return;
+	}
+	if (store_replica_abstains(node->replica)) {
+		world_fail(world, &world->result->broken, "store", "the replica of %s abstains",
+			node->name);
+		return;
+	}
+	node->nsid = store_replica_slot(node->replica) + 1;
+	node->state = AGENT_UP;
+	world_judge_power(world);
+}
+
+static void on_open(struct store_op *op)
+{
+	struct node_agent *node = op->ctx;
+	struct world *world = node->world;
+
+	if (op->result == 0) {
+		agent_serve(node);
+		return;
+	}
+	sim_trace(world->sim, "%s: store_open: %d %s", node->name, op->result, op->err.text);
+	node->state = AGENT_FAILED;
+	if (op->result != -EIO || world->healing) {
+		world_fail(world, &world->result->broken, "store",
+			"the pool of %s does not open: %d %s", node->name, op->result,
+			op->err.text);
+		return;
+	}
+	agent_restart_after(node, 300 * IO_NS_PER_MS);
+}
+
+void agent_start(struct node_agent *node)
+{
+	assert(node->process == NULL);
+	node->process = sim_process_new(node->host, node->name);
+	node->handle = sim_disk_open(node->disk, node->process);
+	node->state = AGENT_STARTING;
+	node->store = NULL;
+	node->agent = NULL;
+	node->replica = NULL;
+	node->op = (struct store_op){.done = on_open, .ctx = node};
+	store_open(sim_process_io(node->process), node->handle, &node->store, &node->op);
+}
+
+void agent_crash(struct node_agent *node, uint64_t down_ns)
+{
+	if (node->process == NULL) {
+		return;
+	}
+	agent_remember_cfg(node);
+	sim_process_crash(node->process);
+	node->process = NULL;
+	node->state = AGENT_DOWN;
+	node->world->result->crashes++;
+	agent_restart_after(node, down_ns);
+}
+
+void agent_power_loss(struct node_agent *node, uint64_t down_ns)
+{
+	struct world *world = node->world;
+
+	if (!sim_host_is_up(node->host)) {
+		return;
+	}
+	for (unsigned i = 0; i < SLOTS; i++) {
+		if (world->slots[i].host == node->host) {
+			/* Both share the host: the slot's part takes its power. */
+			slot_power_loss(&world->slots[i], down_ns);
+			return;
+		}
+	}
+	agent_lose_power(node, down_ns);
+	sim_host_power_loss(node->host);
+	world_judge_power(world);
+}
+
+void agent_lose_power(struct node_agent *node, uint64_t down_ns)
+{
+	agent_remember_cfg(node);
+	node->process = NULL;
+	node->state = AGENT_DOWN;
+	node->world->result->crashes++;
+	node->world->result->power_losses++;
+	agent_restart_after(node, down_ns);
+}
+
+/* ---- who has lost what ---- */
+
+static struct node_agent *agent_of(struct world *world, const struct uuid *replica)
+{
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		if (uuid_equal(&world->agents[i].replica_id, replica)) {
+			return &world->agents[i];
+		}
+	}
+	return NULL;
+}
+
+static bool some_member_kept_power(struct world *world, const struct cfg *cfg)
+{
+	for (unsigned i = 0; i < cfg->voter_count; i++) {
+		const struct cfg_voter *voter = &cfg->voters[i];
+
+		if (voter->insync &&
+			sim_disk_power(agent_of(world, &voter->id)->disk) == voter->power) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool is_committed(struct world *world, const struct cfg *cfg)
+{
+	unsigned votes = 0;
+
+	for (unsigned i = 0; i < cfg->voter_count; i++) {
+		const struct node_agent *node = agent_of(world, &cfg->voters[i].id);
+		bool has = cfg_compare(&node->cfg, cfg) >= 0;
+
+		votes += has;
+		if (cfg->voters[i].insync && !has) {
+			return false;
+		}
+	}
+	return votes >= cfg_majority(cfg);
+}
+
+/* The highest configuration below `below` (NULL: of all) that some voter holds. */
+static const struct cfg *next_cfg(struct world *world, const struct cfg *below)
+{
+	const struct cfg *best = NULL;
+
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		const struct cfg *cfg = &world->agents[i].cfg;
+
+		if (cfg->gen != 0 && (below == NULL || cfg_compare(cfg, below) < 0) &&
+			(best == NULL || cfg_compare(cfg, best) > 0)) {
+			best = cfg;
+		}
+	}
+	return best;
+}
+
+/*
+ * An opener may still choose the highest committed configuration and each that was proposed after
+ * it.  If one of them has no member that kept its power, what no flush covers may be gone; the host
+ * must not be shown that without noticing.
+ */
+void world_judge_power(struct world *world)
+{
+	const struct cfg *cfg = NULL;
+	struct slot *active = &world->slots[world->active];
+	bool lost = false;
+
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		agent_remember_cfg(&world->agents[i]);
+	}
+	while ((cfg = next_cfg(world, cfg)) != NULL) {
+		lost = lost || !some_member_kept_power(world, cfg);
+		if (is_committed(world, cfg)) {
+			break;
+		}
+	}
+	if (!lost) {
+		return;
+	}
+	slot_note(active);
+	if (active->fresh) {
+		/* It has shown nothing yet. */
+		oracle_power_lost(&world->oracle);
+	} else if (!world->loss_possible) {
+		sim_trace(world->sim, "no member of S kept its power");
+		world->loss_possible = true;
+	}
+}

@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A node's nexus and the host in front of it, which outlives the nexus process. */
+#include "tests/sim/world.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AGENT_PORT 4430
+
+/* ---- requests ---- */
+
+static const char *kind_name(enum blk_kind kind)
+{
+	switch (kind) {
+	case BLK_READ:
+		return "read";
+	case BLK_WRITE:
+		return "write";
+	case BLK_FLUSH:
+		return "flush";
+	case BLK_ZERO:
+		return "zero";
+	case BLK_DISCARD:
+		return "discard";
+	}
+	return "?";
+}
+
+static bool is_writing(const struct op *op)
+{
+	return op->req.kind != BLK_READ && op->req.kind != BLK_FLUSH;
+}
+
+static void op_free(struct op *op)
+{
+	list_remove(&op->node);
+	free(op->req.private_state);
+	free(op->buffer);
+	free(op);
+}
+
+static void judge(struct op *op, enum oracle_verdict verdict)
+{
+	struct world *world = op->slot->world;
+
+	switch (verdict) {
+	case ORACLE_FINE:
+		return;
+	case ORACLE_LOST:
+		world_fail(world, &world->result->lost, "lost", "%s", world->oracle.reason);
+		return;
+	case ORACLE_FLIPS:
+		world_fail(world, &world->result->flips, "flips", "%s", world->oracle.reason);
+		return;
+	}
+}
+
+/* The host hears nothing of it any more. */
+static void op_unknown(struct op *op)
+{
+	struct oracle *oracle = &op->slot->world->oracle;
+
+	(void)oracle_tick(oracle);
+	for (size_t i = 0; i < op->count && is_writing(op); i++) {
+		oracle_write_failed(oracle, op->first + i, op->number);
+	}
+	op->answered = true;
+}
+
+static void op_succeeded(struct op *op)
+{
+	struct oracle *oracle = &op->slot->world->oracle;
+
+	(void)oracle_tick(oracle);
+	if (op->req.kind == BLK_FLUSH) {
+		oracle_flushed(oracle, op->issued, op->order);
+	}
+	for (size_t i = 0; i < op->count; i++) {
+		size_t block = op->first + i;
+
+		if (is_writing(op)) {
+			judge(op, oracle_write_acked(
+					  oracle, block, op->number, op->order, op->req.fua));
+		} else {
+			judge(op, oracle_read(oracle, block, op->issued, op->order,
+					  op->buffer + i * ORACLE_BLOCK_BYTES));
+		}
+	}
+	op->answered = true;
+}
+
+static void on_done(struct blk_req *req)
+{
+	struct op *op = container_of(req, struct op, req);
+	struct slot *slot = op->slot;
+	struct world *world = slot->world;
+
+	sim_trace(world->sim, "%s op %lu %s %zu+%zu: %d", slot->name, (unsigned long)op->number,
+		kind_name(req->kind), op->first, op->count, req->result);
+	if (op->answered) {
+		world_fail(world, &world->result->broken, "answer", "a request was answered twice");
+		return;
+	}
+	slot->in_flight--;
+	world->result->ops++;
+	if (req->result == 0) {
+		op_succeeded(op);
+	} else {
+		world->result->errors++;
+		op_unknown(op);
+	}
+	if (op->then != NULL) {
+		op->then(op);
+	}
+}
+
+static void on_released(struct blk_req *req)
+{
+	struct op *op = container_of(req, struct op, req);
+	struct world *world = op->slot->world;
+
+	if (!op->answered) {
+		world_fail(world, &world->result->broken, "answer",
+			"a request was released before it was answered");
+		op->slot->in_flight--;
+		op_unknown(op);
+	}
+	op_free(op);
+}
+
+static void op_send(struct op *op)
+{
+	struct slot *slot = op->slot;
+	struct blk_dev *dev = volume_blk(slot->volume);
+
+	op->order = slot->order;
+	memcpy(op->iov_copy, op->iov, sizeof(op->iov));
+	op->req.iov = op->iov_copy;
+	op->req.private_state = calloc(1, dev->req_private_bytes);
+	assert(op->req.private_state != NULL);
+	slot->in_flight++;
+	blk_submit(dev, &op->req);
+	if (op->answered) {
+		world_fail(slot->world, &slot->world->result->broken, "answer",
+			"a request was answered inline");
+	}
+}
+
+static void op_make_buffer(struct op *op)
+{
+	struct rng *rng = sim_rng(op->slot->world->sim);
+	size_t left = op->count;
+	uint8_t *at;
+
+	at = op->buffer = aligned_alloc(ORACLE_BLOCK_BYTES, op->count * ORACLE_BLOCK_BYTES);
+	assert(op->buffer != NULL);
+	while (left > 0) {
+		bool last = op->req.iov_count == ARRAY_COUNT(op->iov) - 1;
+		size_t piece = last ? left : 1 + rng_below(rng, left);
+
+		op->iov[op->req.iov_count++] = (struct iovec){at, piece * ORACLE_BLOCK_BYTES};
+		at += piece * ORACLE_BLOCK_BYTES;
+		left -= piece;
+	}
+}
+
+struct op *slot_submit(struct slot *slot, enum blk_kind kind, size_t first, size_t count,
+	void (*then)(struct op *op))
+{
+	struct world *world = slot->world;
+	struct op *op = calloc(1, sizeof(*op));
+
+	assert(op != NULL);
+	op->slot = slot;
+	op->first = first;
+	op->count = count;
+	op->then = then;
+	op->issued = oracle_tick(&world->oracle);
+	op->req.kind = kind;
+	op->req.offset = first * ORACLE_BLOCK_BYTES;
+	op->req.length = count * ORACLE_BLOCK_BYTES;
+	op->req.done = on_done;
+	op->req.released = on_released;
+	op->req.fua = is_writing(op) && rng_percent(sim_rng(world->sim), 12);
+	if (kind == BLK_READ || kind == BLK_WRITE) {
+		op_make_buffer(op);
+	}
+	for (size_t i = 0; i < count && is_writing(op); i++) {
+		op->number = oracle_write_issued(
+			&world->oracle, first + i, op->number, kind != BLK_WRITE, slot->order);
+		if (kind == BLK_WRITE) {
+			oracle_fill(op->buffer + i * ORACLE_BLOCK_BYTES, first + i, op->number);
+		}
+	}
+	world->ops_issued++;
+	sim_trace(world->sim, "%s issue %lu %s %zu+%zu%s", slot->name, (unsigned long)op->number,
+		kind_name(kind), first, count, op->req.fua ? " fua" : "");
+	list_push_back(&slot->ops, &op->node);
+	op_send(op);
+	return op;
+}
+
+/* ---- load ---- */
+
+static void issue_random(struct slot *slot)
+{
+	struct world *world = slot->world;
+	struct rng *rng = sim_rng(world->sim);
+	size_t blocks = world->options.block_count;
+	unsigned dice = (unsigned)rng_below(rng, 100);
+	enum blk_kind kind = dice < 52   ? BLK_WRITE
+			     : dice < 84 ? BLK_READ
+			     : dice < 91 ? BLK_FLUSH
+			     : dice < 96 ? BLK_ZERO
+					 : BLK_DISCARD;
+	size_t count_max =
+		kind == BLK_ZERO || kind == BLK_DISCARD ? ZERO_BLOCKS_MAX : OP_BLOCKS_MAX;
+	size_t count = rng_percent(rng, 50) ? 1 : 1 + rng_below(rng, count_max);
+	/* Half of it goes to few places, so that requests meet each other. */
+	size_t range = rng_percent(rng, 50) ? min_u64(blocks, 16) : blocks;
+	size_t first = rng_below(rng, range);
+
+	if (kind == BLK_FLUSH) {
+		(void)slot_submit(slot, kind, 0, 0, NULL);
+		return;
+	}
+	count = min_u64(count, blocks - first);
+	(void)slot_submit(slot, kind, first, count, NULL);
+}
+
+static void on_issue(struct sim_event *event)
+{
+	struct slot *slot = container_of(event, struct slot, issue);
+	struct world *world = slot->world;
+	struct rng *rng = sim_rng(world->sim);
+	uint64_t pace_ns = world->options.duration_ns / world->options.ops_target;
+	unsigned burst = rng_percent(rng, 20) ? 1 + (unsigned)rng_below(rng, 6) : 1;
+
+	while (burst-- > 0 && slot->process != NULL && slot->in_flight < world->options.depth) {
+		issue_random(slot);
+	}
+	sim_at_ns(world->sim, event, sim_now_ns(world->sim) + rng_below(rng, 2 * pace_ns) + 1000,
+		on_issue);
+}
+
+void slot_start_issuing(struct slot *slot)
+{
+	slot->issuing = true;
+	sim_at_ns(slot->world->sim, &slot->issue, sim_now_ns(slot->world->sim), on_issue);
+}
+
+void slot_stop_issuing(struct slot *slot)
+{
+	slot->issuing = false;
+	sim_cancel(slot->world->sim, &slot->issue);
+}
+
+/* ---- the nexus ---- */
+
+static void on_inc_saved(struct sim_event *event)
+{
+	struct slot *slot = container_of(event, struct slot, inc_saved);
+
+	slot->inc_file = slot->inc_pending;
+	volume_inc_saved(slot->volume);
+}
+
+static void on_save_inc(struct volume *volume, uint32_t inc, void *ctx)
+{
+	struct slot *slot = ctx;
+	struct world *world = slot->world;
+
+	(void)volume;
+	if (inc <= slot->inc_file) {
+		world_fail(world, &world->result->broken, "inc",
+			"%s takes inc %u although its file holds %u", slot->name, inc,
+			slot->inc_file);
+	}
+	slot->inc_pending = inc;
+	sim_at_ns(world->sim, &slot->inc_saved,
+		sim_now_ns(world->sim) + rng_below(sim_rng(world->sim), 3 * IO_NS_PER_MS),
+		on_inc_saved);
+}
+
+static void volume_options_fill(struct slot *slot, struct volume_options *options)
+{
+	struct world *world = slot->world;
+
+	*options = (struct volume_options){
+		.name = "sim",
+		.uuid = world->volume_uuid,
+		.size_bytes = world->options.block_count * ORACLE_BLOCK_BYTES,
+		.lineage = world->lineage,
+		.attach = slot->attach,
+		.inc_min = slot->inc_file,
+		.min_insync = world->options.min_insync,
+		.voter_count = world->options.voters,
+		.host_may_have_lived_on = slot->lived_on,
+		.save_inc = on_save_inc,
+		.ctx = slot,
+	};
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		const struct node_agent *node = &world->agents[i];
+		struct volume_voter *voter = &options->voters[i];
+
+		voter->replica = node->replica_id;
+		voter->kind = node->kind;
+		voter->agent = node->uuid;
+		voter->nsid = node->nsid;
+		voter->local = node->host == slot->host;
+		voter->address.port = AGENT_PORT;
+		memcpy(voter->address.host, sim_host_address(node->host),
+			sizeof(voter->address.host));
+	}
+}
+
+static void resend_all(struct slot *slot)
+{
+	struct list resend;
+
+	list_init(&resend);
+	list_splice_back(&resend, &slot->resend);
+	while (!list_is_empty(&resend)) {
+		struct op *op = container_of(list_pop_front(&resend), struct op, node);
+
+		for (size_t i = 0; i < op->count && is_writing(op); i++) {
+			oracle_write_resent(
+				&slot->world->oracle, op->first + i, op->number, slot->order);
+		}
+		list_push_back(&slot->ops, &op->node);
+		op_send(op);
+	}
+}
+
+static void drop_resend(struct slot *slot)
+{
+	while (!list_is_empty(&slot->resend)) {
+		struct op *op = container_of(list_first(&slot->resend), struct op, node);
+
+		op_unknown(op);
+		op_free(op);
+	}
+}
+
+void slot_open(struct slot *slot, uint32_t attach)
+{
+	struct world *world = slot->world;
+	struct nexus_options nexus_options = {
+		.host_uuid = slot->host_uuid,
+		.buffer_bytes = 1u << 20,
+		.copy_bytes = world->options.copy_bytes,
+	};
+	struct volume_options options;
+	struct err err = {0};
+	int result;
+
+	assert(slot->process == NULL);
+	if (slot->attach != attach) {
+		slot->attach = attach;
+		slot->inc_file = 0;
+		slot->lived_on = false;
+		slot->openings = 0;
+		drop_resend(slot);
+	}
+	slot->order = attach << 16 | ++slot->openings;
+	slot->process = sim_process_new(slot->host, slot->name);
+	if (attach > world->attach_last) {
+		world->attach_last = attach;
+		world->active = slot->index;
+	}
+	slot->fresh = slot->index == world->active && !slot->lived_on;
+	if (slot->fresh && world->loss_possible) {
+		world->loss_possible = false;
+		oracle_power_lost(&world->oracle);
+	}
+	volume_options_fill(slot, &options);
+	result = nexus_new(sim_process_io(slot->process), &nexus_options, &slot->nexus, &err);
+	if (result == 0) {
+		result = volume_open(slot->nexus, &options, &slot->volume, &err);
+	}
+	if (result != 0) {
+		world_fail(world, &world->result->broken, "start", "%s does not open: %d %s",
+			slot->name, result, err.text);
+		return;
+	}
+	resend_all(slot);
+}
+
+bool slot_status(struct slot *slot, struct volume_status *ret_status)
+{
+	if (slot->process == NULL || slot->volume == NULL) {
+		return false;
+	}
+	volume_get_status(slot->volume, ret_status);
+	return true;
+}
+
+void slot_note(struct slot *slot)
+{
+	struct volume_status status;
+
+	if (slot_status(slot, &status) && status.cfg.gen != 0 &&
+		status.cfg.epoch.attach == slot->attach) {
+		slot->lived_on = true;
+		slot->fresh = false;
+	}
+}
+
+static void ops_end(struct slot *slot, bool resend)
+{
+	list_for_each_safe (&slot->ops, node, following) {
+		struct op *op = container_of(node, struct op, node);
+
+		if (!op->answered && resend) {
+			free(op->req.private_state);
+			op->req.private_state = NULL;
+			list_remove(&op->node);
+			list_push_back(&slot->resend, &op->node);
+			continue;
+		}
+		if (!op->answered) {
+			op_unknown(op);
+		}
+		op_free(op);
+	}
+	slot->in_flight = 0;
+}
+
+static void slot_gone(struct slot *slot, bool resend)
+{
+	slot_note(slot);
+	sim_cancel(slot->world->sim, &slot->inc_saved);
+	ops_end(slot, resend);
+	slot->process = NULL;
+	slot->nexus = NULL;
+	slot->volume = NULL;
+}
+
+void slot_crash(struct slot *slot, bool resend)
+{
+	struct sim_process *process = slot->process;
+
+	if (process == NULL) {
+		return;
+	}
+	slot_gone(slot, resend);
+	sim_process_crash(process);
+	slot->world->result->crashes++;
+}
+
+static void on_restart(struct sim_event *event)
+{
+	struct slot *slot = container_of(event, struct slot, restart);
+
+	if (slot->process != NULL || slot->attach == 0) {
+		return;
+	}
+	if (!sim_host_is_up(slot->host)) {
+		sim_host_power_on(slot->host);
+	}
+	slot_open(slot, slot->attach);
+}
+
+void slot_restart_after(struct slot *slot, uint64_t delay_ns)
+{
+	sim_at_ns(slot->world->sim, &slot->restart, sim_now_ns(slot->world->sim) + delay_ns,
+		on_restart);
+}
+
+void slot_power_loss(struct slot *slot, uint64_t down_ns)
+{
+	struct world *world = slot->world;
+
+	if (!sim_host_is_up(slot->host)) {
+		return;
+	}
+	if (slot->process != NULL) {
+		slot_gone(slot, false);
+	}
+	drop_resend(slot);
+	slot->lived_on = false;
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		if (world->agents[i].host == slot->host) {
+			agent_lose_power(&world->agents[i], down_ns);
+		}
+	}
+	sim_host_power_loss(slot->host);
+	world->result->crashes++;
+	slot_restart_after(slot, down_ns + rng_below(sim_rng(world->sim), IO_NS_PER_S));
+	world_judge_power(world);
+}
+
+void slot_takeover(struct world *world)
+{
+	struct slot *slot = &world->slots[1 - world->active];
+
+	slot_crash(slot, false);
+	sim_cancel(world->sim, &slot->restart);
+	if (!sim_host_is_up(slot->host)) {
+		sim_host_power_on(slot->host);
+	}
+	world->result->takeovers++;
+	slot_open(slot, world->attach_last + 1);
+	slot_start_issuing(slot);
+}
+
+void slot_renew(struct slot *slot)
+{
+	slot->world->result->faulted++;
+	slot_crash(slot, false);
+	drop_resend(slot);
+	slot->lived_on = false;
+	slot_open(slot, slot->attach);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One history from its seed. */
+#include "tests/sim/world.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MONITOR_NS (100 * IO_NS_PER_MS)
+
+void world_fail(struct world *world, uint64_t *counter, const char *oracle, const char *format, ...)
+{
+	va_list args;
+
+	(*counter)++;
+	if (world->failed) {
+		return;
+	}
+	world->failed = true;
+	(void)snprintf(world->result->oracle, sizeof(world->result->oracle), "%s", oracle);
+	va_start(args, format);
+	(void)vsnprintf(world->result->reason, sizeof(world->result->reason), format, args);
+	va_end(args);
+	sim_trace(world->sim, "FAILED %s: %s", oracle, world->result->reason);
+}
+
+/* The operator: restarts what cannot go on by itself. */
+static void on_monitor(struct sim_event *event)
+{
+	struct world *world = container_of(event, struct world, monitor);
+	struct rng *rng = sim_rng(world->sim);
+
+	for (unsigned i = 0; i < SLOTS; i++) {
+		struct slot *slot = &world->slots[i];
+		struct volume_status status;
+
+		if (!slot_status(slot, &status)) {
+			continue;
+		}
+		slot_note(slot);
+		if (i == world->active && status.state == VOLUME_FAULTED) {
+			slot_renew(slot);
+		} else if (i != world->active && status.state == VOLUME_SUPERSEDED &&
+			   slot->in_flight == 0 && rng_percent(rng, 5)) {
+			slot_stop_issuing(slot);
+			slot_crash(slot, false);
+		}
+	}
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		struct node_agent *node = &world->agents[i];
+		struct store_info info;
+
+		if (node->state == AGENT_UP) {
+			store_get_info(node->store, &info);
+			if (info.failed) {
+				agent_crash(node, rng_below(rng, IO_NS_PER_S));
+			}
+		}
+	}
+	sim_at_ns(world->sim, event, sim_now_ns(world->sim) + MONITOR_NS, on_monitor);
+}
+
+static void print_options(struct world *world)
+{
+	const struct world_options *options = &world->options;
+
+	sim_trace(world->sim,
+		"seed %lu: %u data replicas of %u voters, min_insync %u, %zu blocks, regions of "
+		"%lu, copies "
+		"of %u, depth %u, %lu s, %u ops, %u faults, small %d, local %d, absent %d",
+		(unsigned long)options->seed, options->data_replicas, options->voters,
+		options->min_insync, options->block_count, (unsigned long)options->region_bytes,
+		options->copy_bytes, options->depth,
+		(unsigned long)(options->duration_ns / IO_NS_PER_S), options->ops_target,
+		options->fault_count, options->small_agent, options->local_agent,
+		options->absent_agent);
+}
+
+static void run_faults(struct world *world)
+{
+	uint64_t end_ns = sim_now_ns(world->sim) + world->options.duration_ns;
+
+	slot_open(&world->slots[0], 1);
+	slot_start_issuing(&world->slots[0]);
+	faults_schedule(world);
+	sim_at_ns(world->sim, &world->monitor, sim_now_ns(world->sim) + MONITOR_NS, on_monitor);
+	while (!world->failed && sim_now_ns(world->sim) < end_ns && sim_step(world->sim)) {
+	}
+}
+
+static void drop_slot(struct slot *slot)
+{
+	struct list *lists[] = {&slot->ops, &slot->resend};
+
+	for (unsigned i = 0; i < ARRAY_COUNT(lists); i++) {
+		while (lists[i]->head.next != NULL && !list_is_empty(lists[i])) {
+			struct op *op = container_of(list_pop_front(lists[i]), struct op, node);
+
+			free(op->req.private_state);
+			free(op->buffer);
+			free(op);
+		}
+	}
+}
+
+void world_run(uint64_t seed, FILE *trace, bool trace_io, struct world_result *ret_result)
+{
+	struct world *world = calloc(1, sizeof(*world));
+	struct sim_options options = {.trace = trace, .trace_io = trace_io};
+
+	assert(world != NULL);
+	memset(ret_result, 0, sizeof(*ret_result));
+	world->result = ret_result;
+	world->sim = sim_new(seed, &options);
+	world_draw_options(&world->options, seed);
+	print_options(world);
+	world_setup(world);
+	if (!world->failed) {
+		run_faults(world);
+	}
+	if (!world->failed) {
+		world_finish(world);
+	}
+	ret_result->hash = sim_hash(world->sim);
+	ret_result->steps = sim_steps(world->sim);
+	sim_free(world->sim);
+	for (unsigned i = 0; i < SLOTS; i++) {
+		drop_slot(&world->slots[i]);
+	}
+	oracle_done(&world->oracle);
+	free(world);
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One simulated history: up to three pool-agents, two nodes with a nexus each, a host that writes,
+ * reads and flushes, faults; then everything heals, the volume must get whole, and all replicas
+ * must be equal and hold what the oracle says.
+ */
+#ifndef SIM_WORLD_H
+#define SIM_WORLD_H
+
+#include "base/bytes.h"
+#include "nexus/nexus.h"
+#include "pool-agent/agent.h"
+#include "simio/simio.h"
+#include "tests/sim/oracle.h"
+
+#define AGENTS_MAX 3
+#define SLOTS      2 /* nodes that may run the nexus */
+#define FAULTS_MAX 24
+/* What a pool takes for itself, roughly. */
+#define SMALL_POOL_BASE_BYTES (UINT64_C(1) << 20)
+#define OP_BLOCKS_MAX         8
+#define ZERO_BLOCKS_MAX       40
+
+/* Drawn from the seed. */
+struct world_options {
+	uint64_t seed;
+	unsigned data_replicas; /* with 2 the third agent holds an arbiter */
+	unsigned voters;
+	unsigned min_insync;
+	size_t block_count;
+	uint32_t cluster_bytes;
+	uint64_t region_bytes;
+	uint32_t copy_bytes;
+	uint64_t pool_bytes;
+	int small_agent;  /* whose pool is too small for the volume; -1 none */
+	int local_agent;  /* on the host of slot 0; -1 none */
+	int absent_agent; /* goes away once more after all is whole; -1 none */
+	unsigned depth;
+	uint64_t duration_ns;
+	unsigned ops_target;
+	unsigned fault_count;
+	bool power_cycle_at_end;
+};
+
+struct world_result {
+	uint64_t ops, errors, crashes, power_losses, partitions, takeovers, faulted;
+	uint64_t lost, flips, diverged, stuck, broken;
+	uint64_t hash, steps;
+	char reason[500]; /* of the first failure; "" when everything is right */
+	char oracle[32];
+};
+
+struct world;
+
+enum agent_state { AGENT_DOWN, AGENT_STARTING, AGENT_UP, AGENT_FAILED };
+
+struct node_agent {
+	struct world *world;
+	unsigned index;
+	char name[16];
+	struct sim_host *host;
+	struct sim_disk *disk;
+	enum voter_kind kind;
+	struct uuid uuid, replica_id;
+	enum agent_state state;
+	struct sim_process *process; /* NULL when down */
+	struct io_disk *handle;
+	struct store *store;
+	struct agent *agent;
+	struct store_replica *replica;
+	uint32_t nsid;
+	struct store_op op;
+	bool op_done;
+	struct cfg cfg; /* last seen */
+	struct sim_event restart;
+	struct sim_event fault_end; /* of what was done to its disk */
+};
+
+struct slot; /* below */
+
+/* A host's request. */
+struct op {
+	struct blk_req req;
+	struct list_node node; /* slot->ops, until released */
+	struct slot *slot;
+	size_t first, count;
+	uint64_t number;
+	uint64_t issued;
+	unsigned order; /* of the opening that it was sent to last */
+	bool answered;
+
+	uint8_t *buffer;
+	struct iovec iov[4];
+	struct iovec iov_copy[4];
+	void (*then)(struct op *op); /* the final check's */
+};
+
+/* A node that may run the nexus: the host's side of it survives the nexus process. */
+struct slot {
+	struct world *world;
+	unsigned index;
+	char name[16];
+	struct sim_host *host;
+	struct uuid host_uuid;
+	struct sim_process *process; /* NULL when the nexus is down */
+	struct nexus *nexus;
+	struct volume *volume;
+	uint32_t attach;   /* 0: never attached */
+	uint32_t inc_file; /* the state file */
+	uint32_t inc_pending;
+	unsigned openings; /* under this attach */
+	bool lived_on;     /* served under this attach and this boot */
+	bool fresh;        /* this opening may show what a loss of power left */
+	unsigned order;
+	struct list ops;
+	unsigned in_flight;
+	struct list resend; /* of a crashed predecessor, for the launcher to send again */
+	struct sim_event inc_saved;
+	struct sim_event restart;
+	struct sim_event issue;
+	bool issuing;
+	bool closed;
+};
+
+struct fault {
+	struct sim_event event;
+	struct sim_event end;
+	struct world *world;
+	struct sim_host *a, *b; /* of a partition */
+	bool both;
+};
+
+struct world {
+	struct sim *sim;
+	struct world_options options;
+	struct world_result *result;
+	struct oracle oracle;
+	struct uuid volume_uuid;
+	uint64_t lineage;
+	struct node_agent agents[AGENTS_MAX];
+	struct slot slots[SLOTS];
+	unsigned active; /* slot of the newest attach */
+	uint32_t attach_last;
+	unsigned order_last;
+	bool loss_possible; /* all of S lost power since the last fresh opening */
+	bool healing;       /* no more faults; crashed things come back at once */
+	bool failed;
+	struct fault faults[FAULTS_MAX];
+	struct sim_event monitor;
+	uint64_t ops_issued;
+	/* the final check */
+	unsigned final_issued, final_done, final_errors;
+	int final_result;
+};
+
+/* main.c's: the whole history of a seed.  `trace` may be NULL. */
+void world_run(uint64_t seed, FILE *trace, bool trace_io, struct world_result *ret_result);
+
+/* A check failed: the first one is kept. */
+void world_fail(struct world *world, uint64_t *counter, const char *oracle, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* setup.c */
+void world_draw_options(struct world_options *options, uint64_t seed);
+void world_setup(struct world *world);
+
+/* node.c: agents */
+void agent_start(struct node_agent *node);
+void agent_crash(struct node_agent *node, uint64_t down_ns);
+/* Of its host, and so of a nexus that runs there. */
+void agent_power_loss(struct node_agent *node, uint64_t down_ns);
+void agent_lose_power(struct node_agent *node, uint64_t down_ns); /* its part of that */
+void agent_restart_after(struct node_agent *node, uint64_t delay_ns);
+/* Every member of S lost its power: what is not flushed may be gone. */
+void world_judge_power(struct world *world);
+
+/* slot.c: the nexus and its host */
+void slot_open(struct slot *slot, uint32_t attach);
+void slot_crash(struct slot *slot, bool resend);
+void slot_power_loss(struct slot *slot, uint64_t down_ns);
+void slot_restart_after(struct slot *slot, uint64_t delay_ns);
+void slot_note(struct slot *slot);                                     /* has it served? */
+bool slot_status(struct slot *slot, struct volume_status *ret_status); /* false when it is down */
+void slot_start_issuing(struct slot *slot);
+void slot_stop_issuing(struct slot *slot);
+void slot_takeover(struct world *world);
+/* A faulted volume: its frontend is torn down and made anew. */
+void slot_renew(struct slot *slot);
+struct op *slot_submit(struct slot *slot, enum blk_kind kind, size_t first, size_t count,
+	void (*then)(struct op *op));
+
+/* faults.c */
+void faults_schedule(struct world *world);
+void faults_end(struct world *world);
+
+/* finish.c */
+void world_finish(struct world *world);
+
+#endif
