@@ -285,6 +285,11 @@ static void attached(
 		memcpy(held->device, result->device, sizeof(held->device));
 		log_info(&launcher->log, MODULE, "published", "volume=%s device=%s", held->name,
 			held->device);
+		if (held->asked == 0) {
+			/* Who asked is dead; its successor learns the device's name by an answer to
+			 * nobody. */
+			nexus_answer(launcher, 0, held, 0, "");
+		}
 		answer(launcher, held, 0, "");
 		if (launcher->stopping) {
 			held_stop(launcher, held);

@@ -48,8 +48,9 @@ enum launch_kind {
 struct launch_msg {
 	uint32_t magic;
 	uint16_t version;
-	uint16_t kind;           /* enum launch_kind */
-	uint64_t id;             /* PUBLISH, UNPUBLISH: chosen by the nexus; DONE: the same */
+	uint16_t kind; /* enum launch_kind */
+	uint64_t id; /* PUBLISH, UNPUBLISH: chosen by the nexus, not 0; DONE: the same, 0: its asker
+			died */
 	int32_t result;          /* DONE: 0 or negative errno */
 	uint32_t block_bytes;    /* PUBLISH, VOLUME */
 	uint64_t size_bytes;     /* PUBLISH, VOLUME */
