@@ -215,13 +215,13 @@ void queue_bury(struct queue *queue, struct list *dead);
 unsigned slot_direction(const struct slot *slot);
 
 /* send.c */
-task_step send_step;
+task_step nvmeh_send_step;
 /* ICReq or TermReq: these bytes alone.  Nothing may be under way. */
 void send_raw(struct queue *queue, const uint8_t *bytes, uint32_t length);
 void cursor_advance(struct cursor *cursor, const struct nvmeh_cmd *cmd, size_t bytes);
 
 /* receive.c */
-task_step receive_step;
+task_step nvmeh_receive_step;
 void receive_start(struct queue *queue);
 /* What else comes is not looked at: only waits for the end of the stream. */
 void receive_end(struct queue *queue);

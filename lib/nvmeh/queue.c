@@ -46,8 +46,8 @@ int queue_init(struct queue *queue, struct nvmeh *assoc, unsigned qid)
 	list_init(&queue->to_send);
 	list_init(&queue->in_flight);
 	task_init(&queue->setup, &io->runq, queue_setup_step);
-	task_init(&queue->send_task, &io->runq, send_step);
-	task_init(&queue->receive_task, &io->runq, receive_step);
+	task_init(&queue->send_task, &io->runq, nvmeh_send_step);
+	task_init(&queue->receive_task, &io->runq, nvmeh_receive_step);
 	queue->receiver.size = qid == 0 ? RECEIVE_BYTES_ADMIN : RECEIVE_BYTES_IO;
 	queue->send_headers_size = qid == 0 ? SEND_HEADERS_ADMIN : SEND_HEADERS_IO;
 	queue->slots = io_zalloc(io, sizeof(*queue->slots) * queue->slot_count);

@@ -421,7 +421,7 @@ static bool receive_result_take(struct queue *queue)
 	return true;
 }
 
-void receive_step(struct task *task)
+void nvmeh_receive_step(struct task *task)
 {
 	struct queue *queue = container_of(task, struct queue, receive_task);
 	bool more;

@@ -233,7 +233,7 @@ static void flight_land(struct queue *queue)
 	}
 }
 
-void send_step(struct task *task)
+void nvmeh_send_step(struct task *task)
 {
 	struct queue *queue = container_of(task, struct queue, send_task);
 
