@@ -33,6 +33,10 @@ struct nvmet_req {
  * `length` is sent on success.  Works also when the association is gone (the answer is dropped). */
 void nvmet_req_complete(struct nvmet_req *req, uint16_t status, uint64_t dw01);
 
+/* The same in two steps, for who still needs the data after the answer: the buffer, req and its ctrl stay until it is released. */
+void nvmet_req_answer(struct nvmet_req *req, uint16_t status, uint64_t dw01);
+void nvmet_req_release(struct nvmet_req *req);
+
 struct nvmet_ns_info {
 	uint64_t block_count;
 	uint32_t block_bytes; /* power of two, 512 .. 4096 */
@@ -70,6 +74,7 @@ struct nvmet_subsys {
 	const char (*allowed_hosts)[NVME_NQN_SIZE];
 	unsigned allowed_host_count;
 	bool in_discovery; /* listed in the discovery log */
+	uint16_t oncs;     /* NVME_ONCS_...: the optional standard I/O commands that ops->io knows */
 	void (*removed)(struct nvmet_subsys *subsys);
 	unsigned ctrl_count;
 	bool removing;
@@ -80,7 +85,7 @@ struct nvmet_options {
 	struct bufpool *buffers; /* borrowed */
 	unsigned queue_depth;    /* entries a queue, 0: 128 */
 	unsigned queues_max;     /* connections in all, 0: 64 */
-	unsigned requests_max;   /* requests in all, 0: 1024; beyond it connections wait */
+	unsigned requests_max;   /* requests at the handlers at a time, 0: 1024; beyond it requests wait in their queues */
 	const char *discovery_nqn; /* NULL: the well-known one only */
 };
 
@@ -93,6 +98,15 @@ uint16_t nvmet_port(const struct nvmet *target);
 int nvmet_add(struct nvmet *target, struct nvmet_subsys *subsys) __must_check;
 /* Closes its associations; subsys->removed() when the last request was completed. */
 void nvmet_remove(struct nvmet *target, struct nvmet_subsys *subsys);
+/* Since the beginning, over all connections.  commands / sends tells how well answering is batched. */
+struct nvmet_stats {
+	uint64_t commands;
+	uint64_t sends;
+	uint64_t receives;
+	uint64_t sent_bytes;
+	uint64_t received_bytes;
+};
+void nvmet_get_stats(const struct nvmet *target, struct nvmet_stats *ret_stats);
 /* Tells hosts by an asynchronous event that the namespaces changed (Changed Namespace List). */
 void nvmet_namespaces_changed(struct nvmet *target, struct nvmet_subsys *subsys);
 
