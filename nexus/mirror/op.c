@@ -454,7 +454,8 @@ static void op_issue(struct vol_op *op)
 	op->incarnation = volume->incarnation;
 	op->flush_from = volume->acked;
 	list_push_back(&volume->issued, &op->seq_node);
-	if (op->req->kind != BLK_FLUSH) {
+	/* A volume that was superseded before it was ever open has no maps. */
+	if (op->req->kind != BLK_FLUSH && volume->serving) {
 		piecemap_set(&volume->active, op->req->offset, op->req->length);
 	}
 }
