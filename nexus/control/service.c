@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The gRPC service Nexus of proto/strake.proto. */
+#include "nexus/control/control.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+/* NULL: the call was answered. */
+static struct cvolume *find_volume(struct grpc_call *call, const char *name)
+{
+	struct control *control = grpc_call_ctx(call);
+	struct cvolume *cv = name[0] == '\0' ? NULL : control_find(control, name);
+
+	if (name[0] == '\0') {
+		grpc_call_failf(call, -EINVAL, "the volume's name is missing");
+	} else if (cv == NULL) {
+		grpc_call_failf(call, -ENOENT, "nexus %s has no volume %s",
+			daemon_name(control->daemon), name);
+	}
+	return cv;
+}
+
+static void get_nexus(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	struct control *control = grpc_call_ctx(call);
+	Strake__V1__NexusInfo info = STRAKE__V1__NEXUS_INFO__INIT;
+	char uuid[UUID_TEXT_SIZE], hostnqn[80], address[IO_ADDRESS_TEXT_SIZE], io[200],
+		version[] = STRAKE_VERSION;
+
+	(void)message;
+	info.uuid = uuid_to_text(&control->uuid, uuid);
+	(void)snprintf(hostnqn, sizeof(hostnqn), "nqn.2025-01.io.strake:host:%s", uuid);
+	info.hostnqn = hostnqn;
+	info.export_address = io_address_to_text(&control->options.export_address, address);
+	info.version = version;
+	(void)snprintf(io, sizeof(io), "%s", daemon_io_text(control->daemon));
+	info.io = io;
+	info.io_flusher = daemon_has_io_flusher(control->daemon);
+	info.launcher = control->link != NULL && launcher_link_fd(control->link) >= 0;
+	grpc_call_reply(call, &info.base);
+}
+
+/* ---- create and delete ---- */
+
+static int parse_voter(
+	const Strake__V1__Voter *from, struct volume_voter *ret_voter, struct err *err)
+{
+	*ret_voter = (struct volume_voter){.nsid = from->nsid, .local = from->local};
+	if (uuid_parse(from->replica, &ret_voter->replica) < 0) {
+		return err_set(err, -EINVAL, "voter: replica \"%.64s\" is no uuid", from->replica);
+	}
+	if (uuid_parse(from->agent, &ret_voter->agent) < 0) {
+		return err_set(err, -EINVAL, "voter: agent \"%.64s\" is no uuid", from->agent);
+	}
+	if (strcmp(from->kind, "arbiter") == 0) {
+		ret_voter->kind = VOTER_ARBITER;
+	} else if (from->kind[0] != '\0' && strcmp(from->kind, "data") != 0) {
+		return err_set(err, -EINVAL, "voter: kind \"%.32s\" is neither data nor arbiter",
+			from->kind);
+	}
+	return io_address_parse(from->address, 0, &ret_voter->address, err);
+}
+
+static int parse_create(const Strake__V1__CreateVolumeRequest *request,
+	struct volume_record *record, struct err *err)
+{
+	struct rng rng;
+
+	memset(record, 0, sizeof(*record));
+	if (getrandom(&rng, sizeof(rng), 0) != sizeof(rng)) {
+		return err_set(err, -EIO, "no random numbers");
+	}
+	if (strlen(request->name) >= sizeof(record->name) || request->n_voters > REPL_VOTERS_MAX) {
+		return err_set(err, -EINVAL,
+			"volume \"%.64s\": the name is too long or there are more than %d voters",
+			request->name, REPL_VOTERS_MAX);
+	}
+	(void)snprintf(record->name, sizeof(record->name), "%s", request->name);
+	if (request->uuid[0] == '\0') {
+		uuid_make(&record->uuid, &rng);
+	} else if (uuid_parse(request->uuid, &record->uuid) < 0) {
+		return err_set(err, -EINVAL, "\"%.64s\" is no uuid", request->uuid);
+	}
+	record->size_bytes = request->size_bytes;
+	record->lineage = rng_u64(&rng) | 1;
+	record->attach = 1;
+	record->min_insync = request->min_insync;
+	record->voter_count = (unsigned)request->n_voters;
+	for (unsigned i = 0; i < record->voter_count; i++) {
+		int result = parse_voter(request->voters[i], &record->voters[i], err);
+
+		if (result < 0) {
+			return result;
+		}
+	}
+	return volume_record_check(record, err);
+}
+
+static void create_volume(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	struct control *control = grpc_call_ctx(call);
+	struct volume_record record;
+	struct err err = {0};
+
+	if (parse_create((const void *)message, &record, &err) < 0) {
+		grpc_call_fail(call, &err);
+		return;
+	}
+	if (control_find(control, record.name) != NULL) {
+		grpc_call_failf(call, -EEXIST, "volume %s is there already", record.name);
+		return;
+	}
+	if (control->stopping) {
+		grpc_call_failf(call, -ESHUTDOWN, "the nexus is stopping");
+		return;
+	}
+	struct cvolume *cv = cvolume_new(control, &record);
+
+	if (cv == NULL) {
+		grpc_call_failf(call, -ENOMEM, "no memory for volume %s", record.name);
+	} else if (cvolume_save(cv, &err) < 0) {
+		cvolume_free(cv);
+		grpc_call_fail(call, &err);
+	} else {
+		reply_volume(call, cv);
+	}
+}
+
+static void delete_volume(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	const Strake__V1__DeleteVolumeRequest *request = (const void *)message;
+	Strake__V1__DeleteVolumeResponse response = STRAKE__V1__DELETE_VOLUME_RESPONSE__INIT;
+	struct control *control = grpc_call_ctx(call);
+	struct cvolume *cv = find_volume(call, request->name);
+	struct err err = {0};
+
+	if (cv == NULL) {
+		return;
+	}
+	if (cv->job != NULL || cv->is_open || cv->record.opened ||
+		cv->record.frontend != FRONTEND_NONE) {
+		grpc_call_failf(call, -EBUSY, "volume %s is %s; unpublish and close it first",
+			request->name, cv->record.frontend != FRONTEND_NONE ? "published" : "open");
+	} else if (volume_record_remove(daemon_state_folder(control->daemon), request->name, &err) <
+		   0) {
+		grpc_call_fail(call, &err);
+	} else {
+		cvolume_free(cv);
+		grpc_call_reply(call, &response.base);
+	}
+}
+
+/* ---- the rest ---- */
+
+static void open_volume(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	const Strake__V1__OpenVolumeRequest *request = (const void *)message;
+	struct cvolume *cv = find_volume(call, request->name);
+
+	if (cv != NULL) {
+		job_open(cv, request->attach, call);
+	}
+}
+
+static void close_volume(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	const Strake__V1__CloseVolumeRequest *request = (const void *)message;
+	struct cvolume *cv = find_volume(call, request->name);
+
+	if (cv != NULL) {
+		job_close(cv, call);
+	}
+}
+
+static void publish_volume(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	const Strake__V1__PublishVolumeRequest *request = (const void *)message;
+	struct cvolume *cv = find_volume(call, request->name);
+	enum frontend_kind frontend = FRONTEND_FUSE;
+	struct err err = {0};
+
+	if (cv == NULL) {
+		return;
+	}
+	if (request->frontend[0] != '\0' &&
+		frontend_kind_parse(request->frontend, &frontend, &err) < 0) {
+		grpc_call_fail(call, &err);
+		return;
+	}
+	job_publish(cv, frontend, call);
+}
+
+static void unpublish_volume(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	const Strake__V1__UnpublishVolumeRequest *request = (const void *)message;
+	struct cvolume *cv = find_volume(call, request->name);
+
+	if (cv != NULL) {
+		job_unpublish(cv, call);
+	}
+}
+
+static void list_volumes(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	const Strake__V1__ListVolumesRequest *request = (const void *)message;
+
+	reply_volumes(call, grpc_call_ctx(call), request->name);
+}
+
+static void compare_volume(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	const Strake__V1__CompareVolumeRequest *request = (const void *)message;
+	struct cvolume *cv = find_volume(call, request->name);
+	struct err err = {0};
+
+	if (cv == NULL) {
+		return;
+	}
+	if (request->start && compare_start(cv, &err) < 0) {
+		grpc_call_fail(call, &err);
+		return;
+	}
+	compare_reply(cv, call);
+}
+
+#define METHOD(name, request_type, response_type, handler)                                         \
+	{"/strake.v1.Nexus/" name, &strake__v1__##request_type##__descriptor,                      \
+		&strake__v1__##response_type##__descriptor, handler}
+
+const struct grpc_method control_methods[] = {
+	METHOD("GetNexus", get_nexus_request, nexus_info, get_nexus),
+	METHOD("CreateVolume", create_volume_request, volume, create_volume),
+	METHOD("OpenVolume", open_volume_request, volume, open_volume),
+	METHOD("CloseVolume", close_volume_request, volume, close_volume),
+	METHOD("PublishVolume", publish_volume_request, volume, publish_volume),
+	METHOD("UnpublishVolume", unpublish_volume_request, volume, unpublish_volume),
+	METHOD("ListVolumes", list_volumes_request, list_volumes_response, list_volumes),
+	METHOD("DeleteVolume", delete_volume_request, delete_volume_response, delete_volume),
+	METHOD("CompareVolume", compare_volume_request, compare_volume_response, compare_volume),
+};
+const size_t control_method_count = sizeof(control_methods) / sizeof(control_methods[0]);

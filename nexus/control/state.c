@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "nexus/control/state.h"
+
+#include "daemon/file.h"
+#include "launch/launch.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FORMAT         1
+#define FILE_BYTES_MAX (256u * 1024)
+
+const char *frontend_kind_name(enum frontend_kind kind)
+{
+	switch (kind) {
+	case FRONTEND_NONE:
+		return "";
+	case FRONTEND_FUSE:
+		return "fuse";
+	case FRONTEND_NVME:
+		return "nvme";
+	}
+	return "";
+}
+
+int frontend_kind_parse(const char *text, enum frontend_kind *ret_kind, struct err *err)
+{
+	for (unsigned kind = FRONTEND_FUSE; kind <= FRONTEND_NVME; kind++) {
+		if (strcmp(text, frontend_kind_name((enum frontend_kind)kind)) == 0) {
+			*ret_kind = (enum frontend_kind)kind;
+			return 0;
+		}
+	}
+	return err_set(err, -EINVAL, "unknown frontend \"%.32s\"; there are fuse and nvme", text);
+}
+
+static int check_voters(const struct volume_record *record, struct err *err)
+{
+	unsigned data = 0;
+
+	if (record->voter_count == 0 || record->voter_count > REPL_VOTERS_MAX) {
+		return err_set(err, -EINVAL, "volume %s: needs 1 to %d replicas, not %u",
+			record->name, REPL_VOTERS_MAX, record->voter_count);
+	}
+	for (unsigned i = 0; i < record->voter_count; i++) {
+		char text[UUID_TEXT_SIZE];
+
+		data += record->voters[i].kind == VOTER_DATA;
+		if (uuid_is_nil(&record->voters[i].replica) || record->voters[i].nsid == 0 ||
+			record->voters[i].address.port == 0) {
+			return err_set(err, -EINVAL,
+				"volume %s: replica %u lacks its uuid, nsid or address",
+				record->name, i + 1);
+		}
+		for (unsigned j = 0; j < i; j++) {
+			if (uuid_equal(&record->voters[i].replica, &record->voters[j].replica)) {
+				return err_set(err, -EINVAL, "volume %s: replica %s is there twice",
+					record->name,
+					uuid_to_text(&record->voters[i].replica, text));
+			}
+		}
+	}
+	if (data == 0 || record->min_insync > data) {
+		return err_set(err, -EINVAL, "volume %s: min_insync %u with %u data replicas",
+			record->name, record->min_insync, data);
+	}
+	return 0;
+}
+
+int volume_record_check(const struct volume_record *record, struct err *err)
+{
+	int result = launch_check_name(record->name, err);
+
+	if (result < 0) {
+		return result;
+	}
+	if (record->size_bytes == 0 || record->size_bytes % 4096 != 0 ||
+		record->size_bytes > REPL_SIZE_MAX) {
+		return err_set(err, -EINVAL,
+			"volume %s: size %" PRIu64 " is no multiple of 4096 from 4K to 64T",
+			record->name, record->size_bytes);
+	}
+	if (uuid_is_nil(&record->uuid) || record->attach == 0) {
+		return err_set(
+			err, -EINVAL, "volume %s: lacks its uuid or attach number", record->name);
+	}
+	return check_voters(record, err);
+}
+
+/* ---- to JSON ---- */
+
+static json_t *voter_to_json(const struct volume_voter *voter)
+{
+	char replica[UUID_TEXT_SIZE], agent[UUID_TEXT_SIZE], address[IO_ADDRESS_TEXT_SIZE];
+
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:b}", "replica",
+		uuid_to_text(&voter->replica, replica), "kind",
+		voter->kind == VOTER_ARBITER ? "arbiter" : "data", "agent",
+		uuid_to_text(&voter->agent, agent), "address",
+		io_address_to_text(&voter->address, address), "nsid", (json_int_t)voter->nsid,
+		"local", (int)voter->local);
+}
+
+static json_t *record_to_json(const struct volume_record *record)
+{
+	char uuid[UUID_TEXT_SIZE];
+	char lineage[24];
+	json_t *voters = json_array();
+
+	for (unsigned i = 0; i < record->voter_count; i++) {
+		if (json_array_append_new(voters, voter_to_json(&record->voters[i])) < 0) {
+			json_decref(voters);
+			return NULL;
+		}
+	}
+	/* A string: JSON's integers are signed here. */
+	(void)snprintf(lineage, sizeof(lineage), "%016" PRIx64, record->lineage);
+	return json_pack("{s:i, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:b, s:s, s:o}", "format",
+		FORMAT, "name", record->name, "uuid", uuid_to_text(&record->uuid, uuid),
+		"size_bytes", (json_int_t)record->size_bytes, "lineage", lineage, "attach",
+		(json_int_t)record->attach, "inc", (json_int_t)record->inc, "min_insync",
+		(json_int_t)record->min_insync, "boot_id", record->boot_id, "opened",
+		(int)record->opened, "frontend", frontend_kind_name(record->frontend), "voters",
+		voters);
+}
+
+static int record_path(
+	const char *state_folder, const char *name, char path[PATH_MAX], struct err *err)
+{
+	int length = snprintf(path, PATH_MAX, "%s/volumes/%s.json", state_folder, name);
+
+	return length < PATH_MAX - 8
+		       ? 0
+		       : err_set(err, -ENAMETOOLONG, "state folder %s: too long", state_folder);
+}
+
+int volume_record_save(
+	const char *state_folder, const struct volume_record *record, struct err *err)
+{
+	char path[PATH_MAX];
+	int result = record_path(state_folder, record->name, path, err);
+
+	if (result < 0) {
+		return result;
+	}
+	json_t *json = record_to_json(record);
+	char *text = json == NULL ? NULL : json_dumps(json, JSON_INDENT(2));
+
+	json_decref(json);
+	if (text == NULL) {
+		return err_set(err, -ENOMEM, "no memory for the state of volume %s", record->name);
+	}
+	result = file_replace(path, text, strlen(text), err);
+	free(text);
+	return result;
+}
+
+int volume_record_remove(const char *state_folder, const char *name, struct err *err)
+{
+	char path[PATH_MAX];
+	int result = record_path(state_folder, name, path, err);
+
+	return result < 0 ? result : file_remove(path, err);
+}
+
+/* ---- from JSON ---- */
+
+static int parse_voter(json_t *json, struct volume_voter *voter)
+{
+	const char *replica, *kind, *agent, *address;
+	json_int_t nsid;
+	int local;
+
+	if (json_unpack(json, "{s:s, s:s, s:s, s:s, s:I, s:b}", "replica", &replica, "kind", &kind,
+		    "agent", &agent, "address", &address, "nsid", &nsid, "local", &local) < 0 ||
+		uuid_parse(replica, &voter->replica) < 0 || uuid_parse(agent, &voter->agent) < 0 ||
+		io_address_parse(address, 0, &voter->address, NULL) < 0 || nsid <= 0 ||
+		nsid > UINT32_MAX) {
+		return -EINVAL;
+	}
+	if (strcmp(kind, "data") != 0 && strcmp(kind, "arbiter") != 0) {
+		return -EINVAL;
+	}
+	voter->kind = kind[0] == 'a' ? VOTER_ARBITER : VOTER_DATA;
+	voter->nsid = (uint32_t)nsid;
+	voter->local = local != 0;
+	return 0;
+}
+
+static bool copy_text(char *to, size_t to_bytes, const char *from)
+{
+	size_t length = strlen(from);
+
+	if (length >= to_bytes) {
+		return false;
+	}
+	memcpy(to, from, length + 1);
+	return true;
+}
+
+static int parse_record(json_t *json, struct volume_record *record)
+{
+	const char *name, *uuid, *lineage, *boot_id, *frontend;
+	json_int_t size, attach, inc, min_insync;
+	int format, opened;
+	json_t *voters;
+	char *end;
+
+	if (json_unpack(json, "{s:i, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:b, s:s, s:o}",
+		    "format", &format, "name", &name, "uuid", &uuid, "size_bytes", &size, "lineage",
+		    &lineage, "attach", &attach, "inc", &inc, "min_insync", &min_insync, "boot_id",
+		    &boot_id, "opened", &opened, "frontend", &frontend, "voters", &voters) < 0 ||
+		format != FORMAT || !json_is_array(voters) ||
+		json_array_size(voters) > REPL_VOTERS_MAX) {
+		return -EINVAL;
+	}
+	record->lineage = strtoull(lineage, &end, 16);
+	if (*end != '\0' || !copy_text(record->name, sizeof(record->name), name) ||
+		!copy_text(record->boot_id, sizeof(record->boot_id), boot_id) ||
+		uuid_parse(uuid, &record->uuid) < 0 || size < 0 || attach <= 0 ||
+		attach > UINT32_MAX || inc < 0 || inc > UINT32_MAX || min_insync < 0 ||
+		min_insync > REPL_VOTERS_MAX) {
+		return -EINVAL;
+	}
+	record->size_bytes = (uint64_t)size;
+	record->attach = (uint32_t)attach;
+	record->inc = (uint32_t)inc;
+	record->min_insync = (unsigned)min_insync;
+	record->opened = opened != 0;
+	record->voter_count = (unsigned)json_array_size(voters);
+	for (unsigned i = 0; i < record->voter_count; i++) {
+		if (parse_voter(json_array_get(voters, i), &record->voters[i]) < 0) {
+			return -EINVAL;
+		}
+	}
+	record->frontend = FRONTEND_NONE;
+	return frontend[0] == '\0' ? 0 : frontend_kind_parse(frontend, &record->frontend, NULL);
+}
+
+int volume_record_load(const char *path, struct volume_record *ret_record, struct err *err)
+{
+	struct volume_record record = {0};
+	struct strbuf text;
+	struct err why = {0};
+	json_error_t error;
+
+	strbuf_init(&text);
+	int result = file_read(path, FILE_BYTES_MAX, &text, err);
+
+	if (result < 0) {
+		strbuf_done(&text);
+		return result;
+	}
+	json_t *json = json_loadb(strbuf_text(&text), text.length, JSON_REJECT_DUPLICATES, &error);
+
+	strbuf_done(&text);
+	if (json == NULL) {
+		return err_set(
+			err, -EBADMSG, "%s:%d:%d: %s", path, error.line, error.column, error.text);
+	}
+	result = parse_record(json, &record);
+	json_decref(json);
+	if (result < 0) {
+		return err_set(
+			err, -EBADMSG, "%s: is no state of a volume that this version knows", path);
+	}
+	if (volume_record_check(&record, &why) < 0) {
+		return err_set(err, -EBADMSG, "%s: %s", path, why.text);
+	}
+	*ret_record = record;
+	return 0;
+}
+
+static void load_one(const char *folder, const char *file,
+	void (*found)(void *ctx, const char *file, const struct volume_record *record,
+		const struct err *err),
+	void *ctx)
+{
+	char path[PATH_MAX];
+	struct volume_record record;
+	struct err why = {0};
+
+	(void)snprintf(path, sizeof(path), "%.*s/%s", PATH_MAX - 300, folder, file);
+	int result = volume_record_load(path, &record, &why);
+
+	if (result == 0 && strncmp(file, record.name, strlen(record.name)) != 0) {
+		result =
+			err_set(&why, -EBADMSG, "%s: is the state of volume %s", path, record.name);
+	}
+	found(ctx, file, result == 0 ? &record : NULL, &why);
+}
+
+int volume_records_load(const char *state_folder,
+	void (*found)(void *ctx, const char *file, const struct volume_record *record,
+		const struct err *err),
+	void *ctx, struct err *err)
+{
+	char folder[PATH_MAX];
+	const struct dirent *entry;
+
+	(void)snprintf(folder, sizeof(folder), "%.*s/volumes", PATH_MAX - 16, state_folder);
+	int result = folder_make(folder, 0700, err);
+
+	if (result < 0) {
+		return result;
+	}
+	DIR *directory = opendir(folder);
+
+	if (directory == NULL) {
+		return err_set(err, -errno, "open folder %s: %s", folder, err_describe(errno));
+	}
+	while ((entry = readdir(directory)) != NULL) {
+		size_t length = strlen(entry->d_name);
+
+		/* Also passes over what a crash within file_replace() left: *.json.tmp. */
+		if (length > 5 && strcmp(entry->d_name + length - 5, ".json") == 0) {
+			load_one(folder, entry->d_name, found, ctx);
+		}
+	}
+	(void)closedir(directory);
+	return 0;
+}

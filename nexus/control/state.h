@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the nexus keeps of a volume in its state folder: volumes/<name>.json.  Control thread. */
+#ifndef NEXUS_CONTROL_STATE_H
+#define NEXUS_CONTROL_STATE_H
+
+#include "nexus/nexus.h"
+
+enum frontend_kind { FRONTEND_NONE, FRONTEND_FUSE, FRONTEND_NVME };
+
+#define BOOT_ID_TEXT_SIZE 40
+
+struct volume_record {
+	char name[REPL_NAME_SIZE];
+	struct uuid uuid;
+	uint64_t size_bytes;
+	uint64_t lineage;
+	uint32_t attach;     /* of the last open; rises only */
+	uint32_t inc;        /* the largest that was used with this attach */
+	unsigned min_insync; /* 0: the nexus's default */
+	/* The kernel under which it was open last with this attach; "" when it was closed in order
+	 * since, so that no host can have lived on. */
+	char boot_id[BOOT_ID_TEXT_SIZE];
+	bool opened;                 /* to be opened after a restart */
+	enum frontend_kind frontend; /* to be published after a restart */
+	unsigned voter_count;
+	struct volume_voter voters[REPL_VOTERS_MAX];
+};
+
+const char *frontend_kind_name(enum frontend_kind kind); /* "", "fuse", "nvme" */
+int frontend_kind_parse(
+	const char *text, enum frontend_kind *ret_kind, struct err *err) __must_check;
+/* For what comes from files and clients alike: name, sizes, voters. */
+int volume_record_check(const struct volume_record *record, struct err *err) __must_check;
+
+/* Durable when it returns. */
+int volume_record_save(
+	const char *state_folder, const struct volume_record *record, struct err *err) __must_check;
+int volume_record_load(
+	const char *path, struct volume_record *ret_record, struct err *err) __must_check;
+int volume_record_remove(const char *state_folder, const char *name, struct err *err) __must_check;
+
+/* Calls `found` for each file in volumes/, also for those that cannot be read (record NULL, with
+ * what is wrong). */
+int volume_records_load(const char *state_folder,
+	void (*found)(void *ctx, const char *file, const struct volume_record *record,
+		const struct err *err),
+	void *ctx, struct err *err) __must_check;
+
+#endif
