@@ -10,9 +10,10 @@
 
 #include <stdio.h>
 
+/* No (further) opening: a faulted volume stays so until a new process or attach opens it. */
 static bool open_ends(const struct volume *volume)
 {
-	return volume->ending || volume->superseded;
+	return volume->ending || volume->superseded || volume->faulted;
 }
 
 void open_refused(struct volume *volume, struct leg *leg, const struct token *cur)
@@ -299,13 +300,17 @@ static bool open_elect(struct volume *volume)
 		open_name_missing(volume);
 		return false;
 	}
+	if (power_lost && volume->chosen.epoch.attach == volume->epoch.attach &&
+		volume->options.host_may_have_lived_on) {
+		/* Nothing is proposed: a configuration with the new power ids would let the next
+		 * opening forget that writes are gone. */
+		volume_fault(volume, "unflushed writes lost: every replica in sync lost power");
+		return false;
+	}
 	if (!open_take_geometry(volume, members)) {
 		snprintf(volume->reason, sizeof(volume->reason), "out of memory");
 		return false;
 	}
-	volume->unflushed_lost = power_lost &&
-				 volume->chosen.epoch.attach == volume->epoch.attach &&
-				 volume->options.host_may_have_lived_on;
 	if (open_lacks_members(volume, &busy)) {
 		/* A predecessor may still answer reads by its lease from a member that we did not
 		 * fence (1.9). */
@@ -347,15 +352,14 @@ static void open_elected(struct volume *volume)
 	volume->electing = false;
 	volume->fencing = false;
 	volume->committed = true;
+	/* From now on, also if this process has to open it once more. */
+	volume->options.host_may_have_lived_on = true;
 	volume->scan_leg = 0;
 	log_info(&volume->io->log, "nexus", "opened", "volume=%s epoch=%s members=%u wgen=%llu",
 		volume->options.name, epoch_to_text(&volume->epoch, epoch),
 		mask_count(volume->member_mask), (unsigned long long)volume->wgen);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		task_wake(&volume->legs[i]->task);
-	}
-	if (volume->unflushed_lost) {
-		volume_fault(volume, "unflushed writes lost: every replica in sync lost power");
 	}
 }
 
@@ -383,7 +387,7 @@ static bool open_next_member(struct volume *volume)
 
 static bool open_must_stop(const struct volume *volume)
 {
-	return volume->reopen || open_ends(volume) || volume->faulted;
+	return volume->reopen || open_ends(volume);
 }
 
 static void open_scan(struct volume *volume)
