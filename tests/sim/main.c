@@ -290,6 +290,8 @@ static int run_one(const struct options *options)
 {
 	struct world_result result;
 
+	/* Nothing of the trace may be missing when an assertion fails. */
+	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	world_run(options->seed, options->quiet ? NULL : stdout, options->io, &result);
 	if (result.reason[0] != '\0') {
 		printf("seed %lu: %s: %s\n  replay: tests/sim/run --seed %lu\n",

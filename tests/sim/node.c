@@ -7,14 +7,6 @@
 
 #define AGENT_PORT 4430
 
-static void agent_remember_cfg(struct node_agent *node)
-{
-	if (node->state == AGENT_UP && node->replica != NULL &&
-		!store_replica_abstains(node->replica)) {
-		node->cfg = store_replica_vmeta(node->replica)->cfg;
-	}
-}
-
 static void on_restart(struct sim_event *event)
 {
 	struct node_agent *node = container_of(event, struct node_agent, restart);
@@ -71,7 +63,6 @@ static void agent_serve(struct node_agent *node)
 	}
 	node->nsid = store_replica_slot(node->replica) + 1;
 	node->state = AGENT_UP;
-	world_judge_power(world);
 }
 
 static void on_open(struct store_op *op)
@@ -112,7 +103,6 @@ void agent_crash(struct node_agent *node, uint64_t down_ns)
 	if (node->process == NULL) {
 		return;
 	}
-	agent_remember_cfg(node);
 	sim_process_crash(node->process);
 	node->process = NULL;
 	node->state = AGENT_DOWN;
@@ -136,12 +126,10 @@ void agent_power_loss(struct node_agent *node, uint64_t down_ns)
 	}
 	agent_lose_power(node, down_ns);
 	sim_host_power_loss(node->host);
-	world_judge_power(world);
 }
 
 void agent_lose_power(struct node_agent *node, uint64_t down_ns)
 {
-	agent_remember_cfg(node);
 	node->process = NULL;
 	node->state = AGENT_DOWN;
 	node->world->result->crashes++;
@@ -161,80 +149,28 @@ static struct node_agent *agent_of(struct world *world, const struct uuid *repli
 	return NULL;
 }
 
-static bool some_member_kept_power(struct world *world, const struct cfg *cfg)
+void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh)
 {
-	for (unsigned i = 0; i < cfg->voter_count; i++) {
-		const struct cfg_voter *voter = &cfg->voters[i];
-
-		if (voter->insync &&
-			sim_disk_power(agent_of(world, &voter->id)->disk) == voter->power) {
-			return true;
-		}
-	}
-	return false;
-}
-
-static bool is_committed(struct world *world, const struct cfg *cfg)
-{
-	unsigned votes = 0;
+	bool kept = false;
 
 	for (unsigned i = 0; i < cfg->voter_count; i++) {
-		const struct node_agent *node = agent_of(world, &cfg->voters[i].id);
-		bool has = cfg_compare(&node->cfg, cfg) >= 0;
+		struct node_agent *node = agent_of(world, &cfg->voters[i].id);
 
-		votes += has;
-		if (cfg->voters[i].insync && !has) {
-			return false;
+		if (cfg->voters[i].insync) {
+			kept = kept || node->cfg.gen == 0 ||
+			       node->counted_power == sim_disk_power(node->disk);
 		}
 	}
-	return votes >= cfg_majority(cfg);
-}
-
-/* The highest configuration below `below` (NULL: of all) that some voter holds. */
-static const struct cfg *next_cfg(struct world *world, const struct cfg *below)
-{
-	const struct cfg *best = NULL;
-
-	for (unsigned i = 0; i < world->options.voters; i++) {
-		const struct cfg *cfg = &world->agents[i].cfg;
-
-		if (cfg->gen != 0 && (below == NULL || cfg_compare(cfg, below) < 0) &&
-			(best == NULL || cfg_compare(cfg, best) > 0)) {
-			best = cfg;
-		}
-	}
-	return best;
-}
-
-/*
- * An opener may still choose the highest committed configuration and each that was proposed after
- * it.  If one of them has no member that kept its power, what no flush covers may be gone; the host
- * must not be shown that without noticing.
- */
-void world_judge_power(struct world *world)
-{
-	const struct cfg *cfg = NULL;
-	struct slot *active = &world->slots[world->active];
-	bool lost = false;
-
-	for (unsigned i = 0; i < world->options.voters; i++) {
-		agent_remember_cfg(&world->agents[i]);
-	}
-	while ((cfg = next_cfg(world, cfg)) != NULL) {
-		lost = lost || !some_member_kept_power(world, cfg);
-		if (is_committed(world, cfg)) {
-			break;
-		}
-	}
-	if (!lost) {
-		return;
-	}
-	slot_note(active);
-	if (active->fresh) {
-		/* It has shown nothing yet. */
+	if (fresh && !kept) {
+		sim_trace(world->sim, "opened by members that have lost their power");
 		oracle_power_lost(&world->oracle);
-	} else if (!world->loss_possible) {
-		sim_trace(world->sim, "no member of S kept its power");
-		world->loss_possible = true;
+	}
+	for (unsigned i = 0; i < cfg->voter_count; i++) {
+		struct node_agent *node = agent_of(world, &cfg->voters[i].id);
+
+		if (cfg->voters[i].insync && cfg_compare(cfg, &node->cfg) > 0) {
+			node->cfg = *cfg;
+			node->counted_power = cfg->voters[i].power;
+		}
 	}
 }

@@ -283,6 +283,23 @@ static void on_save_inc(struct volume *volume, uint32_t inc, void *ctx)
 		on_inc_saved);
 }
 
+/* Called at every commit, before anything is answered under it. */
+static void on_changed(struct volume *volume, void *ctx)
+{
+	struct slot *slot = ctx;
+	struct volume_status status;
+
+	volume_get_status(volume, &status);
+	if (status.cfg.gen == 0 || status.cfg.epoch.attach != slot->attach ||
+		cfg_compare(&status.cfg, &slot->committed) <= 0) {
+		return;
+	}
+	slot->committed = status.cfg;
+	world_note_commit(slot->world, &status.cfg, slot->fresh);
+	slot->fresh = false;
+	slot->lived_on = true;
+}
+
 static void volume_options_fill(struct slot *slot, struct volume_options *options)
 {
 	struct world *world = slot->world;
@@ -298,6 +315,7 @@ static void volume_options_fill(struct slot *slot, struct volume_options *option
 		.voter_count = world->options.voters,
 		.host_may_have_lived_on = slot->lived_on,
 		.save_inc = on_save_inc,
+		.changed = on_changed,
 		.ctx = slot,
 	};
 	for (unsigned i = 0; i < world->options.voters; i++) {
@@ -369,11 +387,8 @@ void slot_open(struct slot *slot, uint32_t attach)
 		world->attach_last = attach;
 		world->active = slot->index;
 	}
-	slot->fresh = slot->index == world->active && !slot->lived_on;
-	if (slot->fresh && world->loss_possible) {
-		world->loss_possible = false;
-		oracle_power_lost(&world->oracle);
-	}
+	slot->fresh = !slot->lived_on;
+	slot->committed.gen = 0;
 	volume_options_fill(slot, &options);
 	result = nexus_new(sim_process_io(slot->process), &nexus_options, &slot->nexus, &err);
 	if (result == 0) {
@@ -394,17 +409,6 @@ bool slot_status(struct slot *slot, struct volume_status *ret_status)
 	}
 	volume_get_status(slot->volume, ret_status);
 	return true;
-}
-
-void slot_note(struct slot *slot)
-{
-	struct volume_status status;
-
-	if (slot_status(slot, &status) && status.cfg.gen != 0 &&
-		status.cfg.epoch.attach == slot->attach) {
-		slot->lived_on = true;
-		slot->fresh = false;
-	}
 }
 
 static void ops_end(struct slot *slot, bool resend)
@@ -429,7 +433,6 @@ static void ops_end(struct slot *slot, bool resend)
 
 static void slot_gone(struct slot *slot, bool resend)
 {
-	slot_note(slot);
 	sim_cancel(slot->world->sim, &slot->inc_saved);
 	ops_end(slot, resend);
 	slot->process = NULL;
@@ -488,7 +491,6 @@ void slot_power_loss(struct slot *slot, uint64_t down_ns)
 	sim_host_power_loss(slot->host);
 	world->result->crashes++;
 	slot_restart_after(slot, down_ns + rng_below(sim_rng(world->sim), IO_NS_PER_S));
-	world_judge_power(world);
 }
 
 void slot_takeover(struct world *world)

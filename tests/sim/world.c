@@ -37,7 +37,6 @@ static void on_monitor(struct sim_event *event)
 		if (!slot_status(slot, &status)) {
 			continue;
 		}
-		slot_note(slot);
 		if (i == world->active && status.state == VOLUME_FAULTED) {
 			slot_renew(slot);
 		} else if (i != world->active && status.state == VOLUME_SUPERSEDED &&

@@ -71,7 +71,8 @@ struct node_agent {
 	uint32_t nsid;
 	struct store_op op;
 	bool op_done;
-	struct cfg cfg; /* last seen */
+	struct cfg cfg; /* the last committed one with this replica in S */
+	uint64_t counted_power;
 	struct sim_event restart;
 	struct sim_event fault_end; /* of what was done to its disk */
 };
@@ -108,9 +109,10 @@ struct slot {
 	uint32_t attach;   /* 0: never attached */
 	uint32_t inc_file; /* the state file */
 	uint32_t inc_pending;
-	unsigned openings; /* under this attach */
-	bool lived_on;     /* served under this attach and this boot */
-	bool fresh;        /* this opening may show what a loss of power left */
+	unsigned openings;    /* under this attach */
+	bool lived_on;        /* served under this attach and this boot */
+	bool fresh;           /* this opening may show what a loss of power left */
+	struct cfg committed; /* the last one of this process */
 	unsigned order;
 	struct list ops;
 	unsigned in_flight;
@@ -142,8 +144,7 @@ struct world {
 	unsigned active; /* slot of the newest attach */
 	uint32_t attach_last;
 	unsigned order_last;
-	bool loss_possible; /* all of S lost power since the last fresh opening */
-	bool healing;       /* no more faults; crashed things come back at once */
+	bool healing; /* no more faults; crashed things come back at once */
 	bool failed;
 	struct fault faults[FAULTS_MAX];
 	struct sim_event monitor;
@@ -171,8 +172,12 @@ void agent_crash(struct node_agent *node, uint64_t down_ns);
 void agent_power_loss(struct node_agent *node, uint64_t down_ns);
 void agent_lose_power(struct node_agent *node, uint64_t down_ns); /* its part of that */
 void agent_restart_after(struct node_agent *node, uint64_t delay_ns);
-/* Every member of S lost its power: what is not flushed may be gone. */
-void world_judge_power(struct world *world);
+/*
+ * A nexus has committed a configuration.  When it is its first and no member of it kept its power
+ * since it was last counted in, what no flush covers may be gone, if the host may see that (fresh):
+ * a new attach, or a host that did not live on.
+ */
+void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh);
 
 /* slot.c: the nexus and its host */
 void slot_open(struct slot *slot, uint32_t attach);
