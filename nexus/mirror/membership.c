@@ -192,7 +192,8 @@ static void member_commit(struct volume *volume)
 	volume->proposed_mask = 0;
 	volume->proposal_open = false;
 	volume->repropose = false;
-	volume->joiner_ready = false;
+	/* A degrade that was under way leaves the joiner's turn to the next proposal. */
+	volume->joiner_ready = volume->joiner_ready && !volume->joiner_proposed;
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 		int at = cfg_find(&volume->cfg, &leg->voter.replica);

@@ -130,6 +130,10 @@ static void op_leg_done(struct leg_io *lio)
 		break;
 	}
 	task_wake(&op->task);
+	if (lio->leg->joining) {
+		/* It waits for what was under way when it began to join. */
+		task_wake(&lio->leg->join_task);
+	}
 }
 
 static void op_send(struct vol_op *op, struct leg *leg)
