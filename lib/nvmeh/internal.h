@@ -225,5 +225,7 @@ task_step nvmeh_receive_step;
 void receive_start(struct queue *queue);
 /* What else comes is not looked at: only waits for the end of the stream. */
 void receive_end(struct queue *queue);
+/* A receive that writes into the command's buffer is under way. */
+bool receive_is_into(const struct queue *queue, const struct nvmeh_cmd *cmd);
 
 #endif

@@ -267,6 +267,7 @@ void nvmeh_submit(struct nvmeh *assoc, struct nvmeh_cmd *cmd)
 	cmd->dnr = false;
 	cmd->dw01 = 0;
 	cmd->transferred = 0;
+	cmd->abandoned = false;
 	if (assoc_is_over(assoc)) {
 		list_push_back(&assoc->dead, &cmd->node);
 		task_wake(&assoc->life);
@@ -275,4 +276,16 @@ void nvmeh_submit(struct nvmeh *assoc, struct nvmeh_cmd *cmd)
 	queue = &assoc->queues[cmd->admin ? 0 : cmd->queue + 1];
 	list_push_back(&queue->waiting, &cmd->node);
 	queue_dispatch(queue);
+}
+
+bool nvmeh_abandon(struct nvmeh *assoc, struct nvmeh_cmd *cmd)
+{
+	const struct queue *queue = &assoc->queues[cmd->admin ? 0 : cmd->queue + 1];
+
+	assert(nvme_sqe_direction(&cmd->sqe) == NVME_CONTROLLER_TO_HOST);
+	if (!assoc_is_over(assoc) && receive_is_into(queue, cmd)) {
+		return false;
+	}
+	cmd->abandoned = true;
+	return true;
 }

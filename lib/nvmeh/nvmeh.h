@@ -71,6 +71,7 @@ struct nvmeh_cmd {
 	uint64_t dw01; /* command specific result */
 	void (*done)(struct nvmeh_cmd *cmd);
 	void *ctx;
+	bool abandoned; /* see nvmeh_abandon() */
 	uint16_t cid; /* the association's */
 	uint32_t transferred;
 };
@@ -78,5 +79,11 @@ struct nvmeh_cmd {
 /* Queues the command (bounded by the owner); commands of one queue are sent in order of submission.
  * After `failed` or nvmeh_close() it completes with -ECONNRESET. */
 void nvmeh_submit(struct nvmeh *assoc, struct nvmeh_cmd *cmd);
+
+/*
+ * Gives up a read that is late: from now on nothing is written to its buffer, while `done` is still called once, when it is answered or the
+ * association ends.  false: data are being received into the buffer at this moment; ask again later.
+ */
+bool nvmeh_abandon(struct nvmeh *assoc, struct nvmeh_cmd *cmd);
 
 #endif

@@ -228,6 +228,47 @@ static void commands_beyond_the_depth_wait_in_order(void **state)
 	free(buffer);
 }
 
+/* A read that is given up writes nothing any more, is done once, and does not disturb what follows on its connection. */
+static void an_abandoned_read_leaves_its_buffer_alone(void **state)
+{
+	static uint8_t data[1024 * 1024];
+	static uint8_t buffer[1024 * 1024];
+	unsigned given_up = 0;
+
+	(void)state;
+	fill(data, sizeof(data), 1);
+	for (unsigned steps = 0; steps < 200; steps++) {
+		uint32_t length = steps % 2 == 0 ? 4096 : sizeof(data);
+		struct env env;
+		struct op op;
+
+		env_init(&env, steps);
+		env.options.data_digest = env.fake->data_digest = steps % 3 == 0;
+		env_connect(&env);
+		memcpy(env.fake->store, data, sizeof(data));
+		memset(buffer, 0, sizeof(buffer));
+		op_init(&op, VENDOR_READ, 0, buffer, length);
+		nvmeh_submit(env.assoc, &op.cmd);
+		for (unsigned i = 0; i < steps / 2; i++) {
+			(void)sim_step(env.sim);
+		}
+		if (op.done == 0 && nvmeh_abandon(env.assoc, &op.cmd)) {
+			given_up++;
+			memset(buffer, 0x5a, sizeof(buffer));
+		}
+		sim_run_for_ns(env.sim, SECONDS(1));
+		assert_int_equal(op.done, 1);
+		assert_int_equal(op.cmd.result, 0);
+		for (uint32_t i = 0; i < length; i++) {
+			assert_int_equal(buffer[i], op.cmd.abandoned ? 0x5a : data[i]);
+		}
+		assert_false(env.failed);
+		write_and_read(&env, 4096, 1);
+		env_close(&env);
+	}
+	assert_true(given_up > 10);
+}
+
 /* ---- keep-alive and loss
  * ---------------------------------------------------------------------------------------- */
 
@@ -351,6 +392,7 @@ int main(void)
 		cmocka_unit_test(small_writes_travel_in_the_capsule),
 		cmocka_unit_test(a_command_without_data_returns_its_result),
 		cmocka_unit_test(commands_beyond_the_depth_wait_in_order),
+		cmocka_unit_test(an_abandoned_read_leaves_its_buffer_alone),
 		cmocka_unit_test(keep_alive_is_sent_at_half_of_the_time),
 		cmocka_unit_test(a_partition_is_noticed_by_keep_alive),
 		cmocka_unit_test(a_crash_of_the_controller_fails_the_association),

@@ -232,6 +232,10 @@ static void data_account(struct queue *queue, uint32_t bytes)
 
 	assert(bytes <= receiver->left);
 	receiver->left -= bytes;
+	if (slot->cmd->abandoned) {
+		slot->moved += bytes;
+		return;
+	}
 	while (bytes > 0) {
 		const struct iovec *to = &slot->cmd->iov[slot->cursor.index];
 		uint32_t here = (uint32_t)min_u64(bytes, to->iov_len - slot->cursor.offset);
@@ -256,13 +260,20 @@ static bool data_parse(struct queue *queue)
 	struct slot *slot = receiver->slot;
 
 	while (receiver->left > 0) {
-		const struct iovec *to = &slot->cmd->iov[slot->cursor.index];
 		uint32_t there = (uint32_t)min_u64(receiver->left, receiver->end - receiver->begin);
-		uint32_t here = (uint32_t)min_u64(there, to->iov_len - slot->cursor.offset);
+		const struct iovec *to;
+		uint32_t here;
 
 		if (there == 0) {
 			return false;
 		}
+		if (slot->cmd->abandoned) {
+			receiver->begin += there;
+			data_account(queue, there);
+			continue;
+		}
+		to = &slot->cmd->iov[slot->cursor.index];
+		here = (uint32_t)min_u64(there, to->iov_len - slot->cursor.offset);
 		memcpy((uint8_t *)to->iov_base + slot->cursor.offset,
 			receiver->bytes + receiver->begin, here);
 		receiver->begin += here;
@@ -282,7 +293,9 @@ static bool digest_parse(struct queue *queue)
 	if (receiver->end - receiver->begin < PDU_DIGEST_BYTES) {
 		return false;
 	}
-	if (le32_get(receiver->bytes + receiver->begin) != receiver->crc) {
+	/* What nobody wants was not summed up. */
+	if (!receiver->slot->cmd->abandoned &&
+		le32_get(receiver->bytes + receiver->begin) != receiver->crc) {
 		assoc_fail(queue->assoc, -EBADMSG, "queue %u: the digest of received data is wrong",
 			queue->qid);
 		return false;
@@ -359,7 +372,8 @@ void receive_start(struct queue *queue)
 	assert(rest.iov_len > 0);
 	*recv = (struct io_recv){.done = receive_done, .ctx = queue};
 	receiver->direct_bytes = 0;
-	if (receiver->phase == RECEIVE_DATA && receiver->left >= RECEIVE_DIRECT_MIN) {
+	if (receiver->phase == RECEIVE_DATA && receiver->left >= RECEIVE_DIRECT_MIN &&
+		!receiver->slot->cmd->abandoned) {
 		struct cursor cursor = receiver->slot->cursor;
 
 		assert(receiver->end == 0);
@@ -449,4 +463,12 @@ void nvmeh_receive_step(struct task *task)
 	if (!assoc_is_over(queue->assoc)) {
 		receive_start(queue);
 	}
+}
+
+bool receive_is_into(const struct queue *queue, const struct nvmeh_cmd *cmd)
+{
+	const struct receiver *receiver = &queue->receiver;
+
+	return (queue->receiving || queue->received) && receiver->direct_bytes > 0 &&
+	       receiver->slot != NULL && receiver->slot->cmd == cmd;
 }

@@ -6,7 +6,13 @@
 
 #include <errno.h>
 
-enum compare_state { COMPARE_START, COMPARE_AWAIT_LOCK, COMPARE_AWAIT_READS, COMPARE_DONE };
+enum compare_state {
+	COMPARE_START,
+	COMPARE_AWAIT_LOCK,
+	COMPARE_AWAIT_READS,
+	COMPARE_AWAIT_LATE,
+	COMPARE_DONE,
+};
 
 struct compare_op {
 	struct task task;
@@ -79,7 +85,11 @@ static void compare_step(struct task *task)
 		AWAIT(op, COMPARE_AWAIT_LOCK, op->lock.held);
 		if (op->volume->serving && !volume_is_dead(op->volume)) {
 			compare_send(op);
-			AWAIT(op, COMPARE_AWAIT_READS, op->pending == 0);
+			AWAIT(op, COMPARE_AWAIT_READS,
+				(op->pending & volume_ready_mask(op->volume)) == 0);
+			/* Who was given up keeps only the buffers waiting, not the range. */
+			range_lock_release(&op->volume->locks, &op->lock);
+			AWAIT(op, COMPARE_AWAIT_LATE, op->pending == 0);
 		}
 		op->state = COMPARE_DONE;
 		compare_finish(op);

@@ -164,6 +164,13 @@ static void copy_write_done(struct leg_io *lio)
 	task_wake(&copier->task);
 }
 
+/* Answered, or its source was given up: the range is not kept waiting for that. */
+static bool copier_read_is_over(const struct copier *copier)
+{
+	return !copier->read_io.busy ||
+		!(volume_ready_mask(copier->volume) & (leg_mask)1 << copier->source);
+}
+
 static struct wire_io copier_command(struct copier *copier, const struct leg *leg, uint8_t opcode)
 {
 	struct volume *volume = copier->volume;
@@ -368,8 +375,10 @@ void copier_step(struct task *task)
 				copier->lock.held || !copier_is_valid(copier));
 			if (copier_is_valid(copier) && copier->buffer != NULL &&
 				copier_send_read(copier)) {
-				AWAIT(copier, COPY_AWAIT_READ, !copier->read_io.busy);
-				if (copier->read_io.result == LEG_OK && copier_is_valid(copier)) {
+				AWAIT(copier, COPY_AWAIT_READ, copier_read_is_over(copier));
+				if (copier->read_io.busy) {
+					copier->tried |= (leg_mask)1 << copier->source;
+				} else if (copier->read_io.result == LEG_OK && copier_is_valid(copier)) {
 					copier_send_writes(copier);
 					AWAIT(copier, COPY_AWAIT_WRITES,
 						copier_is_answered(copier));
@@ -389,7 +398,7 @@ void copier_step(struct task *task)
 					!io_timer_is_running(&copier->timer) ||
 						copier_ends(copier));
 			}
-			AWAIT(copier, COPY_AWAIT_PENDING, copier->pending == 0);
+			AWAIT(copier, COPY_AWAIT_PENDING, copier->pending == 0 && !copier->read_io.busy);
 			copier_put_buffer(copier);
 		}
 		io_timer_stop(&copier->timer);

@@ -113,6 +113,11 @@ static void op_leg_done(struct leg_io *lio)
 	leg_mask bit = LEG_BIT(lio->leg);
 
 	op->pending &= ~bit;
+	if (op->abandoned & bit) {
+		op->abandoned &= ~bit;
+		task_wake(&op->task);
+		return;
+	}
 	switch (lio->result) {
 	case LEG_OK:
 		op->ok |= bit;
@@ -359,7 +364,7 @@ static bool op_resync_overlaps(struct vol_op *op)
 static int op_choose_source(struct vol_op *op)
 {
 	struct volume *volume = op->volume;
-	leg_mask readable = volume_readable(volume) & ~op->tried;
+	leg_mask readable = volume_readable(volume) & ~op->tried & ~op->pending;
 	unsigned turn = (unsigned)(op->seq % volume->leg_count);
 
 	for (unsigned i = 0; i < volume->leg_count; i++) {
@@ -377,6 +382,21 @@ static int op_choose_source(struct vol_op *op)
 	return -1;
 }
 
+/* The member that is being asked was given up (it did not answer in time): another one is asked, and what it still sends is dropped. */
+static void op_abandon_late(struct vol_op *op)
+{
+	leg_mask late = op->pending & ~op->abandoned & ~volume_ready_mask(op->volume);
+
+	for (unsigned i = 0; i < op->volume->leg_count; i++) {
+		struct leg *leg = op->volume->legs[i];
+
+		if ((late & LEG_BIT(leg)) && leg->peer->assoc != NULL &&
+			nvmeh_abandon(leg->peer->assoc, &op->lios[i].cmd)) {
+			op->abandoned |= LEG_BIT(leg);
+		}
+	}
+}
+
 /* Sends the read, or looks at its answer; true when it has one (finished), or must make way for a
  * copy. */
 static bool op_read_progress(struct vol_op *op)
@@ -392,7 +412,8 @@ static bool op_read_progress(struct vol_op *op)
 		op->finished = true;
 		return true;
 	}
-	if (op->pending != 0) {
+	op_abandon_late(op);
+	if ((op->pending & ~op->abandoned) != 0) {
 		return false;
 	}
 	if (op->ok & bit) {

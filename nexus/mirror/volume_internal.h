@@ -226,7 +226,8 @@ struct vol_op {
 	uint64_t flush_from; /* FLUSH: acknowledged writes that it covers */
 	int result;
 	bool finished;
-	leg_mask tried; /* READ: members that failed */
+	leg_mask tried;     /* READ: members that failed */
+	leg_mask abandoned; /* READ: members whose answer, still pending, is dropped */
 	int read_leg;
 	struct leg_io lios[REPL_VOTERS_MAX];
 };
@@ -336,7 +337,6 @@ struct volume {
 	uint64_t incarnation;  /* raised at each (re)open: what was sent before counts no more */
 	struct cfg chosen;     /* c */
 	uint64_t collect_from_ns;
-	bool unflushed_lost; /* all of c.S lost power while the host may have lived on */
 	bool reopen;         /* our token was refused: open again */
 	struct stamps_scan scan;
 	unsigned scan_leg;
