@@ -203,8 +203,9 @@ static void pool_step(struct task *task)
 			pool_job_end(pj, pj->job.op.result);
 			return;
 		}
+		/* Before the agent is there, it takes all stores when it comes. */
 		result = judge_identity(pj);
-		if (result == 0) {
+		if (result == 0 && pj->job.control->agent != NULL) {
 			result =
 				agent_add_store(pj->job.control->agent, pj->pool->index, pj->store);
 		}
