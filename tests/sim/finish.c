@@ -230,7 +230,8 @@ static void compare_replicas(struct world *world)
 			judge_compared(world, &status, &comparison.compare);
 		}
 	}
-	for (unsigned i = 0; i < REPL_VOTERS_MAX && !world->failed; i++) {
+	/* Of a compare that did not end the buffers are still the nexus's. */
+	for (unsigned i = 0; i < REPL_VOTERS_MAX && comparison.done; i++) {
 		free(comparison.compare.buffers[i]);
 	}
 }

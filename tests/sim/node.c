@@ -11,6 +11,9 @@ static void on_restart(struct sim_event *event)
 {
 	struct node_agent *node = container_of(event, struct node_agent, restart);
 
+	if (node->state == AGENT_UP || node->state == AGENT_STARTING) {
+		return;
+	}
 	if (node->process != NULL) {
 		sim_process_crash(node->process);
 		node->process = NULL;
