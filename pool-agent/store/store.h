@@ -37,7 +37,8 @@ struct store_op {
 	struct err err;
 	void (*done)(struct store_op *op);
 	void *ctx;
-	void *backend;
+	void *backend;    /* the store's */
+	struct task task; /* the store's */
 };
 
 /* Writes a fresh pool onto the disk.  It does not look at what is there: the caller did (store_probe). */
