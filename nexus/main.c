@@ -16,8 +16,10 @@ static const struct config_key keys[] = {
 	{"uuid", CONFIG_STRING, false, NULL, 36, 36,
 		"the nexus's id; made and kept in the state folder when not given"},
 	{"export.address", CONFIG_STRING, false, "127.0.0.1", 1, 64,
-		"a numeric address for volumes that are published over NVMe/TCP"},
-	{"export.port", CONFIG_UINT, false, "4431", 1, 65535, "a TCP port"},
+		"the numeric address, with or without port, of volumes that are published over "
+		"NVMe/TCP"},
+	{"export.port", CONFIG_UINT, false, "4431", 1, 65535,
+		"the TCP port, when export.address has none"},
 	{"min_insync", CONFIG_UINT, false, "0", 0, REPL_VOTERS_MAX,
 		"the number of replicas that must have a write before it is acknowledged; 0: 1 of "
 		"2, 2 of 3"},
@@ -65,13 +67,11 @@ static int read_options(
 	if (uuid != NULL && uuid_parse(uuid, &ret_options->uuid) < 0) {
 		return config_refuse(config, err, "uuid", "\"%s\" is no uuid", uuid);
 	}
-	if (io_address_parse(config_string(config, "export.address"), 0,
-		    &ret_options->export_address, &why) < 0 ||
-		ret_options->export_address.port != 0) {
-		return config_refuse(config, err, "export.address", "%s",
-			why.text[0] != '\0' ? why.text : "the port goes into export.port");
+	if (io_address_parse(config_string(config, "export.address"),
+		    (uint16_t)config_number(config, "export.port"), &ret_options->export_address,
+		    &why) < 0) {
+		return config_refuse(config, err, "export.address", "%s", why.text);
 	}
-	ret_options->export_address.port = (uint16_t)config_number(config, "export.port");
 	return 0;
 }
 

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Arguments, help, and the table of commands. */
+#include "cli/command.h"
+
+#include "base/bytes.h"
+#include "base/size.h"
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum option_id {
+	OPT_RUN_DIR,
+	OPT_OUTPUT,
+	OPT_HELP,
+	OPT_VERSION,
+	OPT_SIZE,
+	OPT_DISK,
+	OPT_WIPE,
+	OPT_OVERCOMMIT,
+	OPT_AGENT,
+	OPT_POOL,
+	OPT_NEXUS,
+	OPT_VOLUME,
+	OPT_FRONTEND,
+	OPT_REPLICAS,
+	OPT_MIN_INSYNC,
+	OPT_ATTACH,
+	OPT_WAIT,
+	OPT_TIMEOUT,
+	OPT_COUNT,
+};
+
+#define BIT(id)  (1u << (id))
+#define OPTION_0 1000 /* getopt's numbers, above the characters */
+
+static const struct {
+	const char *name;
+	const char *argument; /* NULL: none */
+	const char *help;
+} options[OPT_COUNT] = {
+	[OPT_RUN_DIR] = {"run-dir", "DIR",
+		"folder of the daemons' sockets (STRAKE_RUN_DIR, else /run/strake)"},
+	[OPT_OUTPUT] = {"output", "FORMAT", "-o: table, wide or json"},
+	[OPT_HELP] = {"help", NULL, "-h: about the command"},
+	[OPT_VERSION] = {"version", NULL, "of this program"},
+	[OPT_SIZE] = {"size", "SIZE", "like 512M, 10G, 1T"},
+	[OPT_DISK] = {"disk", "DISK",
+		"/dev/NAME, or file:///PATH (made with --size when it is not there)"},
+	[OPT_WIPE] = {"wipe", NULL, "take the disk even if it holds something else: THAT IS LOST"},
+	[OPT_OVERCOMMIT] = {"overcommit", NULL,
+		"also on pools that are smaller than the volume (it is thin)"},
+	[OPT_AGENT] = {"agent", "NAME",
+		"the pool-agent (its socket's name); several for volume create"},
+	[OPT_POOL] = {"pool", "NAME", "the pool; may be repeated for volume create"},
+	[OPT_NEXUS] = {"nexus", "NAME", "the nexus, when there are several"},
+	[OPT_VOLUME] = {"volume", "NAME", "only replicas of this volume"},
+	[OPT_FRONTEND] = {"frontend", "KIND",
+		"fuse (a block device here, default) or nvme (export over NVMe/TCP)"},
+	[OPT_REPLICAS] = {"replicas", "N", "copies, each on another pool-agent (default 3)"},
+	[OPT_MIN_INSYNC] = {"min-insync", "N",
+		"copies that must have a write before it is acknowledged (default 1 of 2, 2 of 3)"},
+	[OPT_ATTACH] = {"attach", "N",
+		"attach number: a higher one takes the volume over (default: as before)"},
+	[OPT_WAIT] = {"wait", NULL, "until the volume serves"},
+	[OPT_TIMEOUT] = {"timeout", "SECONDS", "of --wait (default 60)"},
+};
+
+static const struct command {
+	const char *noun, *verb;
+	const char *argument; /* "NAME", or NULL: takes none */
+	unsigned options;     /* besides the common ones */
+	int (*run)(struct cli *cli);
+	const char *help;
+} commands[] = {
+	{"pool", "create", "NAME", BIT(OPT_DISK) | BIT(OPT_SIZE) | BIT(OPT_WIPE) | BIT(OPT_AGENT),
+		pool_create,
+		"Makes a pool on a disk or in a file, for replicas to live in.\n"
+		"  strake pool create p1 --disk file:///var/lib/strake/p1 --size 10G\n"
+		"  strake pool create p2 --disk /dev/sdb --agent a"},
+	{"pool", "list", NULL, 0, pool_list, "All pools of the pool-agents that answer."},
+	{"pool", "show", "NAME", 0, pool_show, "One pool."},
+	{"replica", "list", NULL, BIT(OPT_VOLUME) | BIT(OPT_POOL), replica_list,
+		"All replicas, as the pool-agents know them."},
+	{"replica", "show", "UUID", 0, replica_show,
+		"One replica; the beginning of its uuid will do."},
+	{"replica", "create", "NAME", BIT(OPT_POOL) | BIT(OPT_SIZE) | BIT(OPT_AGENT),
+		replica_create,
+		"Makes a single replica that no volume uses, for export.\n"
+		"  strake replica create plain --pool p1 --size 1G"},
+	{"replica", "delete", "UUID", 0, replica_delete,
+		"Deletes a replica: ITS DATA IS LOST.  Volumes: use volume delete."},
+	{"replica", "export", "UUID", 0, replica_export,
+		"Shows a replica that no volume uses to any NVMe/TCP host; prints NQN and "
+		"address."},
+	{"replica", "unexport", "UUID", 0, replica_unexport, "Ends the export."},
+	{"volume", "create", "NAME",
+		BIT(OPT_SIZE) | BIT(OPT_REPLICAS) | BIT(OPT_MIN_INSYNC) | BIT(OPT_POOL) |
+			BIT(OPT_AGENT) | BIT(OPT_NEXUS) | BIT(OPT_OVERCOMMIT),
+		volume_create,
+		"Makes a volume: its replicas on different pool-agents, those with the most free "
+		"space first.\n"
+		"An even number of replicas gets an arbiter on one agent more.\n"
+		"  strake volume create db --size 10G\n"
+		"  strake volume create db --size 10G --replicas 3 --pool p1 --pool p2 --pool p3"},
+	{"volume", "open", "NAME",
+		BIT(OPT_ATTACH) | BIT(OPT_WAIT) | BIT(OPT_TIMEOUT) | BIT(OPT_NEXUS), volume_open,
+		"Opens a volume on the nexus; it stays open, also after a restart, until it is "
+		"closed."},
+	{"volume", "publish", "NAME", BIT(OPT_FRONTEND) | BIT(OPT_NEXUS), volume_publish,
+		"Shows an open volume as a block device of this machine (fuse) or over NVMe/TCP "
+		"(nvme);\n"
+		"prints the device, or NQN and address."},
+	{"volume", "status", "NAME", BIT(OPT_NEXUS), volume_status,
+		"State, counters and replicas of a volume."},
+	{"volume", "list", NULL, 0, volume_list, "All volumes of the nexuses that answer."},
+	{"volume", "unpublish", "NAME", BIT(OPT_NEXUS), volume_unpublish,
+		"Takes the block device or export away; unmount it first."},
+	{"volume", "close", "NAME", BIT(OPT_NEXUS), volume_close,
+		"Closes a volume that is not published."},
+	{"volume", "delete", "NAME", BIT(OPT_NEXUS), volume_delete,
+		"Deletes a closed volume and its replicas: ITS DATA IS LOST."},
+	{"volume", "compare", "NAME", BIT(OPT_NEXUS), volume_compare,
+		"Reads every replica directly and compares them; the volume stays in use.  Exit "
+		"code 1 when they\n"
+		"differ, with the first differing byte offset."},
+	{"daemon", "list", NULL, 0, daemon_list, "The daemons that answer on this machine."},
+};
+
+#define COMMON_OPTIONS (BIT(OPT_RUN_DIR) | BIT(OPT_OUTPUT) | BIT(OPT_HELP))
+
+/* ---- help ---- */
+
+static void print_options(FILE *to, unsigned mask)
+{
+	for (unsigned id = 0; id < OPT_COUNT; id++) {
+		if ((mask & BIT(id)) != 0) {
+			char text[40];
+
+			(void)snprintf(text, sizeof(text), "--%s%s%s", options[id].name,
+				options[id].argument != NULL ? " " : "",
+				options[id].argument != NULL ? options[id].argument : "");
+			(void)fprintf(to, "  %-20s %s\n", text, options[id].help);
+		}
+	}
+}
+
+static void print_command(FILE *to, const struct command *command)
+{
+	(void)fprintf(to, "usage: strake %s %s%s%s [options]\n\n%s\n\n", command->noun,
+		command->verb, command->argument != NULL ? " " : "",
+		command->argument != NULL ? command->argument : "", command->help);
+	print_options(to, command->options | COMMON_OPTIONS);
+}
+
+static void print_help(FILE *to, const char *noun)
+{
+	(void)fprintf(to, "usage: strake NOUN VERB [NAME] [options]\n\n"
+			  "Drives the Strake daemons of this machine.\n\n");
+	for (size_t i = 0; i < ARRAY_COUNT(commands); i++) {
+		const struct command *command = &commands[i];
+
+		if (noun == NULL || strcmp(noun, command->noun) == 0) {
+			char text[40];
+
+			(void)snprintf(text, sizeof(text), "%s %s%s%s", command->noun,
+				command->verb, command->argument != NULL ? " " : "",
+				command->argument != NULL ? command->argument : "");
+			(void)fprintf(to, "  strake %-22s %.*s\n", text,
+				(int)strcspn(command->help, "\n"), command->help);
+		}
+	}
+	if (noun == NULL) {
+		(void)fprintf(to, "\nA first volume:\n"
+				  "  strake pool create p1 --agent a --disk "
+				  "file:///var/lib/strake/p1 --size 10G\n"
+				  "  (and one on each other pool-agent)\n"
+				  "  strake volume create db --size 4G\n"
+				  "  strake volume open db --wait\n"
+				  "  strake volume publish db\n"
+				  "  strake volume status db\n\nEverywhere:\n");
+		print_options(to, COMMON_OPTIONS | BIT(OPT_VERSION));
+		(void)fprintf(to, "\n`strake NOUN VERB --help` tells more.  Exit codes: 0 done, 1 "
+				  "it did not work, "
+				  "2 wrong usage.\n");
+	}
+}
+
+/* ---- arguments ---- */
+
+static int usage(const char *text, const char *value)
+{
+	(void)cli_fail("%s \"%s\"; usage: strake NOUN VERB [NAME] [options], see strake --help",
+		text, value);
+	return EXIT_USAGE;
+}
+
+static int parse_number(enum option_id id, const char *text, unsigned *ret_number)
+{
+	char *end;
+
+	errno = 0;
+	unsigned long number = strtoul(text, &end, 10);
+
+	if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number == 0 ||
+		number > UINT32_MAX) {
+		(void)cli_fail("--%s: \"%s\" is no whole number above 0", options[id].name, text);
+		return EXIT_USAGE;
+	}
+	*ret_number = (unsigned)number;
+	return 0;
+}
+
+static int parse_output(struct args *args, const char *text)
+{
+	if (strcmp(text, "json") == 0) {
+		args->output = OUTPUT_JSON;
+	} else if (strcmp(text, "wide") == 0) {
+		args->output = OUTPUT_WIDE;
+	} else if (strcmp(text, "table") == 0) {
+		args->output = OUTPUT_TABLE;
+	} else {
+		return usage("--output is table, wide or json, not", text);
+	}
+	return 0;
+}
+
+static int add_name(enum option_id id, struct names *names, const char *name)
+{
+	if (names->count == NAMES_MAX) {
+		return usage("given too often: --", options[id].name);
+	}
+	names->names[names->count++] = name;
+	return 0;
+}
+
+static int parse_size(struct args *args, const char *text)
+{
+	struct err err = {0};
+
+	args->has_size = true;
+	if (size_parse(text, &args->size_bytes, &err) < 0) {
+		(void)cli_fail("--size: %s", err.text);
+		return EXIT_USAGE;
+	}
+	return 0;
+}
+
+static int take_option(struct args *args, enum option_id id, const char *value)
+{
+	switch (id) {
+	case OPT_RUN_DIR:
+		args->run_dir = value;
+		return 0;
+	case OPT_OUTPUT:
+		return parse_output(args, value);
+	case OPT_SIZE:
+		return parse_size(args, value);
+	case OPT_DISK:
+		args->disk = value;
+		return 0;
+	case OPT_WIPE:
+		args->wipe = true;
+		return 0;
+	case OPT_OVERCOMMIT:
+		args->overcommit = true;
+		return 0;
+	case OPT_AGENT:
+		return add_name(id, &args->agents, value);
+	case OPT_POOL:
+		return add_name(id, &args->pools, value);
+	case OPT_NEXUS:
+		args->nexus = value;
+		return 0;
+	case OPT_VOLUME:
+		args->volume = value;
+		return 0;
+	case OPT_FRONTEND:
+		args->frontend = value;
+		return 0;
+	case OPT_REPLICAS:
+		return parse_number(id, value, &args->replicas);
+	case OPT_MIN_INSYNC:
+		return parse_number(id, value, &args->min_insync);
+	case OPT_ATTACH:
+		return parse_number(id, value, &args->attach);
+	case OPT_WAIT:
+		args->wait = true;
+		return 0;
+	case OPT_TIMEOUT:
+		return parse_number(id, value, &args->timeout_s);
+	case OPT_HELP:
+	case OPT_VERSION:
+	case OPT_COUNT:
+		break;
+	}
+	return 0;
+}
+
+/* 0, or the exit code of wrong usage.  *ret_given has the bits of the options. */
+static int parse_options(int argc, char **argv, struct args *args, unsigned *ret_given)
+{
+	struct option table[OPT_COUNT + 1] = {0};
+	int found;
+
+	for (unsigned id = 0; id < OPT_COUNT; id++) {
+		table[id].name = options[id].name;
+		table[id].has_arg = options[id].argument != NULL ? required_argument : no_argument;
+		table[id].val = OPTION_0 + (int)id;
+	}
+	*ret_given = 0;
+	while ((found = getopt_long(argc, argv, "o:h", table, NULL)) != -1) {
+		unsigned id = found == 'o'   ? OPT_OUTPUT
+			      : found == 'h' ? OPT_HELP
+					     : (unsigned)(found - OPTION_0);
+
+		if (found == '?') {
+			(void)fputs("strake: usage: see strake --help\n", stderr);
+			return EXIT_USAGE;
+		}
+		*ret_given |= BIT(id);
+		int result = take_option(args, (enum option_id)id, optarg);
+
+		if (result != 0) {
+			return result;
+		}
+	}
+	return 0;
+}
+
+static const struct command *find_command(const char *noun, const char *verb)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(commands); i++) {
+		if (strcmp(commands[i].noun, noun) == 0 && strcmp(commands[i].verb, verb) == 0) {
+			return &commands[i];
+		}
+	}
+	return NULL;
+}
+
+static bool is_noun(const char *noun)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(commands); i++) {
+		if (strcmp(commands[i].noun, noun) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static int run_command(
+	struct cli *cli, const struct command *command, unsigned given, int argc, char **argv)
+{
+	unsigned allowed = command->options | COMMON_OPTIONS;
+
+	if ((given & BIT(OPT_HELP)) != 0) {
+		print_command(stdout, command);
+		return 0;
+	}
+	for (unsigned id = 0; id < OPT_COUNT; id++) {
+		if ((given & BIT(id)) != 0 && (allowed & BIT(id)) == 0) {
+			(void)cli_fail("--%s has no meaning for %s %s; see strake %s %s --help",
+				options[id].name, command->noun, command->verb, command->noun,
+				command->verb);
+			return EXIT_USAGE;
+		}
+	}
+	if (argc > 3 || (argc == 3 && command->argument == NULL)) {
+		return usage("unexpected argument", argv[argc - 1]);
+	}
+	if (command->argument != NULL && (argc < 3 || argv[2][0] == '\0')) {
+		(void)cli_fail("%s is missing; usage: strake %s %s %s", command->argument,
+			command->noun, command->verb, command->argument);
+		return EXIT_USAGE;
+	}
+	cli->args.name = argc == 3 ? argv[2] : NULL;
+	int result = command->run(cli);
+
+	cli_done(cli);
+	return result;
+}
+
+int command_main(int argc, char **argv)
+{
+	struct cli cli = {0};
+	const char *run_dir = getenv("STRAKE_RUN_DIR");
+	unsigned given;
+
+	cli.args.run_dir = run_dir != NULL && run_dir[0] != '\0' ? run_dir : "/run/strake";
+	int result = parse_options(argc, argv, &cli.args, &given);
+
+	if (result != 0) {
+		return result;
+	}
+	argv += optind;
+	argc -= optind;
+	if ((given & BIT(OPT_VERSION)) != 0) {
+		printf("strake %s\n", STRAKE_VERSION);
+		return 0;
+	}
+	if (argc == 0 || strcmp(argv[0], "help") == 0) {
+		bool asked = argc > 0 || (given & BIT(OPT_HELP)) != 0;
+
+		print_help(asked ? stdout : stderr, argc > 1 ? argv[1] : NULL);
+		return asked ? 0 : EXIT_USAGE;
+	}
+	if (!is_noun(argv[0])) {
+		return usage("unknown command", argv[0]);
+	}
+	if (argc == 1) {
+		print_help((given & BIT(OPT_HELP)) != 0 ? stdout : stderr, argv[0]);
+		return (given & BIT(OPT_HELP)) != 0 ? 0 : EXIT_USAGE;
+	}
+	const struct command *command = find_command(argv[0], argv[1]);
+
+	return command == NULL ? usage("unknown command", argv[1])
+			       : run_command(&cli, command, given, argc, argv);
+}
