@@ -437,11 +437,16 @@ static bool op_read_progress(struct vol_op *op)
 	op->incarnation = volume->incarnation;
 	op->read_leg = op_choose_source(op);
 	if (op->read_leg >= 0) {
+		op->lock.parked = false;
 		op_send(op, volume->legs[op->read_leg]);
 	} else if (op->tried != 0 && (volume->member_mask & ~op->tried) == 0) {
 		op->result = -EIO;
 		op->finished = true;
 		return true;
+	} else if (op->lock.held && !op->lock.parked) {
+		/* The members that could answer it are being rebuilt: their copies may pass. */
+		op->lock.parked = true;
+		range_lock_parked(&volume->locks, &op->lock);
 	}
 	return false;
 }
