@@ -434,13 +434,14 @@ static void test_hosts_and_names(void **ctx)
 	struct world *world = *ctx;
 	static const char *const hosts[] = {
 		"nqn.2014-08.org.nvmexpress:uuid:40000000-0000-0000-0000-000000000001",
+		"nqn.2025-01.io.strake:hose:40000000-0000-0000-0000-000000000001",
 		"nqn.2025-01.io.strake:host:40000000-0000-0000-0000-0000000000zz",
 		"nqn.2025-01.io.strake:host:40000000-0000-0000-0000-00000000000100"};
 	char subnqn[NVME_NQN_SIZE];
 	struct host host;
 
 	world_subnqn(subnqn);
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		host_connect(&host, world, subnqn, hosts[i]);
 		assert_false(host.ready);
 		host_close(&host);
