@@ -138,7 +138,7 @@ static void final_submit(struct world *world, enum blk_kind kind, size_t first, 
 	(void)slot_submit(active_slot(world), kind, first, count, on_final_op);
 }
 
-static void read_everything(struct world *world)
+static bool try_to_read_everything(struct world *world)
 {
 	size_t blocks = world->options.block_count;
 
@@ -149,10 +149,23 @@ static void read_everything(struct world *world)
 		final_submit(world, BLK_READ, first, min_u64(READ_BLOCKS, blocks - first));
 	}
 	if (!run_slices(world, final_ops_are_done, "reading everything")) {
-		return;
+		return true;
 	}
 	final_submit(world, BLK_FLUSH, 0, 0);
-	if (run_slices(world, final_ops_are_done, "the last flush") && world->final_errors > 0) {
+	return !run_slices(world, final_ops_are_done, "the last flush") || world->final_errors == 0;
+}
+
+/* What the last faults did may be noticed only now: then the volume is opened anew. */
+static void read_everything(struct world *world)
+{
+	for (unsigned i = 0; i < 3 && !world->failed; i++) {
+		if (try_to_read_everything(world)) {
+			return;
+		}
+		sim_run_for_ns(world->sim, IO_NS_PER_S);
+		(void)run_slices(world, is_whole, "getting whole again");
+	}
+	if (!world->failed) {
 		world_fail(world, &world->result->stuck, "liveness",
 			"the healed volume answered %d", world->final_result);
 	}
