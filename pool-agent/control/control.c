@@ -74,16 +74,6 @@ static int agent_start(struct control *control, struct err *err)
 	return sj.job.err.code;
 }
 
-static void metrics_add(struct control *control)
-{
-	struct metric_registry *metrics = daemon_metrics(control->daemon);
-
-	metric_add(metrics, &control->online_metric, METRIC_GAUGE, "strake_agent_pools",
-		"Pools by state.", "state=\"online\"");
-	metric_add(metrics, &control->faulted_metric, METRIC_GAUGE, "strake_agent_pools",
-		"Pools by state.", "state=\"faulted\"");
-}
-
 int control_start(struct control *control, struct daemon *daemon,
 	const struct control_options *options, struct err *err)
 {
@@ -97,7 +87,7 @@ int control_start(struct control *control, struct daemon *daemon,
 		.options = options,
 	};
 	list_init(&control->queue);
-	metrics_add(control);
+	health_start(control);
 	result = state_load(control, err);
 	if (result == 0) {
 		result = pools_start(control, err);
@@ -152,8 +142,7 @@ static void stop_finish(struct job *job)
 		}
 	}
 	free(sj);
-	metric_remove(daemon_metrics(control->daemon), &control->online_metric);
-	metric_remove(daemon_metrics(control->daemon), &control->faulted_metric);
+	health_end(control);
 	control->stopped(control->stopped_ctx);
 }
 
@@ -178,5 +167,6 @@ void control_stop(struct control *control, unsigned grace_ms, void (*stopped)(vo
 	control->stopped = stopped;
 	control->stopped_ctx = ctx;
 	loop_timer_stop(&control->retry);
+	health_stop(control);
 	daemon_stop_serving(control->daemon, grace_ms, server_stopped, control);
 }

@@ -36,6 +36,7 @@ struct pool {
 	bool is_formatting;  /* a file that we made: without a good pool in it yet */
 	struct uuid uuid;    /* nil: never opened yet */
 	enum pool_state state;
+	bool store_failed;      /* while POOL_ONLINE: as the last look found it */
 	struct err reason;      /* of POOL_FAULTED */
 	struct io_disk *handle; /* owned */
 	struct store *store;    /* owned while POOL_ONLINE */
@@ -67,7 +68,7 @@ struct control {
 	struct list queue;   /* of jobs that change something */
 	struct job *changing;
 	unsigned opening_count;
-	struct loop_timer retry;
+	struct loop_timer retry, health;
 	struct metric online_metric, faulted_metric;
 	void (*stopped)(void *ctx);
 	void *stopped_ctx;
@@ -120,11 +121,19 @@ struct pool *control_find_pool(struct control *control, const char *name);
  */
 #define CONTROL_OPEN_WAIT_MS 30000u
 int pools_start(struct control *control, struct err *err) __must_check;
-/* Tells health and metrics how the pools are. */
-void pools_report(struct control *control);
 void pool_create(struct grpc_call *call);
 int pool_name_check(const char *name, struct err *err) __must_check;
 int pool_disk_check(const char *disk, struct err *err) __must_check;
+
+/* ---- health (health.c) ---- */
+
+#define POOL_STORE_FAILED_TEXT                                                                     \
+	"its metadata could not be written: restart the pool-agent when the disk is sound"
+/* Tells health and metrics how the pools are. */
+void pools_report(struct control *control);
+void health_start(struct control *control);
+void health_stop(struct control *control);
+void health_end(struct control *control);
 
 /* What libblkid knows of the disk: 0 nothing, -EEXIST with its name, else an error. */
 int disk_probe(const char *path, struct err *err) __must_check;

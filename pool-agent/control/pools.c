@@ -251,36 +251,6 @@ static void format_name(struct pool_job *pj)
 	snprintf(pj->format.name, sizeof(pj->format.name), "%s", pj->pool->name);
 }
 
-/* ---- health ---- */
-
-void pools_report(struct control *control)
-{
-	const struct pool *first = NULL;
-	unsigned online = 0;
-	unsigned faulted = 0;
-	char text[256] = "";
-
-	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
-		const struct pool *pool = &control->pools[i];
-
-		if (!pool->used || pool->is_dropped) {
-			continue;
-		}
-		online += pool->state == POOL_ONLINE;
-		if (pool->state == POOL_FAULTED) {
-			faulted++;
-			first = first == NULL ? pool : first;
-		}
-	}
-	metric_set(&control->online_metric, online);
-	metric_set(&control->faulted_metric, faulted);
-	if (first != NULL) {
-		snprintf(text, sizeof(text), "%u of %u pools faulted; %s: %.150s", faulted,
-			online + faulted, first->name, first->reason.text);
-	}
-	daemon_set_degraded(control->daemon, text);
-}
-
 /* ---- at start, and again for those that failed ---- */
 
 static void pool_fault(struct control *control, struct pool *pool, const struct err *err)

@@ -79,9 +79,7 @@ static void pool_text_fill(struct pools_job *pj, unsigned index, struct pool_tex
 	if (pool->state == POOL_FAULTED) {
 		snprintf(text->reason, sizeof(text->reason), "%s", pool->reason.text);
 	} else if (failed) {
-		snprintf(text->reason, sizeof(text->reason),
-			"its metadata could not be written: restart the pool-agent when the disk "
-			"is sound");
+		snprintf(text->reason, sizeof(text->reason), "%s", POOL_STORE_FAILED_TEXT);
 	}
 	text->message.name = pool->name;
 	text->message.disk = pool->disk;
