@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Admin commands: identify, features, log pages, events, discovery. */
 #include "base/testing.h"
-#include "nvmet/test_env.h"
-#include "nvmet/test_watched.h"
+#include "nvmet/env_test.h"
+#include "nvmet/watched_test.h"
 
 /* ---- identify ---- */
 

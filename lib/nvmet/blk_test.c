@@ -3,8 +3,8 @@
 #include "base/bytes.h"
 #include "base/testing.h"
 #include "nvmeh/nvmeh.h"
+#include "nvmet/dev_test.h"
 #include "nvmet/nvmet.h"
-#include "nvmet/test_dev.h"
 #include "simio/simio.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Associations: Connect and its refusals, properties, keep-alive, the end. */
 #include "base/testing.h"
-#include "nvmet/test_env.h"
-#include "nvmet/test_watched.h"
+#include "nvmet/env_test.h"
+#include "nvmet/watched_test.h"
 
 /* ---- Connect ---- */
 

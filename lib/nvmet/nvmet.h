@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Target side of NVMe/TCP: listener, controllers (associations), queues (connections), requests.  Subsystems are given by their owners
- * (pool-agent: the data subsystem and plain ones; nexus: an exported volume).  One reactor.
+ * Target side of NVMe/TCP: listener, controllers (associations), queues (connections), requests.
+ * Subsystems are given by their owners (pool-agent: the data subsystem and plain ones; nexus: an
+ * exported volume).  One reactor.
  */
 #ifndef NVMET_NVMET_H
 #define NVMET_NVMET_H
@@ -18,22 +19,26 @@ struct nvmet_subsys; /* below */
 
 /* A command in execution, with its data in memory (host to controller: already received). */
 struct nvmet_req {
-	struct nvmet_ctrl *ctrl; /* valid until nvmet_req_complete(), also when its connections are gone */
-	struct nvme_sqe sqe;     /* as received */
+	struct nvmet_ctrl
+		*ctrl; /* valid until nvmet_req_complete(), also when its connections are gone */
+	struct nvme_sqe sqe; /* as received */
 	bool admin;
 	struct iovec iov; /* the data buffer, 4096-aligned, when length > 0 */
-	uint32_t length;  /* bytes, from the SGL; checked against the limits, not against the command: its handler does that */
+	uint32_t length;  /* bytes, from the SGL; checked against the limits, not against the
+			     command: its handler does that */
 	uint16_t qid;
 	struct list_node owner_node; /* the handler's, while it has the request */
 	void *owner_ctx;
 	uint64_t owner_state[24]; /* the handler's, zeroed */
 };
 
-/* Answers: status is SCT << 8 | SC (0 success).  Never frees inline what the caller still looks at but req itself.  For reads all of
- * `length` is sent on success.  Works also when the association is gone (the answer is dropped). */
+/* Answers: status is SCT << 8 | SC (0 success).  Never frees inline what the caller still looks at
+ * but req itself.  For reads all of `length` is sent on success.  Works also when the association
+ * is gone (the answer is dropped). */
 void nvmet_req_complete(struct nvmet_req *req, uint16_t status, uint64_t dw01);
 
-/* The same in two steps, for who still needs the data after the answer: the buffer, req and its ctrl stay until it is released. */
+/* The same in two steps, for who still needs the data after the answer: the buffer, req and its
+ * ctrl stay until it is released. */
 void nvmet_req_answer(struct nvmet_req *req, uint16_t status, uint64_t dw01);
 void nvmet_req_release(struct nvmet_req *req);
 
@@ -49,15 +54,17 @@ struct nvmet_subsys_ops {
 	bool (*ns_info)(struct nvmet_subsys *subsys, uint32_t nsid, struct nvmet_ns_info *ret_info);
 	/* The next used nsid above `after`, 0 when there is none. */
 	uint32_t (*ns_next)(struct nvmet_subsys *subsys, uint32_t after);
-	/* Every I/O command, standard and vendor, on any nsid; the handler checks it and completes it (never inline is not required).
-	 * Fused and unknown opcodes come too: answer Invalid Command Opcode. */
+	/* Every I/O command, standard and vendor, on any nsid; the handler checks it and completes
+	 * it (never inline is not required). Fused and unknown opcodes come too: answer Invalid
+	 * Command Opcode. */
 	void (*io)(struct nvmet_subsys *subsys, struct nvmet_req *req);
 	/* Admin opcodes C0h and above; NULL: Invalid Command Opcode. */
 	void (*admin_vendor)(struct nvmet_subsys *subsys, struct nvmet_req *req);
-	/* An association ended (all its connections are closed): no new request of it will come; requests that are being
-	 * executed are completed by the handler as usual.  May be NULL. */
+	/* An association ended (all its connections are closed): no new request of it will come;
+	 * requests that are being executed are completed by the handler as usual.  May be NULL. */
 	void (*ctrl_gone)(struct nvmet_subsys *subsys, struct nvmet_ctrl *ctrl);
-	/* May this host connect?  Asked when allow_any_host is false and the host is none of allowed_hosts; NULL: no. */
+	/* May this host connect?  Asked when allow_any_host is false and the host is none of
+	 * allowed_hosts; NULL: no. */
 	bool (*host_allowed)(struct nvmet_subsys *subsys, const char *hostnqn);
 };
 
@@ -74,7 +81,7 @@ struct nvmet_subsys {
 	const char (*allowed_hosts)[NVME_NQN_SIZE];
 	unsigned allowed_host_count;
 	bool in_discovery; /* listed in the discovery log */
-	uint16_t oncs;     /* NVME_ONCS_...: the optional standard I/O commands that ops->io knows */
+	uint16_t oncs; /* NVME_ONCS_...: the optional standard I/O commands that ops->io knows */
 	void (*removed)(struct nvmet_subsys *subsys);
 	unsigned ctrl_count;
 	bool removing;
@@ -85,20 +92,23 @@ struct nvmet_options {
 	struct bufpool *buffers; /* borrowed */
 	unsigned queue_depth;    /* entries a queue, 0: 128 */
 	unsigned queues_max;     /* connections in all, 0: 64 */
-	unsigned requests_max;   /* requests at the handlers at a time, 0: 1024; beyond it requests wait in their queues */
+	unsigned requests_max;   /* requests at the handlers at a time, 0: 1024; beyond it requests
+				    wait in their queues */
 	const char *discovery_nqn; /* NULL: the well-known one only */
 };
 
 int nvmet_new(struct io *io, const struct nvmet_options *options, struct nvmet **ret_target,
 	struct err *err) __must_check;
-/* Closes the listener and all connections; `closed` when every request was completed and memory is gone. */
+/* Closes the listener and all connections; `closed` when every request was completed and memory is
+ * gone. */
 void nvmet_close(struct nvmet *target, void (*closed)(void *ctx), void *ctx);
 uint16_t nvmet_port(const struct nvmet *target);
 /* -EEXIST: the NQN is there. */
 int nvmet_add(struct nvmet *target, struct nvmet_subsys *subsys) __must_check;
 /* Closes its associations; subsys->removed() when the last request was completed. */
 void nvmet_remove(struct nvmet *target, struct nvmet_subsys *subsys);
-/* Since the beginning, over all connections.  commands / sends tells how well answering is batched. */
+/* Since the beginning, over all connections.  commands / sends tells how well answering is batched.
+ */
 struct nvmet_stats {
 	uint64_t commands;
 	uint64_t sends;
@@ -118,8 +128,8 @@ void **nvmet_ctrl_owner(struct nvmet_ctrl *ctrl);
 void nvmet_ctrl_drop(struct nvmet_ctrl *ctrl);
 
 /*
- * A blk_dev as a one-namespace subsystem (nsid 1) for strangers: read, write, flush, write zeroes, dataset management (deallocate),
- * compare.  `dev` borrowed until removed.
+ * A blk_dev as a one-namespace subsystem (nsid 1) for strangers: read, write, flush, write zeroes,
+ * dataset management (deallocate), compare.  `dev` borrowed until removed.
  */
 struct nvmet_blk;
 int nvmet_blk_new(struct nvmet *target, struct io *io, struct blk_dev *dev, const char *nqn,

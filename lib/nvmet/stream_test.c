@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A target and a host of hand-made bytes: every way to be malformed, and every way to be split. */
 #include "base/testing.h"
-#include "nvmet/test_env.h"
+#include "nvmet/env_test.h"
 
 static size_t put_io(
 	struct test_peer *peer, uint8_t *bytes, uint8_t opcode, const void *data, uint32_t length)

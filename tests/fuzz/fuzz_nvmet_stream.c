@@ -6,9 +6,9 @@
  * bits 2 and 3 header and data digests, bit 4: the input is commands of 64 bytes each, to which the
  * header is added.
  */
+#include "nvmet/dev_test.h"
 #include "nvmet/nvmet.h"
-#include "nvmet/test_dev.h"
-#include "nvmet/test_peer.h"
+#include "nvmet/peer_test.h"
 #include "simio/simio.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A blk_dev in memory for tests: completes from a task, answers and releases in separate turns. */
-#ifndef NVMET_TEST_DEV_H
-#define NVMET_TEST_DEV_H
+#ifndef NVMET_DEV_TEST_H
+#define NVMET_DEV_TEST_H
 
 #include "io/blk.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A host of hand-made bytes for tests: one connection to a target over any io. */
-#ifndef NVMET_TEST_PEER_H
-#define NVMET_TEST_PEER_H
+#ifndef NVMET_PEER_TEST_H
+#define NVMET_PEER_TEST_H
 
 #include "base/bytes.h"
 #include "base/crc32c.h"

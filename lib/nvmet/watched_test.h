@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* For tests: a subsystem that counts and remembers, beside the served device. */
-#ifndef NVMET_TEST_WATCHED_H
-#define NVMET_TEST_WATCHED_H
+#ifndef NVMET_WATCHED_TEST_H
+#define NVMET_WATCHED_TEST_H
 
-#include "nvmet/test_env.h"
+#include "nvmet/env_test.h"
 
 struct watched {
 	struct nvmet_subsys subsys;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* For tests: a simulated world with a target that serves a device, and a host of hand-made bytes.
  */
-#ifndef NVMET_TEST_ENV_H
-#define NVMET_TEST_ENV_H
+#ifndef NVMET_ENV_TEST_H
+#define NVMET_ENV_TEST_H
 
 #include "base/testing.h"
+#include "nvmet/dev_test.h"
 #include "nvmet/nvmet.h"
-#include "nvmet/test_dev.h"
-#include "nvmet/test_peer.h"
+#include "nvmet/peer_test.h"
 #include "simio/simio.h"
 
 #include <errno.h>
