@@ -30,7 +30,7 @@ device=$(strake volume status v -o json | jq -r .device)
 head -c 1M /dev/urandom >"$dir/known"
 dd if="$dir/known" of="$device" bs=1M seek=100 oflag=direct status=none || die "dd"
 equal
-at=$(grep -obUaP -m1 "$(head -c 32 "$dir/known" | od -An -v -tx1 | tr -d '\n' | sed 's/ /\\x/g')" "$dir/pools/b" | head -1 | cut -d: -f1)
+at=$(LC_ALL=C grep -obUaP -m1 "$(head -c 32 "$dir/known" | od -An -v -tx1 | tr -d '\n' | sed 's/ /\\x/g')" "$dir/pools/b" | head -1 | cut -d: -f1)
 [ -n "$at" ] || die "the block is not found in the pool file"
 printf 'X' | dd of="$dir/pools/b" bs=1 seek=$((at + 5)) conv=notrunc status=none
 sync "$dir/pools/b"

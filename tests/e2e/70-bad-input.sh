@@ -22,7 +22,7 @@ refused 'bad.yaml:2' "$bin/nexus/nexus" --config "$dir/bad.yaml"
 
 note "pools"
 refused 'exists' strake pool create pool-a --agent a --disk "file://$dir/pools/x" --size 1G
-refused 'exist' strake pool create other --agent a --disk "file://$dir/pools/a" --size 1G
+refused 'exist|is the disk of pool' strake pool create other --agent a --disk "file://$dir/pools/a" --size 1G
 refused 'size|small' strake pool create other --agent a --disk "file://$dir/pools/x" --size 0
 refused 'size|small' strake pool create other --agent a --disk "file://$dir/pools/x" --size 64K
 refused 'size|K M G T|number' strake pool create other --agent a --disk "file://$dir/pools/x" --size 1Q
@@ -46,9 +46,9 @@ note "a pool of a newer format"
 kill_9 c
 cp --sparse=always "$dir/pools/c" "$dir/pools/c.good"
 newer=$(printf '\x63')
-printf "$newer" | dd of="$dir/pools/c" bs=1 seek=4 conv=notrunc status=none
+printf "$newer" | dd of="$dir/pools/c" bs=1 seek=8 conv=notrunc status=none
 size=$(stat -c %s "$dir/pools/c")
-printf "$newer" | dd of="$dir/pools/c" bs=1 seek=$((size - 4096 + 4)) conv=notrunc status=none
+printf "$newer" | dd of="$dir/pools/c" bs=1 seek=$((size - 4096 + 8)) conv=notrunc status=none
 start_agent c
 strake pool list -o json | jq -e '.[] | select(.name == "pool-c" and .state == "Faulted")' >/dev/null || die "a damaged superblock is not reported"
 kill_9 c

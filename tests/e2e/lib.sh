@@ -69,8 +69,7 @@ kill_9() { # name
 # Three pool-agents a, b, c with a pool each, and a nexus.  cluster [pool size] [further nexus yaml]
 cluster() {
 	local size=${1:-1G} index=0 name
-	tests/clean >/dev/null 2>&1
-	rm -rf "$dir"
+	tests/clean --only "$dir" >/dev/null 2>&1
 	mkdir -p "$dir/pools" "$run"
 	trap cleanup EXIT
 	trap 'exit 143' TERM INT HUP
@@ -136,5 +135,5 @@ cleanup() {
 	sleep 0.3
 	for name in "${!pids[@]}"; do kill -KILL "${pids[$name]}" 2>/dev/null; done
 	mkdir -p "$top/build/test-logs/e2e" && cp "$dir"/*.log "$top/build/test-logs/e2e/" 2>/dev/null
-	tests/clean >/dev/null 2>&1
+	tests/clean --only "$dir" >/dev/null 2>&1
 }

@@ -137,6 +137,7 @@ static void on_disk_end(struct sim_event *event)
 	struct node_agent *node = container_of(event, struct node_agent, fault_end);
 	struct sim_disk_faults none = {0};
 
+	node->disk_faulty = false;
 	sim_disk_set_faults(node->disk, &none);
 }
 
@@ -158,6 +159,7 @@ static void fault_disk(struct world *world, enum fault_kind kind)
 		faults.write_error_percent = (unsigned)rng_below(rng, 10);
 		faults.flush_error_percent = (unsigned)rng_below(rng, 10);
 	}
+	node->disk_faulty = kind == FAULT_DISK_ERROR;
 	sim_disk_set_faults(node->disk, &faults);
 	sim_at_ns(world->sim, &node->fault_end, sim_now_ns(world->sim) + draw_duration_ns(rng),
 		on_disk_end);
@@ -299,6 +301,7 @@ void faults_end(struct world *world)
 	sim_set_extra_latency(world->sim, 0);
 	for (unsigned i = 0; i < world->options.voters; i++) {
 		sim_cancel(world->sim, &world->agents[i].fault_end);
+		world->agents[i].disk_faulty = false;
 		sim_disk_set_faults(world->agents[i].disk, &none);
 	}
 }

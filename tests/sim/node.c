@@ -68,18 +68,31 @@ static void agent_serve(struct node_agent *node)
 	node->state = AGENT_UP;
 }
 
+static bool replica_abstains(const struct node_agent *node)
+{
+	const struct store_replica *replica = store_replica_find(node->store, &node->replica_id);
+
+	return replica != NULL && store_replica_abstains(replica);
+}
+
 static void on_open(struct store_op *op)
 {
 	struct node_agent *node = op->ctx;
 	struct world *world = node->world;
 
+	if (op->result == 0 && node->disk_faulty && replica_abstains(node)) {
+		node->state = AGENT_FAILED;
+		agent_restart_after(node, 300 * IO_NS_PER_MS);
+		return;
+	}
 	if (op->result == 0) {
 		agent_serve(node);
 		return;
 	}
 	sim_trace(world->sim, "%s: store_open: %d %s", node->name, op->result, op->err.text);
 	node->state = AGENT_FAILED;
-	if (op->result != -EIO || world->healing) {
+	/* What cannot be read is as good as damaged, while that lasts. */
+	if (!node->disk_faulty && op->result != -EIO) {
 		world_fail(world, &world->result->broken, "store",
 			"the pool of %s does not open: %d %s", node->name, op->result,
 			op->err.text);

@@ -74,6 +74,7 @@ struct node_agent {
 	struct cfg cfg; /* the last committed one with this replica in S */
 	uint64_t counted_power;
 	struct sim_event restart;
+	bool disk_faulty;
 	struct sim_event fault_end; /* of what was done to its disk */
 };
 
