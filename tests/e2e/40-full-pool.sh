@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh" full-pool
 pool_size[c]=96M
 cluster 512M
-volume 256M
+volume 256M --overcommit
 note "one pool is too small"
 dd if=/dev/urandom of="$device" bs=1M count=200 oflag=direct status=none || die "a write failed although two pools have room"
 wait_for 10 "Degraded" state_is Degraded
@@ -17,7 +17,7 @@ note "all pools are too small"
 for name in a b; do
 	strake pool create "small-$name" --agent $name --disk "file://$dir/pools/small-$name" --size 96M >/dev/null || die "pool create"
 done
-strake volume create w --size 256M --replicas 3 --pool small-a --pool small-b --pool pool-c || die "volume create"
+strake volume create w --size 256M --replicas 3 --pool small-a --pool small-b --pool pool-c --overcommit || die "volume create"
 strake volume open w --wait && strake volume publish w || die "publish"
 device=$(strake volume status w -o json | jq -r .device)
 dd if=/dev/urandom of="$device" bs=1M count=200 oflag=direct status=none 2>"$dir/dd.log" && die "200 MiB fitted into 96"
