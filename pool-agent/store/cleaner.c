@@ -111,7 +111,8 @@ static bool cleaner_free(struct cleaner *cleaner)
 {
 	struct store *store = cleaner->store;
 
-	for (; cleaner->index < cleaner->taken_count && !store->failed; cleaner->index++) {
+	for (; cleaner->index < cleaner->taken_count && !cleaner_must_end(cleaner);
+		cleaner->index++) {
 		if (!journal_has_room(&store->journal, 1)) {
 			waiter_add(&store->journal.room_waiters, &cleaner->waiter, &cleaner->task);
 			return false;

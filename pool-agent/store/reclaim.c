@@ -29,7 +29,10 @@ void reclaim_init(struct reclaim *reclaim, struct store *store)
 void reclaim_slot(struct reclaim *reclaim)
 {
 	reclaim->draining++;
-	task_wake(&reclaim->task);
+	/* While the pool is being opened nothing may be changed yet: store_run() wakes it. */
+	if (reclaim->store->running) {
+		task_wake(&reclaim->task);
+	}
 }
 
 static bool reclaim_must_end(const struct reclaim *reclaim)

@@ -51,6 +51,7 @@ static void wake_ladders(struct store *store)
 
 void store_run(struct store *store)
 {
+	store->running = true;
 	wake_ladders(store);
 }
 

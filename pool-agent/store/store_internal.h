@@ -422,6 +422,7 @@ struct store {
 	struct io *io;
 	struct io_disk *disk;
 	struct superblock sb;
+	bool running; /* opened: the background ladders are at work */
 	bool failed;
 	bool closing;
 	struct slot *slots; /* owned */

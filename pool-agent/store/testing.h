@@ -42,7 +42,11 @@ static inline void bench_start_process(struct bench *bench)
 
 static inline void bench_init(struct bench *bench, uint64_t seed, uint64_t size_bytes)
 {
-	*bench = (struct bench){.sim = sim_new(seed, NULL)};
+	struct sim_options options = {.trace = stdout, .trace_io = true};
+
+	*bench = (struct bench){
+		.sim = sim_new(seed, getenv("STRAKE_STORE_TRACE") != NULL ? &options : NULL),
+	};
 	bench->host = sim_host_new(bench->sim, "10.0.0.1");
 	bench->disk = sim_disk_new(bench->host, "disk", size_bytes);
 	bench_start_process(bench);
