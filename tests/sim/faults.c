@@ -11,6 +11,7 @@ enum fault_kind {
 	FAULT_TAKEOVER,
 	FAULT_OLD_NEXUS_RETURNS,
 	FAULT_PARTITION,
+	FAULT_ISOLATION,
 	FAULT_CUT,
 	FAULT_LATENCY,
 	FAULT_FREEZE,
@@ -29,7 +30,8 @@ static const unsigned weights[FAULT_KINDS] = {
 	[FAULT_NEXUS_POWER] = 3,
 	[FAULT_TAKEOVER] = 6,
 	[FAULT_OLD_NEXUS_RETURNS] = 3,
-	[FAULT_PARTITION] = 22,
+	[FAULT_PARTITION] = 18,
+	[FAULT_ISOLATION] = 7,
 	[FAULT_CUT] = 8,
 	[FAULT_LATENCY] = 5,
 	[FAULT_FREEZE] = 8,
@@ -78,6 +80,8 @@ static struct sim_host *draw_host(struct world *world)
 					  : world->slots[at - world->options.voters].host;
 }
 
+static void on_fault(struct sim_event *event);
+
 static void on_heal(struct sim_event *event)
 {
 	struct fault *fault = container_of(event, struct fault, end);
@@ -115,6 +119,53 @@ static void fault_partition(struct fault *fault)
 		sim_partition(fault->b, fault->a, true);
 	}
 	sim_at_ns(world->sim, &fault->end, sim_now_ns(world->sim) + draw_duration_ns(rng), on_heal);
+}
+
+static void isolate(struct world *world, struct sim_host *host, bool out, bool in, bool blocked)
+{
+	for (unsigned i = 0; i < world->options.voters + SLOTS; i++) {
+		struct sim_host *other = i < world->options.voters
+						 ? world->agents[i].host
+						 : world->slots[i - world->options.voters].host;
+
+		if (other == host) {
+			continue;
+		}
+		if (out) {
+			sim_partition(host, other, blocked);
+		}
+		if (in) {
+			sim_partition(other, host, blocked);
+		}
+	}
+}
+
+static void on_isolation_end(struct sim_event *event)
+{
+	struct fault *fault = container_of(event, struct fault, end);
+
+	isolate(fault->world, fault->a, true, true, false);
+}
+
+/* A host that reaches nobody; often the one with the nexus, and then another node takes over while
+ * the old nexus, perhaps with a replica beside it, lives on. */
+static void fault_isolation(struct fault *fault)
+{
+	struct world *world = fault->world;
+	struct rng *rng = sim_rng(world->sim);
+	unsigned ways = (unsigned)rng_below(rng, 4);
+	bool nexus = rng_percent(rng, 60);
+
+	fault->a = nexus ? world->slots[world->active].host : draw_host(world);
+	world->result->partitions++;
+	isolate(world, fault->a, ways != 1, ways != 2, true);
+	sim_at_ns(world->sim, &fault->end, sim_now_ns(world->sim) + 2 * draw_duration_ns(rng),
+		on_isolation_end);
+	if (nexus && rng_percent(rng, 50)) {
+		fault->takes_over = true;
+		sim_at_ns(world->sim, &fault->event,
+			sim_now_ns(world->sim) + rng_below(rng, 4 * IO_NS_PER_S), on_fault);
+	}
 }
 
 static void on_latency_end(struct sim_event *event)
@@ -226,7 +277,7 @@ static void on_fault(struct sim_event *event)
 	struct fault *fault = container_of(event, struct fault, event);
 	struct world *world = fault->world;
 	struct rng *rng = sim_rng(world->sim);
-	enum fault_kind kind = draw_kind(rng);
+	enum fault_kind kind = fault->takes_over ? FAULT_TAKEOVER : draw_kind(rng);
 
 	switch (kind) {
 	case FAULT_AGENT_CRASH:
@@ -246,6 +297,9 @@ static void on_fault(struct sim_event *event)
 		return;
 	case FAULT_PARTITION:
 		fault_partition(fault);
+		return;
+	case FAULT_ISOLATION:
+		fault_isolation(fault);
 		return;
 	case FAULT_CUT:
 		(void)sim_cut_random_connection(world->sim);

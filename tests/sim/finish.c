@@ -316,6 +316,7 @@ static void close_slot(struct slot *slot)
 		return;
 	}
 	slot->closed = false;
+	sim_cancel(world->sim, &slot->inc_saved);
 	volume_close(slot->volume, on_closed, &slot->closed);
 	wait_closed(world, &slot->closed, "closing the volume");
 	if (world->failed) {

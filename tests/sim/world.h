@@ -131,6 +131,7 @@ struct fault {
 	struct world *world;
 	struct sim_host *a, *b; /* of a partition */
 	bool both;
+	bool takes_over; /* its event is a takeover now */
 };
 
 struct world {
