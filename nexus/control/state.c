@@ -289,7 +289,11 @@ static void load_one(const char *folder, const char *file,
 	(void)snprintf(path, sizeof(path), "%.*s/%s", PATH_MAX - 300, folder, file);
 	int result = volume_record_load(path, &record, &why);
 
-	if (result == 0 && strncmp(file, record.name, strlen(record.name)) != 0) {
+	/* Without its ".json". */
+	size_t length = strlen(file) - 5;
+
+	if (result == 0 &&
+		(strlen(record.name) != length || strncmp(file, record.name, length) != 0)) {
 		result =
 			err_set(&why, -EBADMSG, "%s: is the state of volume %s", path, record.name);
 	}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/bytes.h"
+#include "base/testing.h"
+#include "daemon/file.h"
+#include "nexus/control/state.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void fill(struct volume_record *record)
+{
+	struct rng rng;
+
+	memset(record, 0, sizeof(*record));
+	rng_init(&rng, 7);
+	/* The other file's name is the beginning of this. */
+	(void)snprintf(record->name, sizeof(record->name), "db.1");
+	uuid_make(&record->uuid, &rng);
+	record->size_bytes = UINT64_C(64) << 40;
+	record->lineage = UINT64_C(0xfedcba9876543210);
+	record->attach = UINT32_MAX;
+	record->inc = 17;
+	record->min_insync = 2;
+	(void)snprintf(
+		record->boot_id, sizeof(record->boot_id), "f8b7c8aa-0000-1111-2222-333344445555");
+	record->opened = true;
+	record->frontend = FRONTEND_NVME;
+	record->voter_count = 3;
+	for (unsigned i = 0; i < record->voter_count; i++) {
+		struct volume_voter *voter = &record->voters[i];
+
+		uuid_make(&voter->replica, &rng);
+		uuid_make(&voter->agent, &rng);
+		voter->kind = i == 2 ? VOTER_ARBITER : VOTER_DATA;
+		(void)snprintf(voter->address.host, sizeof(voter->address.host),
+			i == 1 ? "fe80::1" : "10.0.0.%u", i);
+		voter->address.port = (uint16_t)(4430 + i);
+		voter->nsid = 65537 + i;
+		voter->local = i == 0;
+	}
+}
+
+struct found {
+	unsigned good, bad;
+	struct volume_record record;
+	struct err err;
+};
+
+static void found_one(
+	void *ctx, const char *file, const struct volume_record *record, const struct err *err)
+{
+	struct found *found = ctx;
+
+	(void)file;
+	if (record != NULL) {
+		found->good++;
+		found->record = *record;
+	} else {
+		found->bad++;
+		found->err = *err;
+	}
+}
+
+static int folder_setup(void **state)
+{
+	char *folder = strdup("/tmp/state_test.XXXXXX");
+
+	assert_non_null(mkdtemp(folder));
+	*state = folder;
+	struct found none = {0};
+	struct err err;
+
+	/* Makes volumes/. */
+	assert_int_equal(volume_records_load(folder, found_one, &none, &err), 0);
+	assert_int_equal(none.good + none.bad, 0);
+	return 0;
+}
+
+static int folder_teardown(void **state)
+{
+	char path[200];
+
+	(void)snprintf(path, sizeof(path), "%s/volumes", (char *)*state);
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(rmdir(*state), 0);
+	free(*state);
+	return 0;
+}
+
+static void test_record_comes_back_as_saved(void **state)
+{
+	const char *folder = *state;
+	struct volume_record record;
+	struct found found = {0};
+	struct err err = {0};
+
+	fill(&record);
+	assert_int_equal(volume_record_save(folder, &record, &err), 0);
+	record.inc++;
+	assert_int_equal(volume_record_save(folder, &record, &err), 0);
+	assert_int_equal(volume_records_load(folder, found_one, &found, &err), 0);
+	assert_int_equal(found.good, 1);
+	assert_int_equal(found.bad, 0);
+	assert_memory_equal(&found.record, &record, sizeof(record));
+	assert_int_equal(volume_record_remove(folder, record.name, &err), 0);
+}
+
+/* A file that was damaged is named and left alone; the others are read. */
+static void test_bad_files_are_told(void **state)
+{
+	const char *folder = *state;
+	struct volume_record record;
+	struct found found = {0};
+	struct err err = {0};
+	struct strbuf text;
+	char path[200], copy[200];
+
+	fill(&record);
+	assert_int_equal(volume_record_save(folder, &record, &err), 0);
+	(void)snprintf(path, sizeof(path), "%s/volumes/db.1.json", folder);
+	(void)snprintf(copy, sizeof(copy), "%s/volumes/db.json", folder);
+	strbuf_init(&text);
+	assert_int_equal(file_read(path, 65536, &text, &err), 0);
+	/* Cut anywhere, it is refused. */
+	for (size_t length = 0; length + 1 < text.length; length += 7) {
+		assert_int_equal(file_replace(copy, text.text, length, &err), 0);
+		assert_true(volume_record_load(copy, &record, &err) < 0);
+		assert_non_null(strstr(err.text, copy));
+	}
+	assert_int_equal(file_replace(copy, text.text, text.length, &err), 0);
+	assert_int_equal(volume_records_load(folder, found_one, &found, &err), 0);
+	assert_int_equal(found.good, 1);
+	assert_int_equal(found.bad, 1);
+	assert_non_null(strstr(found.err.text, "is the state of volume db.1"));
+	strbuf_done(&text);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(unlink(copy), 0);
+}
+
+static void test_checks(void **state)
+{
+	struct volume_record record;
+	struct err err = {0};
+
+	(void)state;
+	fill(&record);
+	assert_int_equal(volume_record_check(&record, &err), 0);
+	record.size_bytes += 4096;
+	assert_int_equal(volume_record_check(&record, &err), -EINVAL);
+	fill(&record);
+	record.size_bytes = 4095;
+	assert_int_equal(volume_record_check(&record, &err), -EINVAL);
+	fill(&record);
+	record.voters[1].replica = record.voters[0].replica;
+	assert_int_equal(volume_record_check(&record, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "twice"));
+	fill(&record);
+	record.min_insync = 3;
+	assert_int_equal(volume_record_check(&record, &err), -EINVAL);
+	fill(&record);
+	record.voters[0].kind = record.voters[1].kind = VOTER_ARBITER;
+	assert_int_equal(volume_record_check(&record, &err), -EINVAL);
+	fill(&record);
+	(void)snprintf(record.name, sizeof(record.name), "../x");
+	assert_int_equal(volume_record_check(&record, &err), -EINVAL);
+	fill(&record);
+	record.voter_count = 0;
+	assert_int_equal(volume_record_check(&record, &err), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			test_record_comes_back_as_saved, folder_setup, folder_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_bad_files_are_told, folder_setup, folder_teardown),
+		cmocka_unit_test(test_checks),
+	};
+
+	return cmocka_run_group_tests_name("state", tests, NULL, NULL);
+}
