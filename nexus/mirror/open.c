@@ -425,6 +425,9 @@ void open_step(struct task *task)
 		while (!open_ends(volume)) {
 			AWAIT_AT(volume->open_state, OPEN_AWAIT_PEERS,
 				open_has_peers(volume) || open_ends(volume));
+			if (open_ends(volume)) {
+				break;
+			}
 			open_begin(volume);
 			AWAIT_AT(volume->open_state, OPEN_AWAIT_SAVED,
 				volume->inc_saved || open_ends(volume));
