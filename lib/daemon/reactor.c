@@ -21,6 +21,7 @@ struct reactor {
 	pthread_t thread;
 	struct uring *uring; /* owned by the thread */
 	sem_t started;
+	sem_t stopped; /* nobody refers to the ring any more */
 	int result;
 	struct err err;
 };
@@ -54,6 +55,13 @@ uint64_t reactor_log_dropped(const struct reactor *reactor)
 
 /* ---- the thread ---- */
 
+static void wait_for(sem_t *semaphore)
+{
+	while (sem_wait(semaphore) < 0) {
+		assert(errno == EINTR);
+	}
+}
+
 static void *reactor_main(void *ctx)
 {
 	struct reactor *reactor = ctx;
@@ -70,6 +78,8 @@ static void *reactor_main(void *ctx)
 	};
 	sem_post(&reactor->started);
 	uring_run(reactor->uring);
+	/* uring_stop() may still be ringing. */
+	wait_for(&reactor->stopped);
 	uring_free(reactor->uring);
 	return NULL;
 }
@@ -93,17 +103,11 @@ static int start_thread(struct reactor *reactor)
 	return -error;
 }
 
-static void wait_for(sem_t *semaphore)
-{
-	while (sem_wait(semaphore) < 0) {
-		assert(errno == EINTR);
-	}
-}
-
 static void reactor_free(struct reactor *reactor)
 {
 	log_ring_free(reactor->ring);
 	(void)sem_destroy(&reactor->started);
+	(void)sem_destroy(&reactor->stopped);
 	free(reactor);
 }
 
@@ -118,6 +122,7 @@ int reactor_start(
 	reactor->options = *options;
 	reactor->drain.run = drain_run;
 	(void)sem_init(&reactor->started, 0, 0);
+	(void)sem_init(&reactor->stopped, 0, 0);
 	reactor->ring = log_ring_new(options->log_lines != 0 ? options->log_lines : LOG_LINES);
 	int result = reactor->ring == NULL ? -ENOMEM : start_thread(reactor);
 
@@ -142,6 +147,7 @@ void reactor_stop(struct reactor *reactor)
 		return;
 	}
 	uring_stop(reactor->uring);
+	sem_post(&reactor->stopped);
 	(void)pthread_join(reactor->thread, NULL);
 	/* Also what was logged last, and so that the loop has no message of ours any more. */
 	while (atomic_load(&reactor->drain_posted)) {
