@@ -155,6 +155,7 @@ struct io_conn {
 	const struct io_conn_ops *ops;
 	struct io *io;
 	struct io_address peer;
+	struct io_address local; /* our end: where a host that connected to us found us */
 	/* Called once, after io_conn_close() and after what was in flight has completed (with -ECANCELED unless it was just
 	 * done); the connection's memory is the backend's and is gone afterwards. */
 	void (*closed)(struct io_conn *conn);

@@ -44,6 +44,8 @@ static void end_init(struct sim_link *link, unsigned side, struct sim_process *p
 	end->conn.io = &process->io;
 	memcpy(end->conn.peer.host, peer->address, sizeof(end->conn.peer.host));
 	end->conn.peer.port = peer_port;
+	memcpy(end->conn.local.host, end->host->address, sizeof(end->conn.local.host));
+	end->conn.local.port = side == 0 ? link->sim->next_port : link->port;
 	list_init(&end->received);
 	list_init(&end->flying);
 	list_push_back(&process->ends, &end->node);

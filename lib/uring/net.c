@@ -320,11 +320,16 @@ void uring_conn_free_unused(struct uring_conn *conn)
 
 struct io_conn *uring_conn_ready(struct uring_conn *conn, const struct io_address *peer)
 {
+	struct sockaddr_storage local = {0};
+	socklen_t local_length = sizeof(local);
 	int one = 1;
 
 	/* Small answers must not wait for more to send. */
 	(void)setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	conn->conn.peer = *peer;
+	if (getsockname(conn->fd, (struct sockaddr *)(void *)&local, &local_length) == 0) {
+		uring_address_from_sockaddr(&local, &conn->conn.local);
+	}
 	conn->uring->open_count++;
 	return &conn->conn;
 }
