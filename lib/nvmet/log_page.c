@@ -136,11 +136,10 @@ static void piece_put(struct request *request, uint64_t at, const void *piece, s
 	}
 }
 
-static void entry_fill(struct nvme_log_discovery_entry *entry, const struct nvmet *target,
+/* The listener's own address may be that of all interfaces: the host is told the one it came by. */
+static void entry_fill(struct nvme_log_discovery_entry *entry, const struct io_address *address,
 	const struct nvmet_subsys *subsys)
 {
-	const struct io_address *address = &target->listener.address;
-
 	*entry = (struct nvme_log_discovery_entry){
 		.trtype = NVME_TRTYPE_TCP,
 		.adrfam = strchr(address->host, ':') != NULL ? NVME_ADRFAM_IPV6 : NVME_ADRFAM_IPV4,
@@ -169,7 +168,7 @@ static void discovery_page(struct request *request)
 			!target_host_allowed(subsys, ctrl->hostnqn)) {
 			continue;
 		}
-		entry_fill(&entry, target, subsys);
+		entry_fill(&entry, &request->conn->io_conn->local, subsys);
 		piece_put(
 			request, sizeof(head) + head.numrec * sizeof(entry), &entry, sizeof(entry));
 		head.numrec++;
