@@ -51,6 +51,8 @@ static void leg_cmd_done(struct nvmeh_cmd *cmd)
 	}
 	if (list_is_empty(&leg->inflight)) {
 		task_wake(&leg->task);
+		/* A leg whose ladder is over ends the volume's closing with its last command. */
+		task_wake(&leg->volume->close_task);
 	}
 	lio->done(lio);
 }
