@@ -92,7 +92,7 @@ stop
 note "kills under verified load, with requests in flight each time"
 start --delay-us 300
 fio --name=load --filename="$device" --direct=1 --ioengine=io_uring --rw=randrw --bs=4k --iodepth=32 --size=128M \
-	--io_size=96M --verify=crc32c --verify_fatal=1 --verify_backlog=512 >"$dir/fio" 2>&1 &
+	--io_size=96M --verify=crc32c --verify_fatal=1 --verify_state_save=0 --verify_backlog=512 >"$dir/fio" 2>&1 &
 fio=$!
 kills=0
 while kill -0 "$fio" 2>/dev/null && [ $kills -lt 12 ]; do
