@@ -119,6 +119,7 @@ int main(int argc, char **argv)
 	if (config_load(args.config_path, keys, ARRAY_COUNT(keys), &program.config, &err) < 0 ||
 		read_options(program.config, &options, &err) < 0) {
 		(void)fprintf(stderr, PROGRAM ": %s\n", err.text);
+		config_free(program.config);
 		return 2;
 	}
 	if (args.check_only) {
@@ -129,10 +130,10 @@ int main(int argc, char **argv)
 	int result = run(&program, &options, &err);
 
 	if (result < 0) {
+		(void)fprintf(stderr, PROGRAM ": %s\n", err.text);
 		/* Nothing was begun that needs an orderly end: what is on disk is always in order.
 		 */
-		(void)fprintf(stderr, PROGRAM ": %s\n", err.text);
-		return 1;
+		_exit(1);
 	}
 	return result;
 }

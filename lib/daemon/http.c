@@ -292,7 +292,8 @@ static int bind_unix(struct http_server *server, const char *path, struct err *e
 	memcpy(address->sun_path, path, strlen(path) + 1);
 	server->listener.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (server->listener.fd < 0 || fchmod(server->listener.fd, 0660) < 0 ||
-		bind(server->listener.fd, (const void *)address, sizeof(*address)) < 0) {
+		bind(server->listener.fd, (const void *)address, sizeof(*address)) < 0 ||
+		chmod(path, 0660) < 0) {
 		address->sun_family = 0;
 		return err_set(err, -errno, "listen on unix:%s: %s", path, err_describe(errno));
 	}
