@@ -15,6 +15,8 @@ pid=
 [ "$(id -u)" -eq 0 ] && [ -c /dev/fuse ] && [ -c /dev/loop-control ] ||
 	{ echo "needs root, /dev/fuse and /dev/loop-control"; exit 77; }
 
+[ -x "$program" ] || { echo "$program is not built"; exit 1; }
+
 die() { echo "FAILED: $*"; tail -n 20 "$dir/err"; exit 1; }
 note() { echo "- $*"; }
 nexus() { pgrep -P "$pid" -x fuse-null; }
