@@ -6,19 +6,24 @@
  */
 #include "pool-agent/store/store_internal.h"
 
-enum open_state {
+/* Two ladders, one after the other, on one task. */
+enum open_superblock_state {
 	OPEN_START,
 	OPEN_AWAIT_FLUSH,
 	OPEN_AWAIT_NEAR,
 	OPEN_AWAIT_FAR,
 	OPEN_AWAIT_SUPERBLOCK_REPAIR,
-	OPEN_AWAIT_VMETA,
-	OPEN_AWAIT_TABLE,
-	OPEN_AWAIT_JOURNAL,
-	OPEN_AWAIT_STAMPS,
-	OPEN_AWAIT_REPAIR,
-	OPEN_AWAIT_TOMBSTONE,
-	OPEN_DONE,
+};
+
+enum open_recover_state {
+	RECOVER_START,
+	RECOVER_AWAIT_VMETA,
+	RECOVER_AWAIT_TABLE,
+	RECOVER_AWAIT_JOURNAL,
+	RECOVER_AWAIT_STAMPS,
+	RECOVER_AWAIT_REPAIR,
+	RECOVER_AWAIT_TOMBSTONE,
+	RECOVER_FINISH,
 };
 
 struct opening {
@@ -298,7 +303,6 @@ static void open_finish(struct opening *opening)
 	struct io *io = opening->io;
 	int result = opening->result;
 
-	opening->state = OPEN_DONE;
 	recovery_done(&opening->recovery);
 	scan_done(&opening->scan);
 	if (result == 0) {
@@ -330,12 +334,12 @@ static void open_check_batch(struct opening *opening, const char *what)
 	}
 }
 
-static void open_step(struct task *task)
+/* What the superblock tells, read and checked; then the store itself begins to be. */
+static void open_superblock_step(struct task *task)
 {
 	struct opening *opening = container_of(task, struct opening, task);
-	struct recovery *recovery = &opening->recovery;
 
-	switch ((enum open_state)opening->state) {
+	switch ((enum open_superblock_state)opening->state) {
 	case OPEN_START:
 		batch_flush(&opening->batch, &opening->ops[0]);
 		AWAIT(opening, OPEN_AWAIT_FLUSH, opening->batch.pending == 0);
@@ -360,32 +364,43 @@ static void open_step(struct task *task)
 				open_check_batch(opening, "repair of the superblock");
 			}
 		}
-		if (opening->result != 0) {
-			break;
-		}
+		break;
+	}
+	opening->state = opening->result == 0 ? RECOVER_START : RECOVER_FINISH;
+	opening->task.step = open_recover_step;
+	task_wake(task);
+}
+
+static void open_recover_step(struct task *task)
+{
+	struct opening *opening = container_of(task, struct opening, task);
+	struct recovery *recovery = &opening->recovery;
+
+	switch ((enum open_recover_state)opening->state) {
+	case RECOVER_START:
 		scan_begin(opening, 2, 2 * (uint64_t)opening->sb.layout.slots, vmeta_block_of,
 			recover_vmeta);
-		AWAIT(opening, OPEN_AWAIT_VMETA, !opening->scan.running);
+		AWAIT(opening, RECOVER_AWAIT_VMETA, !opening->scan.running);
 		opening->result = opening->scan.result;
 		if (opening->result != 0) {
 			break;
 		}
 		scan_begin(opening, 2, opening->sb.layout.table_pages, table_block_of,
 			recover_table_page);
-		AWAIT(opening, OPEN_AWAIT_TABLE, !opening->scan.running);
+		AWAIT(opening, RECOVER_AWAIT_TABLE, !opening->scan.running);
 		opening->result = opening->scan.result;
 		if (opening->result != 0) {
 			break;
 		}
 		scan_begin(opening, 1, opening->sb.layout.journal_blocks, journal_block_of,
 			recover_journal_block);
-		AWAIT(opening, OPEN_AWAIT_JOURNAL, !opening->scan.running);
+		AWAIT(opening, RECOVER_AWAIT_JOURNAL, !opening->scan.running);
 		opening->result = recover_journal_end(recovery);
 		if (opening->result == 0) {
 			opening->result = recover_clusters(recovery);
 		}
 		while (opening->result == 0 && stamps_begin(opening)) {
-			AWAIT(opening, OPEN_AWAIT_STAMPS, !opening->scan.running);
+			AWAIT(opening, RECOVER_AWAIT_STAMPS, !opening->scan.running);
 			opening->result = opening->scan.result;
 		}
 		if (opening->result == 0) {
@@ -393,18 +408,18 @@ static void open_step(struct task *task)
 		}
 		opening->slot = 0;
 		while (opening->result == 0 && repair_begin(opening)) {
-			AWAIT(opening, OPEN_AWAIT_REPAIR, opening->batch.pending == 0);
+			AWAIT(opening, RECOVER_AWAIT_REPAIR, opening->batch.pending == 0);
 			open_check_batch(opening, "repair of a replica's metadata");
 		}
 		opening->slot = 0;
 		while (opening->result == 0 && tombstone_begin(opening)) {
-			AWAIT(opening, OPEN_AWAIT_TOMBSTONE,
+			AWAIT(opening, RECOVER_AWAIT_TOMBSTONE,
 				opening->store->slots[opening->slot].parent == NULL);
 			tombstone_end(opening);
 		}
 		break;
-	case OPEN_DONE:
-		return;
+	case RECOVER_FINISH:
+		break;
 	}
 	open_finish(opening);
 }
@@ -435,7 +450,7 @@ void store_open(struct io *io, struct io_disk *disk, struct store **ret_store, s
 	opening->disk = disk;
 	opening->ret_store = ret_store;
 	opening->op = op;
-	task_init(&opening->task, &io->runq, open_step);
+	task_init(&opening->task, &io->runq, open_superblock_step);
 	batch_init(&opening->batch, disk, &opening->task);
 	task_wake(&opening->task);
 }
