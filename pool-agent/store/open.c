@@ -334,6 +334,8 @@ static void open_check_batch(struct opening *opening, const char *what)
 	}
 }
 
+static void open_recover_step(struct task *task);
+
 /* What the superblock tells, read and checked; then the store itself begins to be. */
 static void open_superblock_step(struct task *task)
 {
