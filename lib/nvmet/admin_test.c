@@ -44,6 +44,8 @@ static void identify_all(void **state)
 	assert_int_equal(
 		identify(&env, NVME_CNS_NAMESPACE, 5001, &page), NVME_SC_INVALID_NAMESPACE);
 	assert_int_equal(identify(&env, NVME_CNS_NAMESPACE, 0, &page), NVME_SC_INVALID_NAMESPACE);
+	assert_int_equal(identify(&env, NVME_CNS_NAMESPACE, NVME_NSID_ALL, &page),
+		NVME_SC_INVALID_NAMESPACE);
 	assert_int_equal(identify(&env, NVME_CNS_ACTIVE_NAMESPACES, 0, &page), 0);
 	assert_int_equal(le32_get(page.bytes), 3);
 	assert_int_equal(le32_get(page.bytes + 4), 5000);

@@ -202,6 +202,35 @@ static void properties(void **state)
 	env_done(&env);
 }
 
+/* A host that leaves descriptors of commands without data empty, names all command sets, does not
+ * ask for a number of queues and has another identifier for each queue. */
+static void host_of_another_kind(void **state)
+{
+	static struct env env;
+	const struct nvme_connect_cmd cmd = {.sqsize = 31}, io_cmd = {.qid = 1, .sqsize = 127};
+	struct pdu enable = {.type = PDU_CAPSULE_CMD,
+		.sqe = {.opcode = NVME_FABRICS,
+			.flags = NVME_SQE_PSDT_SGL,
+			.cdw11 = NVME_PROPERTY_CC,
+			.cdw12 = 0x460061}};
+	struct nvme_connect_data data;
+	uint8_t bytes[256];
+
+	(void)state;
+	env_init(&env);
+	negotiate(&env, &env.admin, 0);
+	connect_data(&data, NVME_CNTLID_DYNAMIC);
+	assert_int_equal(connect_queue(&env, &env.admin, &cmd, &data).status, 0);
+	say(&env, &env.admin, bytes, test_put_pdu(&env.admin, bytes, &enable, NULL));
+	assert_int_equal(expect(&env, &env.admin, PDU_CAPSULE_RESP).cqe.status, 0);
+	assert_int_equal(property(&env, false, NVME_PROPERTY_CSTS, 0).dw01, NVME_CSTS_RDY);
+	negotiate(&env, &env.io, 0);
+	connect_data(&data, 1);
+	data.hostid[0] = 99;
+	assert_int_equal(connect_queue(&env, &env.io, &io_cmd, &data).status, 0);
+	env_done(&env);
+}
+
 static void disabling_ends_the_queues(void **state)
 {
 	static struct env env;
@@ -347,6 +376,7 @@ int main(void)
 		cmocka_unit_test(connect_of_wrong_form),
 		cmocka_unit_test(hosts),
 		cmocka_unit_test(properties),
+		cmocka_unit_test(host_of_another_kind),
 		cmocka_unit_test(disabling_ends_the_queues),
 		cmocka_unit_test(keep_alive),
 		cmocka_unit_test(no_keep_alive),

@@ -6,7 +6,6 @@
 /* Places of Connect's parameters, for the answer that refuses one. */
 #define AT_QID     offsetof(struct nvme_sqe, cdw10) + 2
 #define AT_SQSIZE  offsetof(struct nvme_sqe, cdw11)
-#define AT_HOSTID  NVME_CONNECT_INVALID_IN_DATA | offsetof(struct nvme_connect_data, hostid)
 #define AT_CNTLID  NVME_CONNECT_INVALID_IN_DATA | offsetof(struct nvme_connect_data, cntlid)
 #define AT_SUBNQN  NVME_CONNECT_INVALID_IN_DATA | offsetof(struct nvme_connect_data, subnqn)
 #define AT_HOSTNQN NVME_CONNECT_INVALID_IN_DATA | offsetof(struct nvme_connect_data, hostnqn)
@@ -122,9 +121,7 @@ static uint16_t connect_io(struct conn *conn, const struct nvme_connect_cmd *cmd
 	if (strcmp(ctrl->hostnqn, data->hostnqn) != 0) {
 		return refuse_parameter(AT_HOSTNQN, ret_result);
 	}
-	if (memcmp(ctrl->hostid, data->hostid, sizeof(ctrl->hostid)) != 0) {
-		return refuse_parameter(AT_HOSTID, ret_result);
-	}
+	/* The host identifier is not compared: there are hosts that make one up for each queue. */
 	if (ctrl_is_discovery(ctrl) || cmd->qid > ctrl->queues_given) {
 		return refuse_parameter(AT_QID, ret_result);
 	}
@@ -200,14 +197,16 @@ static uint16_t property_get(const struct request *request, uint64_t *ret_value)
 	}
 }
 
-/* The command set is NVM, pages are 4 KiB, arbitration is round robin, and queue entries have the
- * one size that there is (a discovery controller has no I/O queues). */
+/* The command set is NVM (0), alone or as all that there are (6), pages are 4 KiB, arbitration is
+ * round robin, and queue entries have the one size that there is (a discovery controller has no I/O
+ * queues). */
 static bool cc_is_valid(const struct nvmet_ctrl *ctrl, uint32_t cc)
 {
 	uint32_t sqes = cc >> NVME_CC_IOSQES_SHIFT & 0xfu;
 	uint32_t cqes = cc >> NVME_CC_IOCQES_SHIFT & 0xfu;
+	uint32_t css = cc >> 4 & 7u;
 
-	if ((cc & 0x3ff0u) != 0) {
+	if ((cc & 0x3f80u) != 0 || (css != 0 && css != 6)) {
 		return false;
 	}
 	return ctrl_is_discovery(ctrl) || (sqes == 6 && cqes == 4);

@@ -18,6 +18,7 @@ static const uint32_t defaults[FEATURE_COUNT] = {
 void features_init(struct nvmet_ctrl *ctrl)
 {
 	memcpy(ctrl->features, defaults, sizeof(defaults));
+	ctrl->queues_given = target_io_queues_max(ctrl->target);
 }
 
 /* FEATURE_COUNT: it is none of those that are only stored. */
@@ -154,7 +155,7 @@ static uint16_t feature_get(struct request *request, uint64_t *ret_value)
 	}
 	switch (id) {
 	case NVME_FEATURE_NUMBER_OF_QUEUES:
-		queues = current && ctrl->queues_given > 0 ? ctrl->queues_given : queues;
+		queues = current ? ctrl->queues_given : queues;
 		*ret_value = (queues - 1) | (queues - 1) << 16;
 		break;
 	case NVME_FEATURE_KEEP_ALIVE_TIMER:

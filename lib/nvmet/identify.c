@@ -113,11 +113,6 @@ static uint16_t identify_namespace(struct request *request, void *page)
 	struct nvme_id_ns *id = page;
 	struct nvmet_ns_info info;
 
-	if (request->req.sqe.nsid == NVME_NSID_ALL) {
-		/* What all namespaces have in common. */
-		id->lbaf[0].lbads = 12;
-		return NVME_SC_SUCCESS;
-	}
 	if (!ns_info(request, &info)) {
 		return missing_namespace(request);
 	}
@@ -191,10 +186,7 @@ static uint16_t identify_set_namespace(struct request *request, void *page)
 	if (!is_nvm(&request->req.sqe)) {
 		return NVME_SC_INVALID_FIELD;
 	}
-	if (request->req.sqe.nsid == NVME_NSID_ALL || ns_info(request, &info)) {
-		return NVME_SC_SUCCESS;
-	}
-	return missing_namespace(request);
+	return ns_info(request, &info) ? NVME_SC_SUCCESS : missing_namespace(request);
 }
 
 static uint16_t identify_set_controller(struct request *request, void *page)

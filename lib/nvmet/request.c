@@ -108,7 +108,11 @@ uint16_t request_judge(struct request *request, uint32_t capsule_bytes)
 		return NVME_SC_INVALID_FIELD;
 	}
 	if (nvme_sgl_decode(sqe->dptr, &sgl, &status) != 0) {
-		return status;
+		/* Where there are no data, some hosts leave the descriptor empty. */
+		if (!bytes_are_zero(sqe->dptr, sizeof(sqe->dptr))) {
+			return status;
+		}
+		sgl = (struct nvme_sgl){0};
 	}
 	if (sgl.in_capsule && sgl.offset != 0) {
 		return NVME_SC_SGL_OFFSET_INVALID;
