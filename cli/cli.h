@@ -35,6 +35,7 @@ struct args {
 	bool overcommit;
 	struct names agents;
 	struct names pools;
+	struct names locals;
 	const char *nexus;
 	const char *volume;
 	const char *frontend;

@@ -23,6 +23,7 @@ enum option_id {
 	OPT_AGENT,
 	OPT_POOL,
 	OPT_NEXUS,
+	OPT_LOCAL,
 	OPT_VOLUME,
 	OPT_FRONTEND,
 	OPT_REPLICAS,
@@ -56,6 +57,9 @@ static const struct {
 		"the pool-agent (its socket's name); several for volume create"},
 	[OPT_POOL] = {"pool", "NAME", "the pool; may be repeated for volume create"},
 	[OPT_NEXUS] = {"nexus", "NAME", "the nexus, when there are several"},
+	[OPT_LOCAL] = {"local", "NAME",
+		"the pool-agent of the nexus's own node, which is read from first (default: all of "
+		"this machine, in turn)"},
 	[OPT_VOLUME] = {"volume", "NAME", "only replicas of this volume"},
 	[OPT_FRONTEND] = {"frontend", "KIND",
 		"fuse (a block device here, default) or nvme (export over NVMe/TCP)"},
@@ -98,7 +102,7 @@ static const struct command {
 	{"replica", "unexport", "UUID", 0, replica_unexport, "Ends the export."},
 	{"volume", "create", "NAME",
 		BIT(OPT_SIZE) | BIT(OPT_REPLICAS) | BIT(OPT_MIN_INSYNC) | BIT(OPT_POOL) |
-			BIT(OPT_AGENT) | BIT(OPT_NEXUS) | BIT(OPT_OVERCOMMIT),
+			BIT(OPT_AGENT) | BIT(OPT_NEXUS) | BIT(OPT_OVERCOMMIT) | BIT(OPT_LOCAL),
 		volume_create,
 		"Makes a volume: its replicas on different pool-agents, those with the most free "
 		"space first.\n"
@@ -274,6 +278,8 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 	case OPT_NEXUS:
 		args->nexus = value;
 		return 0;
+	case OPT_LOCAL:
+		return add_name(id, &args->locals, value);
 	case OPT_VOLUME:
 		args->volume = value;
 		return 0;

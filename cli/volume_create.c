@@ -48,6 +48,18 @@ static bool is_named(const struct names *names, const char *name)
 
 /* ---- what there is ---- */
 
+static bool is_agent(struct cli *cli, const char *name)
+{
+	struct daemon *agent;
+
+	for (unsigned i = 0; (agent = cli_daemon(cli, DAEMON_AGENT, i)) != NULL; i++) {
+		if (strcmp(agent->name, name) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
 static void add_pool(struct creation *creation, struct daemon *agent, const Strake__V1__Pool *pool)
 {
 	const struct args *args = &creation->cli->args;
@@ -85,6 +97,13 @@ static int look_for_pools(struct creation *creation)
 		creation->lists[creation->list_count++] = list;
 		for (size_t j = 0; j < list->n_pools; j++) {
 			add_pool(creation, agent, list->pools[j]);
+		}
+	}
+	for (unsigned i = 0; i < creation->cli->args.locals.count; i++) {
+		if (!is_agent(creation->cli, creation->cli->args.locals.names[i])) {
+			return cli_fail(
+				"--local: no pool-agent \"%s\"; `strake daemon list` shows all",
+				creation->cli->args.locals.names[i]);
 		}
 	}
 	for (unsigned i = 0; i < wanted->count; i++) {
@@ -181,6 +200,7 @@ static Strake__V1__Volume *make_volume(struct creation *creation, struct err *er
 	Strake__V1__CreateVolumeRequest request = STRAKE__V1__CREATE_VOLUME_REQUEST__INIT;
 	Strake__V1__Voter voters[VOTERS_MAX];
 	Strake__V1__Voter *pointers[VOTERS_MAX];
+	const struct names *locals = &creation->cli->args.locals;
 
 	for (unsigned i = 0; i < creation->voter_count; i++) {
 		const struct daemon *agent = creation->agents[creation->chosen[i]];
@@ -191,8 +211,8 @@ static Strake__V1__Volume *make_volume(struct creation *creation, struct err *er
 		voters[i].agent = agent->agent->uuid;
 		voters[i].address = agent->agent->address;
 		voters[i].nsid = creation->replicas[i]->nsid;
-		/* Its socket is on this machine. */
-		voters[i].local = true;
+		/* Its socket is on this machine, so it is unless the user says otherwise. */
+		voters[i].local = locals->count == 0 || is_named(locals, agent->name);
 		pointers[i] = &voters[i];
 	}
 	request.name = text_of(creation->cli->args.name);

@@ -52,10 +52,37 @@ void ops_forget_leg(struct volume *volume, const struct leg *leg, bool ok_too)
 		op->skipped &= ~LEG_BIT(leg);
 		op->failed &= ~LEG_BIT(leg);
 		op->nospc &= ~LEG_BIT(leg);
+		op->lock.parked = false; /* it has more to do: copies wait again */
 		if (ok_too) {
 			op->ok &= ~LEG_BIT(leg);
 		}
 		task_wake(&op->task);
+	}
+}
+
+/* Members that have every write which is not answered yet in this range: what a copy may read that passes parked writes. */
+leg_mask ops_complete_on(const struct volume *volume, uint64_t offset, uint64_t length)
+{
+	leg_mask mask = ~(leg_mask)0;
+
+	list_for_each(&volume->issued, pos)
+	{
+		const struct vol_op *op = container_of(pos, struct vol_op, seq_node);
+
+		if (!op->finished && op->req->kind != BLK_FLUSH && op->req->offset < offset + length &&
+			offset < op->req->offset + op->req->length) {
+			mask &= op->incarnation == volume->incarnation ? op->ok : 0;
+		}
+	}
+	return mask;
+}
+
+/* Writes of an incarnation that ended are sent anew: copies wait for them again. */
+void ops_unpark(struct volume *volume)
+{
+	list_for_each(&volume->issued, pos)
+	{
+		container_of(pos, struct vol_op, seq_node)->lock.parked = false;
 	}
 }
 
@@ -133,6 +160,11 @@ static void op_leg_done(struct leg_io *lio)
 	case LEG_RESET:
 		/* Sent again when the leg is ready again, if this is still needed. */
 		break;
+	}
+	if (lio->leg->target && op->req->kind != BLK_READ && (lio->result == LEG_NOSPC ||
+		lio->result == LEG_IO || lio->result == LEG_REFUSED)) {
+		/* The range is not in its todo: only a new rebuild brings it. */
+		leg_fail(lio->leg, lio->result == LEG_NOSPC ? "pool full" : "I/O error");
 	}
 	task_wake(&op->task);
 	if (lio->leg->joining) {
@@ -238,7 +270,8 @@ static void op_judge_errors(struct vol_op *op, leg_mask needed)
 		return;
 	}
 	unsettle = good == 0 || ((op->nospc & bad) != 0 && mask_count(good) < volume->min_insync);
-	if (unsettle && (out & needed) == 0 && op->req->kind != BLK_FLUSH) {
+	if (unsettle && op->req->kind != BLK_FLUSH &&
+		((op->nospc & bad) != 0 || (out & needed) == 0)) {
 		/* The host hears of it and nobody is dropped: the members may differ here (trap
 		 * F11). */
 		op->result = (op->nospc & bad) != 0 ? -ENOSPC : -EIO;
@@ -248,8 +281,11 @@ static void op_judge_errors(struct vol_op *op, leg_mask needed)
 		copiers_wake(volume);
 		return;
 	}
-	if (good == 0 && op->req->kind == BLK_FLUSH && (out & needed) == 0) {
-		op->result = -EIO;
+	if (unsettle && (out & needed) != 0) {
+		return; /* the configuration first: who is out may be dropped, or come back */
+	}
+	if (unsettle) {
+		op->result = -EIO; /* a flush that failed everywhere */
 		op->finished = true;
 		return;
 	}
@@ -307,15 +343,14 @@ static bool op_progress(struct vol_op *op)
 		return true;
 	}
 	op_park(op, needed);
-	if (mask_count(volume->member_mask) < volume->min_insync || !op_is_covered(op, needed)) {
-		return false;
+	if (mask_count(volume->member_mask & ~volume_out_mask(volume)) < volume->min_insync ||
+		!op_is_covered(op, needed)) {
+		return false; /* I10: a member that is out, or rebuilt in place, does not count */
 	}
 	if (io_now_ns(volume->io) < volume->ack_not_before_ns) {
 		volume_tick_start(volume);
 		return false;
 	}
-	assert(mutant_is(MUTANT_B6) ||
-		mask_count(volume->member_mask) >= volume->min_insync); /* I10 */
 	op->finished = true;
 	return true;
 }
@@ -360,26 +395,21 @@ static bool op_resync_overlaps(struct vol_op *op)
 	return piecemap_test(&op->volume->resync, op->req->offset, op->req->length);
 }
 
-/* Prefers the node's own replica, else takes turns.  -1: none can be asked now. */
+/* The node's own replicas are preferred; among several, reads take turns.  -1: none can be asked
+ * now. */
 static int op_choose_source(struct vol_op *op)
 {
 	struct volume *volume = op->volume;
 	leg_mask readable = volume_readable(volume) & ~op->tried & ~op->pending;
-	unsigned turn = (unsigned)(op->seq % volume->leg_count);
+	leg_mask choice = (readable & volume->local_mask) ? readable & volume->local_mask : readable;
 
-	for (unsigned i = 0; i < volume->leg_count; i++) {
-		if ((readable & (leg_mask)1 << i) && volume->legs[i]->voter.local) {
-			return (int)i;
-		}
+	if (choice == 0) {
+		return -1;
 	}
-	for (unsigned i = 0; i < volume->leg_count; i++) {
-		unsigned at = (turn + i) % volume->leg_count;
-
-		if (readable & (leg_mask)1 << at) {
-			return (int)at;
-		}
-	}
-	return -1;
+	do {
+		volume->read_turn = (volume->read_turn + 1) % volume->leg_count;
+	} while ((choice & (leg_mask)1 << volume->read_turn) == 0);
+	return (int)volume->read_turn;
 }
 
 /* The member that is being asked was given up (it did not answer in time): another one is asked, and what it still sends is dropped. */
@@ -561,7 +591,7 @@ static void op_step(struct task *task)
 		req->released(req);
 		return;
 	case OP_DONE:
-		assert(!"a finished request was woken");
+		assert(false && "a finished request was woken");
 	}
 }
 

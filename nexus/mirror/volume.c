@@ -60,10 +60,9 @@ leg_mask volume_needed(const struct volume *volume)
 
 leg_mask volume_readable(const struct volume *volume)
 {
-	leg_mask mask = volume->member_mask & volume_ready_mask(volume) & ~volume_out_mask(volume);
+	leg_mask mask = volume->member_mask & volume->proposed_common;
 
-	/* Also in every S proposed since (1.7): what a proposal leaves out is out. */
-	return volume->serving ? mask : 0;
+	return volume->serving ? mask & volume_ready_mask(volume) & ~volume_out_mask(volume) : 0;
 }
 
 struct leg *volume_leg_by_id(struct volume *volume, const struct uuid *replica)
@@ -261,6 +260,7 @@ static int volume_start_legs(struct volume *volume)
 		}
 		volume->legs[i] = leg;
 		volume->leg_count++;
+		volume->local_mask |= leg->voter.local ? LEG_BIT(leg) : 0;
 	}
 	return 0;
 }

@@ -32,6 +32,8 @@ typedef uint32_t leg_mask;
 #define COLLECT_NS   (1000 * IO_NS_PER_MS)
 #define BUSY_NS      (5000 * IO_NS_PER_MS)
 #define TICK_NS      (250 * IO_NS_PER_MS)
+#define PINNED_MAX    8u /* given-up commands of a leg whose buffers may wait for a stuck disk */
+#define ZERO_PART     (UINT64_C(64) << 20) /* a longer ZERO or DISCARD is sent in parts */
 #define COPIERS      4
 #define STAMPS_CHUNK 8192u /* stamps asked for with one command */
 
@@ -151,6 +153,7 @@ struct leg {
 	bool fence_busy;       /* the last answer was BUSY: the same token is sent again */
 	bool ready;            /* fenced, drained: takes commands */
 	bool refence;          /* to be fenced anew with a higher session: commands were given up */
+	bool gave_up; /* it was fenced anew because it failed: not at once again */
 	bool lost;             /* another token was seen: somebody else fenced the replica */
 	char reason[160];      /* why it is not ready, or faulted */
 	bool faulted; /* abstains, wrong replica, other lineage: not used until that changes */
@@ -223,6 +226,7 @@ struct vol_op {
 	leg_mask pending;     /* a command is on its way */
 	leg_mask skipped;     /* targets whose todo covers the range: the copy brings it */
 	leg_mask nospc, failed;
+	uint64_t part_offset, part_length; /* of the request: what is being sent now */
 	uint64_t flush_from; /* FLUSH: acknowledged writes that it covers */
 	int result;
 	bool finished;
@@ -298,6 +302,7 @@ enum close_state {
 	CLOSE_AWAIT_WANTED,
 	CLOSE_AWAIT_FLUSH,
 	CLOSE_AWAIT_ENDED,
+	CLOSE_AWAIT_RESET,
 	CLOSE_DONE,
 };
 
@@ -359,6 +364,7 @@ struct volume {
 	leg_mask member_mask;   /* S of cfg */
 	leg_mask proposed_mask; /* union of the S proposed since cfg was committed */
 	uint64_t proposal_number;
+	leg_mask proposed_common; /* in the committed S and in every S proposed since */
 	bool proposal_open; /* proposed and neither committed nor superseded by a later commit */
 	bool repropose;     /* the members' power ids changed without loss */
 	uint32_t gen_last;
@@ -376,12 +382,15 @@ struct volume {
 	/* requests */
 	struct list ops;    /* vol_op, all */
 	struct list issued; /* vol_op by seq */
+	leg_mask local_mask; /* legs on the nexus's own node */
+	unsigned read_turn;  /* the leg that was read from last */
 	struct range_locks locks;
 	uint64_t seq;
 	uint64_t acked, flushed; /* counts of acknowledged writes; acked ones that a completed flush
 				    covers */
 	struct io_timer tick_timer;
 	struct task tick_task;
+	uint64_t tick_due_ns; /* a tick that is late judges nobody: it was us */
 	bool faulted;
 	bool superseded;
 	bool ending; /* closing */
@@ -453,6 +462,8 @@ void op_submit(struct blk_dev *dev, struct blk_req *req);
 bool ops_older_run(const struct volume *volume, uint64_t seq);
 bool ops_older_pend_on(const struct volume *volume, uint64_t seq, const struct leg *leg);
 void ops_forget_leg(struct volume *volume, const struct leg *leg, bool ok_too);
+leg_mask ops_complete_on(const struct volume *volume, uint64_t offset, uint64_t length);
+void ops_unpark(struct volume *volume);
 void ops_absorb_skipped(struct volume *volume, const struct leg *leg);
 void ops_revisit(struct volume *volume); /* every request looks at its condition anew */
 uint64_t volume_settled(const struct volume *volume);
