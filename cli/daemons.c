@@ -12,6 +12,9 @@
 #define CONNECT_MS 3000
 /* Making a pool on a large disk is the slowest. */
 #define CALL_MS 60000
+/* To say who it is takes a daemon no time: one that hangs must not hold up what the others can
+ * answer. */
+#define ASK_MS 2000
 
 #define METHOD(service, name, request_type, response_type)                                         \
 	{"/strake.v1." service "/" name, &strake__v1__##request_type##__descriptor,                \
@@ -56,20 +59,26 @@ void cli_free(void *message)
 	}
 }
 
-void *cli_call(
-	struct daemon *daemon, const char *name, const ProtobufCMessage *request, struct err *err)
+static void *call_within(unsigned timeout_ms, struct daemon *daemon, const char *name,
+	const ProtobufCMessage *request, struct err *err)
 {
 	ProtobufCMessage *response = NULL;
 
 	for (size_t i = 0; i < ARRAY_COUNT(methods); i++) {
 		if (strcmp(strrchr(methods[i].path, '/') + 1, name) == 0) {
 			int result = grpc_client_call(
-				daemon->client, &methods[i], request, CALL_MS, &response, err);
+				daemon->client, &methods[i], request, timeout_ms, &response, err);
 
 			return result == 0 ? response : NULL;
 		}
 	}
 	abort();
+}
+
+void *cli_call(
+	struct daemon *daemon, const char *name, const ProtobufCMessage *request, struct err *err)
+{
+	return call_within(CALL_MS, daemon, name, request, err);
 }
 
 /* ---- discovery ---- */
@@ -85,13 +94,13 @@ static int ask_kind(struct daemon *daemon, struct err *err)
 		return result;
 	}
 	daemon->kind = DAEMON_AGENT;
-	daemon->agent = cli_call(daemon, "GetAgent", &agent.base, err);
+	daemon->agent = call_within(ASK_MS, daemon, "GetAgent", &agent.base, err);
 	if (daemon->agent != NULL) {
 		return 0;
 	}
 	if (err->code == -EOPNOTSUPP) {
 		daemon->kind = DAEMON_NEXUS;
-		daemon->nexus = cli_call(daemon, "GetNexus", &nexus.base, err);
+		daemon->nexus = call_within(ASK_MS, daemon, "GetNexus", &nexus.base, err);
 		if (daemon->nexus != NULL) {
 			return 0;
 		}
