@@ -42,19 +42,46 @@ strake pool list -o json | jq -r '.[] | select(.name == "stolen") | .reason' | g
 kill_9 a2
 rm -f "$run/a2.sock"
 
-note "a pool of a newer format"
+note "a pool of a newer format, or damaged"
+crc32c() { # of the bytes on standard input
+	local -a table
+	local i k c crc=$((0xffffffff))
+	for ((i = 0; i < 256; i++)); do
+		for ((c = i, k = 0; k < 8; k++)); do c=$((c & 1 ? c >> 1 ^ 0x82f63b78 : c >> 1)); done
+		table[i]=$c
+	done
+	for i in $(od -An -v -tu1); do crc=$((crc >> 8 ^ table[(crc ^ i) & 255])); done
+	echo $((crc ^ 0xffffffff))
+}
+le32() { printf '%b' "$(printf '\\x%02x\\x%02x\\x%02x\\x%02x' $(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16 & 255)) $(($1 >> 24 & 255)))"; }
+put() { dd of="$dir/pools/c" bs=1 seek="$1" conv=notrunc status=none; } # offset; bytes on standard input
+pool_c() { strake pool list -o json | jq -r '.[] | select(.name == "pool-c") | .state + ": " + .reason'; }
+size=$(stat -c %s "$dir/pools/c")
 kill_9 c
 cp --sparse=always "$dir/pools/c" "$dir/pools/c.good"
-newer=$(printf '\x63')
-printf "$newer" | dd of="$dir/pools/c" bs=1 seek=8 conv=notrunc status=none
-size=$(stat -c %s "$dir/pools/c")
-printf "$newer" | dd of="$dir/pools/c" bs=1 seek=$((size - 4096 + 8)) conv=notrunc status=none
+for at in 0 $((size - 4096)); do
+	# Version 99, with the checksum that belongs to it.
+	le32 99 | put $((at + 8))
+	le32 0 | put $((at + 12))
+	crc=$(dd if="$dir/pools/c" bs=4096 skip=$((at / 4096)) count=1 status=none | crc32c)
+	le32 "$crc" | put $((at + 12))
+done
+sha256sum <"$dir/pools/c" >"$dir/newer.before"
 start_agent c
-strake pool list -o json | jq -e '.[] | select(.name == "pool-c" and .state == "Faulted")' >/dev/null || die "a damaged superblock is not reported"
+pool_c | grep -q 'Faulted: .*version 99.*newer' || die "a newer format is not reported: $(pool_c)"
+kill_9 c
+sha256sum <"$dir/pools/c" | cmp -s - "$dir/newer.before" || die "a pool of a newer format was written to"
+
+cp --sparse=always "$dir/pools/c.good" "$dir/pools/c"
+for at in 0 $((size - 4096)); do echo damage | put $((at + 100)); done
+start_agent c
+pool_c | grep -q 'Faulted: .*superblock.*checksum' || die "damaged superblocks are not reported: $(pool_c)"
 kill_9 c
 cp --sparse=always "$dir/pools/c.good" "$dir/pools/c"
+echo damage | put 100
 start_agent c
-strake pool list -o json | jq -e '.[] | select(.name == "pool-c" and .state == "Online")' >/dev/null || die "the pool is not back"
+pool_c | grep -q '^Online' || die "one damaged superblock of two: $(pool_c)"
+rm "$dir/pools/c.good"
 
 note "volumes"
 refused 'size' strake volume create v --size 0 --replicas 3

@@ -45,17 +45,19 @@ agent_config() { # name index address
 	YAML
 }
 
-start_agent() { # name
-	${prefix[$1]:-} "$bin/pool-agent/pool-agent" --config "$dir/$1.yaml" >>"$dir/$1.log" 2>&1 &
-	pids[$1]=$!
-	wait_for 20 "$1 to answer" test -S "$run/$1.sock"
+# A daemon that was killed leaves its socket behind: only its own word tells that the new one serves.
+serves() { tail -c "+$(($2 + 1))" "$dir/$1.log" | grep -q '"event":"serving"'; }
+start() { # name command...
+	local name=$1 from
+	shift
+	from=$(stat -c %s "$dir/$name.log" 2>/dev/null || echo 0)
+	${prefix[$name]:-} "$@" --config "$dir/$name.yaml" >>"$dir/$name.log" 2>&1 &
+	pids[$name]=$!
+	wait_for 20 "$name to serve" serves "$name" "$from"
 }
-
-start_nexus() { # name; its launcher's pid is kept under the same name
-	${prefix[$1]:-} "$bin/launcher/strake-launcher" --run-dir "$run" -- "$bin/nexus/nexus" --config "$dir/$1.yaml" >>"$dir/$1.log" 2>&1 &
-	pids[$1]=$!
-	wait_for 20 "$1 to answer" test -S "$run/$1.sock"
-}
+start_agent() { start "$1" "$bin/pool-agent/pool-agent"; } # name
+# The launcher's pid is kept under the nexus's name.
+start_nexus() { start "$1" "$bin/launcher/strake-launcher" --run-dir "$run" -- "$bin/nexus/nexus"; } # name
 
 nexus_pid() { pgrep -P "${pids[${1:-nexus}]}" -x nexus; }
 
