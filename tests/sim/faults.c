@@ -159,8 +159,8 @@ static void fault_isolation(struct fault *fault)
 	fault->a = nexus ? world->slots[world->active].host : draw_host(world);
 	world->result->partitions++;
 	isolate(world, fault->a, ways != 1, ways != 2, true);
-	sim_at_ns(world->sim, &fault->end, sim_now_ns(world->sim) + 2 * draw_duration_ns(rng),
-		on_isolation_end);
+	sim_at_ns(world->sim, &fault->end,
+		sim_now_ns(world->sim) + (1 + rng_below(rng, 12)) * IO_NS_PER_S, on_isolation_end);
 	if (nexus && rng_percent(rng, 50)) {
 		fault->takes_over = true;
 		sim_at_ns(world->sim, &fault->event,

@@ -103,6 +103,7 @@ static void on_done(struct blk_req *req)
 		return;
 	}
 	slot->in_flight--;
+	slot->reads_in_flight -= req->kind == BLK_READ;
 	world->result->ops++;
 	if (req->result == 0) {
 		op_succeeded(op);
@@ -124,6 +125,7 @@ static void on_released(struct blk_req *req)
 		world_fail(world, &world->result->broken, "answer",
 			"a request was released before it was answered");
 		op->slot->in_flight--;
+		op->slot->reads_in_flight -= req->kind == BLK_READ;
 		op_unknown(op);
 	}
 	op_free(op);
@@ -140,6 +142,7 @@ static void op_send(struct op *op)
 	op->req.private_state = calloc(1, dev->req_private_bytes);
 	assert(op->req.private_state != NULL);
 	slot->in_flight++;
+	slot->reads_in_flight += op->req.kind == BLK_READ;
 	blk_submit(dev, &op->req);
 	if (op->answered) {
 		world_fail(slot->world, &slot->world->result->broken, "answer",
@@ -203,8 +206,10 @@ struct op *slot_submit(struct slot *slot, enum blk_kind kind, size_t first, size
 
 /* ---- load ---- */
 
+/* Reads go on while writes wait: a nexus that is cut off must not answer them for ever. */
 static void issue_random(struct slot *slot)
 {
+	unsigned writes = slot->in_flight - slot->reads_in_flight;
 	struct world *world = slot->world;
 	struct rng *rng = sim_rng(world->sim);
 	size_t blocks = world->options.block_count;
@@ -221,6 +226,12 @@ static void issue_random(struct slot *slot)
 	size_t range = rng_percent(rng, 50) ? min_u64(blocks, 16) : blocks;
 	size_t first = rng_below(rng, range);
 
+	if (writes >= world->options.depth) {
+		kind = BLK_READ;
+	}
+	if (kind == BLK_READ && slot->reads_in_flight >= world->options.depth) {
+		return;
+	}
 	if (kind == BLK_FLUSH) {
 		(void)slot_submit(slot, kind, 0, 0, NULL);
 		return;
@@ -237,7 +248,7 @@ static void on_issue(struct sim_event *event)
 	uint64_t pace_ns = world->options.duration_ns / world->options.ops_target;
 	unsigned burst = rng_percent(rng, 20) ? 1 + (unsigned)rng_below(rng, 6) : 1;
 
-	while (burst-- > 0 && slot->process != NULL && slot->in_flight < world->options.depth) {
+	while (burst-- > 0 && slot->process != NULL) {
 		issue_random(slot);
 	}
 	sim_at_ns(world->sim, event, sim_now_ns(world->sim) + rng_below(rng, 2 * pace_ns) + 1000,
@@ -429,6 +440,7 @@ static void ops_end(struct slot *slot, bool resend)
 		op_free(op);
 	}
 	slot->in_flight = 0;
+	slot->reads_in_flight = 0;
 }
 
 static void slot_gone(struct slot *slot, bool resend)

@@ -117,7 +117,8 @@ struct slot {
 	unsigned order;
 	struct list ops;
 	unsigned in_flight;
-	struct list resend; /* of a crashed predecessor, for the launcher to send again */
+	unsigned reads_in_flight; /* of them */
+	struct list resend;       /* of a crashed predecessor, for the launcher to send again */
 	struct sim_event inc_saved;
 	struct sim_event restart;
 	struct sim_event issue;
