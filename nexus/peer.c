@@ -86,6 +86,18 @@ void peer_put(struct peer *peer, struct peer_watch *watch)
 	}
 }
 
+void peer_reset(struct peer *peer, const char *reason)
+{
+	if (!peer->up || peer->failed) {
+		return;
+	}
+	peer->failed = true;
+	snprintf(peer->reason, sizeof(peer->reason), "%s", reason);
+	log_warning(&peer->peers->io->log, "nexus", "association-reset",
+		"address=%s port=%u reason=%s", peer->address.host, peer->address.port, reason);
+	task_wake(&peer->task);
+}
+
 static void peer_assoc_ready(struct nvmeh *assoc)
 {
 	struct peer *peer = nvmeh_ctx(assoc);
@@ -297,6 +309,6 @@ static void peer_step(struct task *task)
 		peer_free(peer);
 		return;
 	case PEER_STOPPED:
-		assert(!"a stopped peer was woken");
+		assert(false && "a stopped peer was woken");
 	}
 }

@@ -80,6 +80,10 @@ void peers_init(struct peers *peers, struct io *io, const struct uuid *host, uns
  * without memory. */
 struct peer *peer_get(struct peers *peers, const struct uuid *agent,
 	const struct io_address *address, struct peer_watch *watch);
+/* Drops the association: what is in flight completes with -ECONNRESET, a new one is made at once.
+ * For commands that a live pool-agent does not answer (a stuck disk) and whose buffers must come
+ * back. */
+void peer_reset(struct peer *peer, const char *reason);
 /* No calls of the watch afterwards.  The last user's put closes the association. */
 void peer_put(struct peer *peer, struct peer_watch *watch);
 

@@ -283,7 +283,7 @@ bool nvmeh_abandon(struct nvmeh *assoc, struct nvmeh_cmd *cmd)
 	const struct queue *queue = &assoc->queues[cmd->admin ? 0 : cmd->queue + 1];
 
 	assert(nvme_sqe_direction(&cmd->sqe) == NVME_CONTROLLER_TO_HOST);
-	if (!assoc_is_over(assoc) && receive_is_into(queue, cmd)) {
+	if (receive_is_into(queue, cmd)) {
 		return false;
 	}
 	cmd->abandoned = true;

@@ -164,11 +164,20 @@ static void copy_write_done(struct leg_io *lio)
 	task_wake(&copier->task);
 }
 
+/* R of a single member: there is nobody to differ from, and nothing to read. */
+static bool copier_is_alone(const struct copier *copier)
+{
+	const struct volume *volume = copier->volume;
+
+	return copier->target < 0 && mask_count(volume_needed(volume)) == 1 &&
+	       volume_target_mask(volume) == 0;
+}
+
 /* Answered, or its source was given up: the range is not kept waiting for that. */
 static bool copier_read_is_over(const struct copier *copier)
 {
 	return !copier->read_io.busy ||
-		!(volume_ready_mask(copier->volume) & (leg_mask)1 << copier->source);
+	       !(volume_ready_mask(copier->volume) & (leg_mask)1 << copier->source);
 }
 
 static struct wire_io copier_command(struct copier *copier, const struct leg *leg, uint8_t opcode)
@@ -190,7 +199,8 @@ static struct wire_io copier_command(struct copier *copier, const struct leg *le
 static bool copier_send_read(struct copier *copier)
 {
 	struct volume *volume = copier->volume;
-	leg_mask readable = volume_readable(volume) & ~copier->tried;
+	leg_mask readable = volume_readable(volume) & ~copier->tried &
+			    ops_complete_on(volume, copier->offset, copier->length);
 	struct wire_io wio;
 	struct leg *leg;
 
@@ -275,11 +285,14 @@ static void copier_finish(struct copier *copier)
 
 	if (complete) {
 		piecemap_clear_piece(copier->map, copier->piece);
+		if (copier->target < 0) {
+			volume->acked++; /* reads rely on it: lost with the power like a write */
+		}
 		if (copier->target < 0 && volume->resync.count == 0) {
 			volume->unsettled = 0;
 		}
 		ops_revisit(volume);
-		task_wake(&volume->open_task);
+		task_wake(&volume->settle_task);
 	} else if (copier_is_valid(copier)) {
 		for (unsigned i = 0; i < volume->leg_count; i++) {
 			struct leg *leg = volume->legs[i];
@@ -355,6 +368,33 @@ static void copier_lock(struct copier *copier)
 	range_lock_acquire(&copier->volume->locks, &copier->lock, &copier->task);
 }
 
+/* Nothing of it is under way any more.  When all copiers wait for a stuck disk its association
+ * goes, and the buffers come back. */
+static bool copier_is_free(struct copier *copier)
+{
+	struct volume *volume = copier->volume;
+	leg_mask stuck = 0;
+
+	if (copier->pending == 0 && !copier->read_io.busy) {
+		return true;
+	}
+	for (unsigned i = 0; i < COPIERS; i++) {
+		const struct copier *other = &volume->copiers[i];
+
+		if (other->state != COPY_AWAIT_PENDING) {
+			return false;
+		}
+		stuck |= other->pending | (other->read_io.busy ? (leg_mask)1 << other->source : 0);
+	}
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if ((stuck & (leg_mask)1 << i) && !volume->legs[i]->ready) {
+			peer_reset(volume->legs[i]->peer,
+				"all copies of a volume wait for a stuck disk");
+		}
+	}
+	return false;
+}
+
 void copier_step(struct task *task)
 {
 	struct copier *copier = container_of(task, struct copier, task);
@@ -373,12 +413,16 @@ void copier_step(struct task *task)
 			copier_lock(copier);
 			AWAIT(copier, COPY_AWAIT_LOCK,
 				copier->lock.held || !copier_is_valid(copier));
-			if (copier_is_valid(copier) && copier->buffer != NULL &&
-				copier_send_read(copier)) {
+			if (copier_is_valid(copier) && copier_is_alone(copier)) {
+				copier->source = __builtin_ctz(volume_needed(volume));
+				copier_finish(copier);
+			} else if (copier_is_valid(copier) && copier->buffer != NULL &&
+				   copier_send_read(copier)) {
 				AWAIT(copier, COPY_AWAIT_READ, copier_read_is_over(copier));
 				if (copier->read_io.busy) {
 					copier->tried |= (leg_mask)1 << copier->source;
-				} else if (copier->read_io.result == LEG_OK && copier_is_valid(copier)) {
+				} else if (copier->read_io.result == LEG_OK &&
+					   copier_is_valid(copier)) {
 					copier_send_writes(copier);
 					AWAIT(copier, COPY_AWAIT_WRITES,
 						copier_is_answered(copier));
@@ -398,7 +442,7 @@ void copier_step(struct task *task)
 					!io_timer_is_running(&copier->timer) ||
 						copier_ends(copier));
 			}
-			AWAIT(copier, COPY_AWAIT_PENDING, copier->pending == 0 && !copier->read_io.busy);
+			AWAIT(copier, COPY_AWAIT_PENDING, copier_is_free(copier));
 			copier_put_buffer(copier);
 		}
 		io_timer_stop(&copier->timer);

@@ -126,12 +126,28 @@ void leg_fail(struct leg *leg, const char *reason)
 	volume_changed(volume);
 }
 
+/* Commands that were given up and are still not answered. */
+static unsigned leg_pinned(const struct leg *leg, uint64_t now_ns)
+{
+	unsigned count = 0;
+
+	list_for_each (&leg->inflight, pos) {
+		count +=
+			now_ns >= container_of(pos, struct leg_io, node)->started_ns + 2 * EJECT_NS;
+	}
+	return count;
+}
+
 void leg_check_deadlines(struct leg *leg, uint64_t now_ns)
 {
 	struct volume *volume = leg->volume;
 	struct list_node *first = list_first(&leg->inflight);
 	bool member = (volume->member_mask | volume->proposed_mask) & LEG_BIT(leg);
 
+	if (!leg->ready && leg->peer->up && leg_pinned(leg, now_ns) > PINNED_MAX) {
+		peer_reset(leg->peer, "too many requests that a stuck disk does not answer");
+		return;
+	}
 	if (leg->ready && !leg->refence && first != NULL) {
 		const struct leg_io *lio = container_of(first, struct leg_io, node);
 
@@ -170,12 +186,17 @@ static void leg_peer_heard(struct peer_watch *watch, uint64_t sent_ns, bool lost
 {
 	struct leg *leg = container_of(watch, struct leg, watch);
 
-	if (!leg->ready || sent_ns < leg->fence_sent_ns) {
+	if (sent_ns < leg->fence_sent_ns) {
 		return;
 	}
-	if (lost) {
+	/* The list is told once: a leg that is about to be ready must not forget it. */
+	if (lost && (leg->ready || leg->state == LEG_AWAIT_VOTER_STATE ||
+			    leg->state == LEG_AWAIT_DRAIN)) {
 		leg->lost = true;
 		task_wake(&leg->task);
+		return;
+	}
+	if (!leg->ready || lost) {
 		return;
 	}
 	leg->heard_ns = sent_ns;
@@ -217,7 +238,8 @@ static void leg_send_fence(struct leg *leg)
 	};
 
 	/* Asking again after BUSY repeats the token. */
-	if (!leg->fence_busy || leg->attempt != volume->attempt) {
+	if (!leg->fence_busy || leg->attempt != volume->attempt ||
+		leg->generation != leg->peer->generation) {
 		leg->session = volume->committed ? volume->next_session++ : volume->open_session;
 	}
 	entry.token.session = leg->session;
@@ -365,8 +387,11 @@ static void leg_step(struct task *task)
 				if (!leg_must_refence(leg)) {
 					leg_came_up(leg);
 					AWAIT(leg, LEG_AWAIT_LOSS, leg_must_refence(leg));
+					leg->gave_up = leg->refence;
 					leg_unready(leg);
-					continue;
+					if (!leg->gave_up) {
+						continue;
+					}
 				}
 			}
 			leg->attempt_over = leg->fence_busy ? 0 : leg->attempt;
@@ -383,6 +408,8 @@ static void leg_step(struct task *task)
 		task_wake(&leg->volume->close_task);
 		return;
 	case LEG_DONE:
+		/* Its last command was answered. */
+		task_wake(&leg->volume->close_task);
 		return;
 	}
 }

@@ -126,6 +126,7 @@ static void member_make_proposal(struct volume *volume)
 		cfg->voters[i].power = cfg->voters[i].insync ? leg->answer.power : 0;
 	}
 	volume->proposed_mask |= wish;
+	volume->proposed_common &= wish;
 	volume->proposal_open = true;
 	volume->joiner_proposed = volume->joiner != NULL && (wish & LEG_BIT(volume->joiner)) != 0;
 	volume->joiner_clean = members_clean(volume);
@@ -190,6 +191,7 @@ static void member_commit(struct volume *volume)
 	volume->cfg = volume->proposal;
 	volume->member_mask = 0;
 	volume->proposed_mask = 0;
+	volume->proposed_common = ~(leg_mask)0;
 	volume->proposal_open = false;
 	volume->repropose = false;
 	/* A degrade that was under way leaves the joiner's turn to the next proposal. */
@@ -205,6 +207,12 @@ static void member_commit(struct volume *volume)
 				leg->vmeta_rebuilding = false;
 				leg->power_lost = false;
 				leg->out = false;
+			}
+			if (leg->out && leg->ready && !leg->refence) {
+				/* It came back while it was no member: judged anew when it is
+				 * fenced anew. */
+				leg->refence = true;
+				task_wake(&leg->task);
 			}
 		} else {
 			leg->out = false;

@@ -60,16 +60,17 @@ void ops_forget_leg(struct volume *volume, const struct leg *leg, bool ok_too)
 	}
 }
 
-/* Members that have every write which is not answered yet in this range: what a copy may read that passes parked writes. */
+/* Members that have every write which is not answered yet in this range: what a copy may read that
+ * passes parked writes. */
 leg_mask ops_complete_on(const struct volume *volume, uint64_t offset, uint64_t length)
 {
 	leg_mask mask = ~(leg_mask)0;
 
-	list_for_each(&volume->issued, pos)
-	{
+	list_for_each (&volume->issued, pos) {
 		const struct vol_op *op = container_of(pos, struct vol_op, seq_node);
 
-		if (!op->finished && op->req->kind != BLK_FLUSH && op->req->offset < offset + length &&
+		if (!op->finished && op->req->kind != BLK_FLUSH &&
+			op->req->offset < offset + length &&
 			offset < op->req->offset + op->req->length) {
 			mask &= op->incarnation == volume->incarnation ? op->ok : 0;
 		}
@@ -80,8 +81,7 @@ leg_mask ops_complete_on(const struct volume *volume, uint64_t offset, uint64_t 
 /* Writes of an incarnation that ended are sent anew: copies wait for them again. */
 void ops_unpark(struct volume *volume)
 {
-	list_for_each(&volume->issued, pos)
-	{
+	list_for_each (&volume->issued, pos) {
 		container_of(pos, struct vol_op, seq_node)->lock.parked = false;
 	}
 }
@@ -161,8 +161,8 @@ static void op_leg_done(struct leg_io *lio)
 		/* Sent again when the leg is ready again, if this is still needed. */
 		break;
 	}
-	if (lio->leg->target && op->req->kind != BLK_READ && (lio->result == LEG_NOSPC ||
-		lio->result == LEG_IO || lio->result == LEG_REFUSED)) {
+	if (lio->leg->target && op->req->kind != BLK_READ &&
+		(lio->result == LEG_NOSPC || lio->result == LEG_IO || lio->result == LEG_REFUSED)) {
 		/* The range is not in its todo: only a new rebuild brings it. */
 		leg_fail(lio->leg, lio->result == LEG_NOSPC ? "pool full" : "I/O error");
 	}
@@ -185,8 +185,8 @@ static void op_send(struct vol_op *op, struct leg *leg)
 		.wgen_low = (uint32_t)volume->wgen,
 		.seq = op->seq,
 		.settled = volume_settled(volume),
-		.slba = req->offset / volume->block_bytes,
-		.block_count = req->length / volume->block_bytes,
+		.slba = op->part_offset / volume->block_bytes,
+		.block_count = op->part_length / volume->block_bytes,
 		.fua = req->fua && req->kind != BLK_READ && req->kind != BLK_FLUSH,
 	};
 	bool has_data = req->kind == BLK_READ || req->kind == BLK_WRITE;
@@ -217,9 +217,9 @@ static void op_send_missing(struct vol_op *op, leg_mask needed)
 					op_send(op, leg);
 				}
 			} else if (leg->todo_all ||
-				   piecemap_test(&leg->todo, op->req->offset, op->req->length)) {
+				   piecemap_test(&leg->todo, op->part_offset, op->part_length)) {
 				/* The copy will bring it: all of the pieces that it touches. */
-				piecemap_set(&leg->todo, op->req->offset, op->req->length);
+				piecemap_set(&leg->todo, op->part_offset, op->part_length);
 				op->skipped |= LEG_BIT(leg);
 			} else {
 				op_send(op, leg);
@@ -238,7 +238,7 @@ static bool op_covers(const struct vol_op *op, const struct leg *leg)
 		return true;
 	}
 	return (op->skipped & LEG_BIT(leg)) && leg->target && !leg->todo_all &&
-	       !piecemap_test(&leg->todo, op->req->offset, op->req->length);
+	       !piecemap_test(&leg->todo, op->part_offset, op->part_length);
 }
 
 static bool op_is_covered(const struct vol_op *op, leg_mask legs)
@@ -315,6 +315,25 @@ static void op_park(struct vol_op *op, leg_mask needed)
 	}
 }
 
+/* A long ZERO or DISCARD goes on behind the part that is on all members; targets must have
+ * answered, too. */
+static bool op_next_part(struct vol_op *op)
+{
+	uint64_t end = op->req->offset + op->req->length;
+	uint64_t next = op->part_offset + op->part_length;
+
+	if (op->req->kind == BLK_FLUSH || next == end) {
+		return false;
+	}
+	if ((op->pending & volume_ready_mask(op->volume)) == 0) {
+		op->part_offset = next;
+		op->part_length = min_u64(end - next, ZERO_PART);
+		op->ok = op->skipped = op->nospc = op->failed = 0;
+		task_wake(&op->task);
+	}
+	return true;
+}
+
 /* Looks at everything anew; true when the request has its answer. */
 static bool op_progress(struct vol_op *op)
 {
@@ -349,6 +368,9 @@ static bool op_progress(struct vol_op *op)
 	}
 	if (io_now_ns(volume->io) < volume->ack_not_before_ns) {
 		volume_tick_start(volume);
+		return false;
+	}
+	if (op_next_part(op)) {
 		return false;
 	}
 	op->finished = true;
@@ -401,7 +423,8 @@ static int op_choose_source(struct vol_op *op)
 {
 	struct volume *volume = op->volume;
 	leg_mask readable = volume_readable(volume) & ~op->tried & ~op->pending;
-	leg_mask choice = (readable & volume->local_mask) ? readable & volume->local_mask : readable;
+	leg_mask choice =
+		(readable & volume->local_mask) ? readable & volume->local_mask : readable;
 
 	if (choice == 0) {
 		return -1;
@@ -412,7 +435,8 @@ static int op_choose_source(struct vol_op *op)
 	return (int)volume->read_turn;
 }
 
-/* The member that is being asked was given up (it did not answer in time): another one is asked, and what it still sends is dropped. */
+/* The member that is being asked was given up (it did not answer in time): another one is asked,
+ * and what it still sends is dropped. */
 static void op_abandon_late(struct vol_op *op)
 {
 	leg_mask late = op->pending & ~op->abandoned & ~volume_ready_mask(op->volume);
@@ -513,6 +537,11 @@ static void op_issue(struct vol_op *op)
 	op->seq = ++volume->seq;
 	op->incarnation = volume->incarnation;
 	op->flush_from = volume->acked;
+	op->part_offset = op->req->offset;
+	op->part_length = op->req->length;
+	if (op->req->kind == BLK_ZERO || op->req->kind == BLK_DISCARD) {
+		op->part_length = min_u64(op->part_length, ZERO_PART);
+	}
 	list_push_back(&volume->issued, &op->seq_node);
 	/* A volume that was superseded before it was ever open has no maps. */
 	if (op->req->kind != BLK_FLUSH && volume->serving) {
@@ -550,6 +579,22 @@ static void op_unlock(struct vol_op *op)
 	}
 }
 
+static int op_check(const struct volume *volume, const struct blk_req *req)
+{
+	if (req->kind == BLK_FLUSH) {
+		return 0;
+	}
+	if (req->length == 0 || req->offset % volume->block_bytes != 0 ||
+		req->length % volume->block_bytes != 0) {
+		return -EINVAL;
+	}
+	if ((req->kind == BLK_READ || req->kind == BLK_WRITE) &&
+		(req->length > BLK_LENGTH_MAX || req->iov_count > IO_IOV_MAX)) {
+		return -EINVAL;
+	}
+	return range_is_within(req->offset, req->length, volume->size_bytes) ? 0 : -ERANGE;
+}
+
 static void op_step(struct task *task)
 {
 	struct vol_op *op = container_of(task, struct vol_op, task);
@@ -559,6 +604,9 @@ static void op_step(struct task *task)
 	switch (op->state) {
 	case OP_START:
 		AWAIT(op, OP_AWAIT_SERVING, op_may_begin(op) || op->result != 0);
+		if (op->result == 0) {
+			op->result = op_check(volume, req); /* the size is known for certain now */
+		}
 		while (op->result == 0 && !op->finished) {
 			AWAIT(op, OP_AWAIT_RESYNC, !op_must_wait_for_copy(op));
 			if (req->kind != BLK_FLUSH) {
@@ -571,6 +619,8 @@ static void op_step(struct task *task)
 				break;
 			}
 			op->seq = volume->seq;
+			op->part_offset = req->offset;
+			op->part_length = req->length;
 			op->read_leg = -1;
 			AWAIT(op, OP_AWAIT_READ, op_read_progress(op));
 			if (!op->finished) {
@@ -593,22 +643,6 @@ static void op_step(struct task *task)
 	case OP_DONE:
 		assert(false && "a finished request was woken");
 	}
-}
-
-static int op_check(const struct volume *volume, const struct blk_req *req)
-{
-	if (req->kind == BLK_FLUSH) {
-		return 0;
-	}
-	if (req->length == 0 || req->offset % volume->block_bytes != 0 ||
-		req->length % volume->block_bytes != 0) {
-		return -EINVAL;
-	}
-	if ((req->kind == BLK_READ || req->kind == BLK_WRITE) &&
-		(req->length > BLK_LENGTH_MAX || req->iov_count > IO_IOV_MAX)) {
-		return -EINVAL;
-	}
-	return range_is_within(req->offset, req->length, volume->size_bytes) ? 0 : -ERANGE;
 }
 
 void op_submit(struct blk_dev *dev, struct blk_req *req)

@@ -82,6 +82,7 @@ static void open_begin(struct volume *volume)
 	volume->serving = false;
 	volume->fencing = false;
 	volume->incarnation++;
+	ops_unpark(volume);
 	volume->epoch.attach = volume->options.attach;
 	volume->epoch.inc = (uint32_t)max_u64(volume->epoch.inc, volume->inc_seen) + 1;
 	volume->inc_saved = volume->options.save_inc == NULL;
@@ -324,6 +325,7 @@ static bool open_elect(struct volume *volume)
 	volume->gen_last = 0;
 	volume->member_mask = members;
 	volume->proposed_mask = 0;
+	volume->proposed_common = ~(leg_mask)0;
 	volume->proposal_open = false;
 	volume->repropose = true;
 	volume->electing = true;

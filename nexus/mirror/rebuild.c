@@ -25,6 +25,11 @@ void rebuild_drop(struct leg *leg, const char *reason)
 	}
 	leg->target = false;
 	leg->joining = false;
+	if (leg->ready) {
+		/* What was mirrored to it and is not answered must not land after a later copy. */
+		leg->refence = true;
+		task_wake(&leg->task);
+	}
 	if (volume->joiner == leg) {
 		volume->joiner_ready = false;
 		if (volume->joiner_proposed && volume->proposal_open) {
@@ -120,6 +125,12 @@ static bool rebuild_register(struct leg *leg)
 
 	if (piecemap_init(&leg->todo, volume->io, volume->size_bytes, volume->region_bytes) != 0) {
 		return false;
+	}
+	/* R goes to it too: what is copied between members while todo is computed passes it by. */
+	for (uint64_t piece = piecemap_next(&volume->resync, 0); piece != UINT64_MAX;
+		piece = piecemap_next(&volume->resync, piece + 1)) {
+		piecemap_set(&leg->todo, piece * leg->todo.piece_bytes,
+			piecemap_piece_length(&leg->todo, piece));
 	}
 	leg->vmeta_rebuilding = true;
 	leg->todo_all = true;

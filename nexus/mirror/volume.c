@@ -143,7 +143,8 @@ bool volume_lease_is_valid(const struct volume *volume)
 void volume_tick_start(struct volume *volume)
 {
 	if (!io_timer_is_running(&volume->tick_timer)) {
-		io_timer_start_after(&volume->tick_timer, TICK_NS);
+		volume->tick_due_ns = io_now_ns(volume->io) + TICK_NS;
+		io_timer_start(&volume->tick_timer, volume->tick_due_ns);
 	}
 }
 
@@ -151,12 +152,16 @@ static void volume_tick_step(struct task *task)
 {
 	struct volume *volume = container_of(task, struct volume, tick_task);
 	uint64_t now_ns = io_now_ns(volume->io);
+	bool late =
+		now_ns > volume->tick_due_ns + IO_NS_PER_S; /* answers may wait in the sockets */
 	bool more = now_ns < volume->ack_not_before_ns || volume->lease_waiters;
 
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 
-		leg_check_deadlines(leg, now_ns);
+		if (!late) {
+			leg_check_deadlines(leg, now_ns);
+		}
 		more = more || !list_is_empty(&leg->inflight) ||
 		       (!leg->ready && !leg->out && (volume->member_mask & LEG_BIT(leg)));
 	}
@@ -351,6 +356,17 @@ static bool volume_has_ended(const struct volume *volume)
 	       list_is_empty(&volume->ops) && volume->compares == 0;
 }
 
+/* Requests that a live pool-agent does not answer come back when their association goes. */
+static void volume_reset_stuck(struct volume *volume)
+{
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if (!leg_is_idle(volume->legs[i])) {
+			peer_reset(
+				volume->legs[i]->peer, "a volume is closed while a disk is stuck");
+		}
+	}
+}
+
 static void volume_end(struct volume *volume)
 {
 	struct io *io = volume->io;
@@ -390,7 +406,13 @@ static void volume_close_step(struct task *task)
 		}
 		volume->ending = true;
 		volume_changed(volume);
-		AWAIT_AT(volume->close_state, CLOSE_AWAIT_ENDED, volume_has_ended(volume));
+		io_timer_start_after(&volume->close_timer, EJECT_NS);
+		AWAIT_AT(volume->close_state, CLOSE_AWAIT_ENDED,
+			volume_has_ended(volume) || !io_timer_is_running(&volume->close_timer));
+		if (!volume_has_ended(volume)) {
+			volume_reset_stuck(volume);
+			AWAIT_AT(volume->close_state, CLOSE_AWAIT_RESET, volume_has_ended(volume));
+		}
 		volume->close_state = CLOSE_DONE;
 		closed = volume->closed;
 		ctx = volume->closed_ctx;

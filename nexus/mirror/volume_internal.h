@@ -32,8 +32,8 @@ typedef uint32_t leg_mask;
 #define COLLECT_NS   (1000 * IO_NS_PER_MS)
 #define BUSY_NS      (5000 * IO_NS_PER_MS)
 #define TICK_NS      (250 * IO_NS_PER_MS)
-#define PINNED_MAX    8u /* given-up commands of a leg whose buffers may wait for a stuck disk */
-#define ZERO_PART     (UINT64_C(64) << 20) /* a longer ZERO or DISCARD is sent in parts */
+#define PINNED_MAX   8u /* given-up commands of a leg whose buffers may wait for a stuck disk */
+#define ZERO_PART    (UINT64_C(64) << 20) /* a longer ZERO or DISCARD is sent in parts */
 #define COPIERS      4
 #define STAMPS_CHUNK 8192u /* stamps asked for with one command */
 
@@ -153,7 +153,7 @@ struct leg {
 	bool fence_busy;       /* the last answer was BUSY: the same token is sent again */
 	bool ready;            /* fenced, drained: takes commands */
 	bool refence;          /* to be fenced anew with a higher session: commands were given up */
-	bool gave_up; /* it was fenced anew because it failed: not at once again */
+	bool gave_up;          /* it was fenced anew because it failed: not at once again */
 	bool lost;             /* another token was seen: somebody else fenced the replica */
 	char reason[160];      /* why it is not ready, or faulted */
 	bool faulted; /* abstains, wrong replica, other lineage: not used until that changes */
@@ -227,7 +227,7 @@ struct vol_op {
 	leg_mask skipped;     /* targets whose todo covers the range: the copy brings it */
 	leg_mask nospc, failed;
 	uint64_t part_offset, part_length; /* of the request: what is being sent now */
-	uint64_t flush_from; /* FLUSH: acknowledged writes that it covers */
+	uint64_t flush_from;               /* FLUSH: acknowledged writes that it covers */
 	int result;
 	bool finished;
 	leg_mask tried;     /* READ: members that failed */
@@ -342,7 +342,7 @@ struct volume {
 	uint64_t incarnation;  /* raised at each (re)open: what was sent before counts no more */
 	struct cfg chosen;     /* c */
 	uint64_t collect_from_ns;
-	bool reopen;         /* our token was refused: open again */
+	bool reopen; /* our token was refused: open again */
 	struct stamps_scan scan;
 	unsigned scan_leg;
 	char reason[VOLUME_REASON_SIZE];
@@ -380,8 +380,8 @@ struct volume {
 	uint64_t wgen;
 
 	/* requests */
-	struct list ops;    /* vol_op, all */
-	struct list issued; /* vol_op by seq */
+	struct list ops;     /* vol_op, all */
+	struct list issued;  /* vol_op by seq */
 	leg_mask local_mask; /* legs on the nexus's own node */
 	unsigned read_turn;  /* the leg that was read from last */
 	struct range_locks locks;
