@@ -78,7 +78,8 @@ int page_check(const struct uuid *pool, const struct page_id *id,
 	}
 	if (le16_get(from + PAGE_AT_KIND) != (uint16_t)id->kind ||
 		le16_get(from + PAGE_AT_SLOT) != id->slot ||
-		le32_get(from + PAGE_AT_INDEX) != id->index || header.seq == 0) {
+		le32_get(from + PAGE_AT_INDEX) != id->index || header.seq == 0 ||
+		header.seq > ONDISK_SEQ_MAX || header.lsn > ONDISK_SEQ_MAX) {
 		return -EBADMSG;
 	}
 	*ret_header = header;
@@ -143,8 +144,9 @@ int journal_check(const struct uuid *pool, const uint8_t from[STORE_BLOCK_BYTES]
 		le32_get(from + AT_CRC) != block_crc(pool, from)) {
 		return -EBADMSG;
 	}
-	if (header.seq == 0 || header.tail == 0 || header.tail > header.seq ||
-		header.first_lsn == 0 || header.count > JOURNAL_BLOCK_RECORDS) {
+	if (header.seq == 0 || header.seq > ONDISK_SEQ_MAX || header.tail == 0 ||
+		header.tail > header.seq || header.first_lsn == 0 ||
+		header.first_lsn > ONDISK_SEQ_MAX || header.count > JOURNAL_BLOCK_RECORDS) {
 		return -EBADMSG;
 	}
 	*ret_header = header;

@@ -24,6 +24,9 @@
 #define ONDISK_JOURNAL_BLOCKS_MAX 65536u
 #define ONDISK_CLUSTER_BYTES_MAX  (16u << 20)
 
+/* Beyond this no sequence number of ours ever gets: what says so is damaged. */
+#define ONDISK_SEQ_MAX (UINT64_C(1) << 62)
+
 /* Feature bits that this version understands: none yet. */
 #define ONDISK_COMPAT_KNOWN    UINT64_C(0)
 #define ONDISK_RO_COMPAT_KNOWN UINT64_C(0)

@@ -39,7 +39,9 @@ static enum member_state member_read(const uint8_t *block, unsigned pair, struct
 	int result = block == NULL ? -EBADMSG : vmeta_decode(block, vmeta);
 
 	if (result == 0) {
-		return vmeta->seq > 0 && vmeta->seq % 2 == pair ? MEMBER_GOOD : MEMBER_BAD;
+		return vmeta->seq > 0 && vmeta->seq <= ONDISK_SEQ_MAX && vmeta->seq % 2 == pair
+			       ? MEMBER_GOOD
+			       : MEMBER_BAD;
 	}
 	if (result == -ENODATA) {
 		return MEMBER_NEVER;
@@ -138,7 +140,8 @@ static int slot_decide(struct recovery *recovery, struct slot *slot)
 	slot->seq = newest->seq;
 	slot->abstains = pairs[0].state == PAIR_BAD || pairs[1].state == PAIR_BAD ||
 			 pairs[0].state == PAIR_NEWER || pairs[1].state == PAIR_NEWER ||
-			 (newest->seq > 0 && other != newest->seq - 1);
+			 (newest->seq > 0 && other != newest->seq - 1) ||
+			 newest->size_bytes % STORE_BLOCK_BYTES != 0;
 	if (slot->abstains) {
 		slot->unmapped = true;
 		return slot_add_replica(recovery, slot, newest);
@@ -285,7 +288,8 @@ int recover_journal_end(struct recovery *recovery)
 			last = header;
 		}
 	}
-	if (last == NULL || last->seq - last->tail >= blocks) {
+	/* One block of the ring is always left for moving the tail. */
+	if (last == NULL || last->seq - last->tail + 1 >= blocks) {
 		return err_set(recovery->err, -EBADMSG, "the journal has no good end");
 	}
 	for (uint64_t seq = last->tail; seq < last->seq; seq++) {

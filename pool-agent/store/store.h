@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A pool of thin replicas on one disk, format version 0 (docs/on-disk-format.md).  All operations are asynchronous, on one reactor, over
- * the seams only: the simulator runs this very code.
+ * A pool of thin replicas on one disk, format version 0 (docs/on-disk-format.md).  All operations
+ * are asynchronous, on one reactor, over the seams only: the simulator runs this very code.
  *
- * What it promises: what was flushed (or written with fua) survives a crash or power loss at any moment and needs no repair tool;
- * never-written and discarded ranges read as zeros, never as another replica's data; a stamp is durable before the data write that
- * it announces is submitted; stamps only rise; metadata updates of many replicas share one journal write (group commit).
+ * What it promises: what was flushed (or written with fua) survives a crash or power loss at any
+ * moment and needs no repair tool; never-written and discarded ranges read as zeros, never as
+ * another replica's data; a stamp is durable before the data write that it announces is submitted;
+ * stamps only rise; metadata updates of many replicas share one journal write (group commit).
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -14,24 +15,26 @@
 #include "io/io.h"
 #include "repl/record.h"
 
-#define STORE_BLOCK_BYTES   4096u
-#define STORE_CLUSTER_BYTES (256u * 1024)
+#define STORE_BLOCK_BYTES    4096u
+#define STORE_CLUSTER_BYTES  (256u * 1024)
 #define STORE_POOL_NAME_SIZE 64
 
 struct store;
 struct store_replica;
 
-/* Options that a test makes small so that collisions and boundaries are common; 0 means the default. */
+/* Options that a test makes small so that collisions and boundaries are common; 0 means the
+ * default. */
 struct store_format_options {
 	char name[STORE_POOL_NAME_SIZE];
-	struct uuid uuid;          /* nil: made from io's rng */
-	uint32_t cluster_bytes;    /* default STORE_CLUSTER_BYTES */
-	uint64_t region_bytes;     /* default REPL_REGION_BYTES */
-	uint32_t replica_slots;    /* default: 128 below 16 GiB, else 1024 */
-	uint32_t journal_blocks;   /* default by size */
+	struct uuid uuid;        /* nil: made from io's rng */
+	uint32_t cluster_bytes;  /* default STORE_CLUSTER_BYTES */
+	uint64_t region_bytes;   /* default REPL_REGION_BYTES */
+	uint32_t replica_slots;  /* default: 128 below 16 GiB, else 1024 */
+	uint32_t journal_blocks; /* default by size */
 };
 
-/* One asynchronous operation without data; err has the text when result is negative.  The caller keeps it until done. */
+/* One asynchronous operation without data; err has the text when result is negative.  The caller
+ * keeps it until done. */
 struct store_op {
 	int result;
 	struct err err;
@@ -41,7 +44,8 @@ struct store_op {
 	struct task task; /* the store's */
 };
 
-/* Writes a fresh pool onto the disk.  It does not look at what is there: the caller did (store_probe). */
+/* Writes a fresh pool onto the disk.  It does not look at what is there: the caller did
+ * (store_probe). */
 void store_format(struct io *io, struct io_disk *disk, const struct store_format_options *options,
 	struct store_op *op);
 
@@ -53,22 +57,25 @@ enum store_probe_result {
 /* op->result is an enum store_probe_result or negative; op->err.text describes what was found. */
 void store_probe(struct io *io, struct io_disk *disk, struct store_op *op);
 
-/* Opens: superblock, vmeta slots, tables, journal replay.  *ret_store is set before done is called with result 0.  -EOPNOTSUPP: newer version
- * or unknown incompatible features; -EBADMSG: no good superblock. */
+/* Opens: superblock, vmeta slots, tables, journal replay.  *ret_store is set before done is called
+ * with result 0.  -EOPNOTSUPP: newer version or unknown incompatible features; -EBADMSG: no good
+ * superblock. */
 void store_open(struct io *io, struct io_disk *disk, struct store **ret_store, struct store_op *op);
-/* Everything in flight completes first; writes back nothing that is needed.  The store is gone when done is called. */
+/* Everything in flight completes first; writes back nothing that is needed.  The store is gone when
+ * done is called. */
 void store_close(struct store *store, struct store_op *op);
 
 struct store_info {
 	char name[STORE_POOL_NAME_SIZE];
 	struct uuid uuid;
-	uint64_t size_bytes;      /* for data */
-	uint64_t used_bytes;      /* mapped clusters and stamp pages */
+	uint64_t size_bytes;       /* for data */
+	uint64_t used_bytes;       /* mapped clusters and stamp pages */
 	uint64_t reclaiming_bytes; /* freed, being zeroed */
 	uint32_t replica_count;
 	uint32_t replica_slots;
 	uint64_t journal_writes, journal_records; /* since open */
-	bool failed; /* a metadata write failed: everything but reads answers -EIO until reopened (scenario 32: no retry) */
+	bool failed; /* a metadata write failed: everything but reads answers -EIO until reopened
+			(scenario 32: no retry) */
 };
 void store_get_info(const struct store *store, struct store_info *ret_info);
 /* The power id of the disk as it is now (io_disk.power). */
@@ -80,17 +87,18 @@ struct store_replica_options {
 	struct uuid volume;
 	struct uuid replica;
 	char name[REPL_NAME_SIZE];
-	char class_name[REPL_NAME_SIZE], claim_namespace[REPL_NAME_SIZE], claim_name[REPL_NAME_SIZE];
+	char class_name[REPL_NAME_SIZE], claim_namespace[REPL_NAME_SIZE],
+		claim_name[REPL_NAME_SIZE];
 	enum voter_kind kind;
 	uint64_t size_bytes; /* multiple of 4096; 0 for an arbiter */
 };
 
-/* -EEXIST: the replica id is there; -ENOSPC: no slot, or no room for its stamps; -ERANGE: size 0 or above REPL_SIZE_MAX.
- * *ret_replica is set before done with 0. */
+/* -EEXIST: the replica id is there; -ENOSPC: no slot, or no room for its stamps; -ERANGE: size 0 or
+ * above REPL_SIZE_MAX. *ret_replica is set before done with 0. */
 void store_replica_create(struct store *store, const struct store_replica_options *options,
 	struct store_replica **ret_replica, struct store_op *op);
-/* Tombstone first (durable when done), space returns in the background, also after a restart.  Nothing of the replica may be in flight; the
- * handle is gone when done is called. */
+/* Tombstone first (durable when done), space returns in the background, also after a restart.
+ * Nothing of the replica may be in flight; the handle is gone when done is called. */
 void store_replica_delete(struct store_replica *replica, struct store_op *op);
 
 /* In order of slots; NULL ends.  Deleted ones are not shown. */
@@ -98,17 +106,20 @@ struct store_replica *store_replica_next(struct store *store, struct store_repli
 struct store_replica *store_replica_find(struct store *store, const struct uuid *replica);
 /* 0-based, stable for the replica's life (the namespace id is slot + 1). */
 uint32_t store_replica_slot(const struct store_replica *replica);
-/* true: both members of a vmeta pair are unreadable; the voter abstains for ever and only delete is allowed. */
+/* true: both members of a vmeta pair are unreadable; the voter abstains for ever and only delete is
+ * allowed. */
 bool store_replica_abstains(const struct store_replica *replica);
 /* The current durable vmeta; valid until the next turn of the loop. */
 const struct vmeta *store_replica_vmeta(const struct store_replica *replica);
 uint64_t store_replica_used_bytes(const struct store_replica *replica);
 uint64_t store_replica_region_bytes(const struct store_replica *replica);
 
-/* Durably replaces promised, cfg, clean, rebuilding, capkey of the slot (seq is set by the store): both members of the pair, FUA, one after
- * the other.  Updates of one replica are serialised by the caller (one at a time).  An error means that it is unknown whether the new
- * version is durable; the store is failed then. */
-void store_replica_update(struct store_replica *replica, const struct vmeta *vmeta, struct store_op *op);
+/* Durably replaces promised, cfg, clean, rebuilding, capkey of the slot (seq is set by the store):
+ * both members of the pair, FUA, one after the other.  Updates of one replica are serialised by the
+ * caller (one at a time).  An error means that it is unknown whether the new version is durable;
+ * the store is failed then. */
+void store_replica_update(
+	struct store_replica *replica, const struct vmeta *vmeta, struct store_op *op);
 
 /* The stamp of a region, as durable on disk; 0: never written. */
 uint64_t store_replica_stamp(const struct store_replica *replica, uint64_t region);
@@ -120,25 +131,28 @@ bool store_replica_region_is_mapped(const struct store_replica *replica, uint64_
 
 enum store_io_kind { STORE_READ, STORE_WRITE, STORE_ZERO, STORE_DISCARD, STORE_FLUSH };
 
-/* Offsets and lengths in bytes, multiples of STORE_BLOCK_BYTES, within the replica (checked by the caller: asserted). */
+/* Offsets and lengths in bytes, multiples of STORE_BLOCK_BYTES, within the replica (checked by the
+ * caller: asserted). */
 struct store_io {
 	enum store_io_kind kind;
 	bool fua;
-	uint64_t wgen; /* stamp for WRITE, ZERO, DISCARD; 0: do not stamp (a plain replica without a volume) */
+	uint64_t wgen; /* stamp for WRITE, ZERO, DISCARD; 0: do not stamp (a plain replica without a
+			  volume) */
 	uint64_t offset, length;
 	struct iovec *iov; /* READ, WRITE; 4096-aligned */
 	unsigned iov_count;
-	int result; /* 0; -ENOSPC pool full (nothing of a WRITE that needs space was executed, or part of it: undefined as for any
-	             * failed write); -EIO */
+	int result; /* 0; -ENOSPC pool full (nothing of a WRITE that needs space was executed, or
+		     * part of it: undefined as for any failed write); -EIO */
 	void (*done)(struct store_io *io);
 	void *ctx;
 	uint64_t backend[40]; /* the store's */
 };
 
 /*
- * STORE_ZERO and STORE_DISCARD: whole clusters are unmapped, the edges are written with zeros where they are mapped.
- * STORE_FLUSH: everything of this replica that completed before is durable, data and map.
- * Overlapping writes in flight at once: the result is one of them for each block (the nexus never sends such).
+ * STORE_ZERO and STORE_DISCARD: whole clusters are unmapped, the edges are written with zeros where
+ * they are mapped. STORE_FLUSH: everything of this replica that completed before is durable, data
+ * and map. Overlapping writes in flight at once: the result is one of them for each block (the
+ * nexus never sends such).
  */
 void store_submit(struct store_replica *replica, struct store_io *io);
 

@@ -283,6 +283,9 @@ int superblock_decode(const uint8_t from[STORE_BLOCK_BYTES], uint64_t at, struct
 	if (result != 0) {
 		return result;
 	}
+	if (sb.seq > ONDISK_SEQ_MAX) {
+		return err_set(err, -EBADMSG, "superblock: senseless sequence number");
+	}
 	if (sb.zeroed_clusters > sb.layout.cluster_count) {
 		return err_set(err, -EBADMSG, "superblock: more clusters zeroed than there are");
 	}
