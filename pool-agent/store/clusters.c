@@ -220,6 +220,9 @@ static uint32_t clusters_take(
 	clusters->used++;
 	clusters->store->slots[slot].clusters++;
 	clusters_record(clusters, &record);
+	if (clusters->store->sb.zeroed_clusters < clusters->count) {
+		task_wake(&clusters->store->ahead.task);
+	}
 	return cluster;
 }
 

@@ -186,7 +186,6 @@ static int sio_map(struct store_io *io, uint64_t from, uint64_t until)
 				return -ENOSPC;
 			}
 			waiter_add(&store->cleaner.space_waiters, &sio->waiter, &sio->task);
-			task_wake(&store->cleaner.task);
 			return 1;
 		}
 		if (!journal_has_room(&store->journal, 1)) {
@@ -195,9 +194,6 @@ static int sio_map(struct store_io *io, uint64_t from, uint64_t until)
 		}
 		clusters_map(&store->clusters, slot, logical);
 		waits = 1;
-		if (store->sb.zeroed_clusters < store->sb.layout.cluster_count) {
-			task_wake(&store->cleaner.task);
-		}
 	}
 	return waits;
 }

@@ -14,12 +14,13 @@ int store_init(struct store *store)
 
 	list_init(&store->slot_waiters);
 	task_init(&store->close_task, &store->io->runq, close_step);
+	cleaner_init(&store->cleaner, store);
 	reclaim_init(&store->reclaim, store);
 	result = slots_init(store);
 	result = result != 0 ? result : clusters_init(&store->clusters, store);
 	result = result != 0 ? result : journal_init(&store->journal, store);
 	result = result != 0 ? result : checkpoint_init(&store->checkpoint, store);
-	result = result != 0 ? result : cleaner_init(&store->cleaner, store);
+	result = result != 0 ? result : ahead_init(&store->ahead, store);
 	return result != 0 ? result : data_init(store);
 }
 
@@ -32,6 +33,7 @@ void store_free(struct store *store)
 		task_done(&store->reclaim.task);
 	}
 	data_done(store);
+	ahead_done(&store->ahead);
 	cleaner_done(&store->cleaner);
 	checkpoint_done(&store->checkpoint);
 	journal_done(&store->journal);
@@ -45,6 +47,7 @@ static void wake_ladders(struct store *store)
 	task_wake(&store->journal.task);
 	task_wake(&store->checkpoint.task);
 	task_wake(&store->cleaner.task);
+	task_wake(&store->ahead.task);
 	task_wake(&store->reclaim.task);
 	task_wake(&store->data.flusher.task);
 }
@@ -118,7 +121,7 @@ static bool ladders_are_done(const struct store *store)
 {
 	return journal_is_done(&store->journal) && checkpoint_is_done(&store->checkpoint) &&
 	       cleaner_is_done(&store->cleaner) && reclaim_is_done(&store->reclaim) &&
-	       flusher_is_done(store);
+	       ahead_is_done(&store->ahead) && flusher_is_done(store);
 }
 
 static void close_step(struct task *task)

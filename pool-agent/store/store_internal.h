@@ -317,16 +317,29 @@ struct cleaner {
 	uint32_t taken[CLEANER_CLUSTERS];
 	uint32_t taken_count;
 	uint32_t index;
-	uint64_t zero_until;
-	uint8_t *image; /* owned; of the superblock */
 	struct list space_waiters;
 };
 
-int cleaner_init(struct cleaner *cleaner, struct store *store);
+void cleaner_init(struct cleaner *cleaner, struct store *store);
 void cleaner_done(struct cleaner *cleaner);
 bool cleaner_is_done(const struct cleaner *cleaner);
 /* true: a cluster may become free without anybody's help; wait in space_waiters. */
 bool cleaner_may_free(const struct store *store);
+
+/* Zeroes space before its first use. */
+struct ahead {
+	struct store *store;
+	struct task task;
+	int state;
+	struct batch batch;
+	struct batch_op op;
+	uint64_t until; /* cluster */
+	uint8_t *image; /* owned; of the superblock */
+};
+
+int ahead_init(struct ahead *ahead, struct store *store);
+void ahead_done(struct ahead *ahead);
+bool ahead_is_done(const struct ahead *ahead);
 
 /* Makes the clusters of deleted replicas dirty. */
 struct reclaim {
@@ -431,6 +444,7 @@ struct store {
 	struct journal journal;
 	struct checkpoint checkpoint;
 	struct cleaner cleaner;
+	struct ahead ahead;
 	struct reclaim reclaim;
 	struct data data;
 	uint64_t busy;            /* operations and ios in flight */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a store does while nothing goes wrong, and with damage that is there when it opens. */
 #include "pool-agent/store/ondisk.h"
-#include "pool-agent/store/testing.h"
+#include "pool-agent/testing/store_bench.h"
 
 #define MIB          (UINT64_C(1) << 20)
 #define DISK_BYTES   (32 * MIB)

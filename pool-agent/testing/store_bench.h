@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A store on a simulated disk, driven one operation after the other.  For the tests of this folder.
  */
-#ifndef STORE_TESTING_H
-#define STORE_TESTING_H
+#ifndef TESTING_STORE_BENCH_H
+#define TESTING_STORE_BENCH_H
 
 /* clang-format off */
 #include "base/testing.h"
