@@ -76,6 +76,8 @@ void join_step(struct task *task)
 			log_info(&volume->io->log, "nexus", "rebuild-finished",
 				"volume=%s replica=%u bytes=%llu", volume->options.name, leg->index,
 				(unsigned long long)leg->todo_total_bytes);
+			leg->failure[0] = '\0';
+			leg->rebuild_retry_ns = 0;
 			join_end(leg);
 			if (leg->ready && !leg->refence && volume->resync.count == 0) {
 				rebuild_send(leg, WIRE_RESYNCED, &leg->join_task);

@@ -112,6 +112,8 @@ void leg_fail(struct leg *leg, const char *reason)
 	bool member = (volume->member_mask | volume->proposed_mask) & LEG_BIT(leg);
 
 	snprintf(leg->reason, sizeof(leg->reason), "%s", reason);
+	/* It is fenced anew at once, which settles `reason`, but not why it is not in sync. */
+	snprintf(leg->failure, sizeof(leg->failure), "%s", leg->reason);
 	if ((volume->committed || volume->electing) && member && !leg->out) {
 		leg->out = true;
 		log_warning(&volume->io->log, "nexus", "member-failed",
@@ -178,6 +180,7 @@ static void leg_peer_down(struct peer_watch *watch)
 
 	snprintf(leg->reason, sizeof(leg->reason), "connection to the pool-agent lost: %.100s",
 		leg->peer->reason);
+	leg->rebuild_retry_ns = 0; /* it may come back as another */
 	leg_unready(leg);
 	task_wake(&leg->task);
 }

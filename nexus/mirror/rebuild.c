@@ -9,7 +9,8 @@
 
 #include <stdio.h>
 
-#define REBUILD_RETRY_NS (1000 * IO_NS_PER_MS)
+#define REBUILD_RETRY_NS     (1000 * IO_NS_PER_MS)
+#define REBUILD_RETRY_MAX_NS (16000 * IO_NS_PER_MS)
 
 static bool rebuild_ends(const struct leg *leg)
 {
@@ -195,6 +196,16 @@ static void rebuild_begin_copy(struct leg *leg)
 	ops_revisit(volume);
 }
 
+/* A pool that is full stays so for long, and each attempt copies until it is full again. */
+static void rebuild_start_timer(struct leg *leg)
+{
+	if (leg->rebuild_retry_ns == 0) {
+		leg->rebuild_retry_ns = REBUILD_RETRY_NS;
+	}
+	io_timer_start_after(&leg->rebuild_timer, leg->rebuild_retry_ns);
+	leg->rebuild_retry_ns = min_u64(2 * leg->rebuild_retry_ns, REBUILD_RETRY_MAX_NS);
+}
+
 void rebuild_step(struct task *task)
 {
 	struct leg *leg = container_of(task, struct leg, rebuild_task);
@@ -250,7 +261,7 @@ void rebuild_step(struct task *task)
 					leg->copies == 0);
 				rebuild_unregister(leg);
 			}
-			io_timer_start_after(&leg->rebuild_timer, REBUILD_RETRY_NS);
+			rebuild_start_timer(leg);
 			AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_RETRY,
 				!io_timer_is_running(&leg->rebuild_timer) || rebuild_ends(leg));
 		}

@@ -68,7 +68,10 @@ static void leg_get_status(const struct leg *leg, struct volume_replica_status *
 	status->address = leg->voter.address;
 	status->state = leg_status_state(leg);
 	snprintf(status->reason, sizeof(status->reason), "%s",
-		leg->reason[0] != '\0' || leg->peer->up ? leg->reason : leg->peer->reason);
+		leg->reason[0] != '\0'            ? leg->reason
+		: !leg->peer->up                  ? leg->peer->reason
+		: status->state != REPLICA_INSYNC ? leg->failure
+						  : "");
 	status->rebuild_total_bytes = leg->todo_total_bytes;
 	if (leg->target && !leg->todo_all) {
 		uint64_t left = leg->todo.count * leg->todo.piece_bytes;

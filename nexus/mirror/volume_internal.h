@@ -156,7 +156,8 @@ struct leg {
 	bool gave_up;          /* it was fenced anew because it failed: not at once again */
 	bool lost;             /* another token was seen: somebody else fenced the replica */
 	char reason[160];      /* why it is not ready, or faulted */
-	bool faulted; /* abstains, wrong replica, other lineage: not used until that changes */
+	char failure[160]; /* what put it out of S or ended its rebuild; "" once it is in sync */
+	bool faulted;      /* abstains, wrong replica, other lineage: not used until that changes */
 	struct wire_voter_state answer; /* of the last successful FENCE */
 	uint64_t heard_ns; /* sending time of the last heartbeat (or FENCE) that proves our token
 			      there */
@@ -179,6 +180,7 @@ struct leg {
 	struct task rebuild_task;
 	enum rebuild_state rebuild_state;
 	struct io_timer rebuild_timer;
+	uint64_t rebuild_retry_ns; /* doubles with each attempt that fails */
 	struct leg_io rebuild_io;
 	uint8_t rebuild_data[CFG_ENCODED_SIZE];
 	struct stamps_scan scan;
