@@ -7,7 +7,7 @@
  */
 #include "pool-agent/testing/store_workload.h"
 
-#define STEPS 60u
+#define STEPS 120u
 
 /* Disk operations of the whole workload. */
 static uint64_t measure(uint64_t seed)
@@ -64,25 +64,40 @@ static uint64_t seeds_from_environment(uint64_t standard)
 	return text != NULL ? strtoull(text, NULL, 10) : standard;
 }
 
+static uint64_t crash_everywhere(uint64_t seed)
+{
+	uint64_t operations = measure(seed);
+
+	/* The last line before a failure says which seed it was. */
+	print_message("seed %llu: %llu crash points\n", (unsigned long long)seed,
+		(unsigned long long)operations);
+	assert_true(operations > STEPS / 8);
+	for (uint64_t nth = 1; nth <= operations; nth++) {
+		if (getenv("STRAKE_STORE_SEED") != NULL) {
+			print_message("operation %llu\n", (unsigned long long)nth);
+		}
+		crash_at(seed, nth);
+	}
+	return operations;
+}
+
 static void test_crash_at_every_operation(void **state)
 {
+	const char *seed = getenv("STRAKE_STORE_SEED");
+	const char *operation = getenv("STRAKE_STORE_OPERATION");
 	uint64_t points = 0;
 
 	(void)state;
-	if (getenv("STRAKE_STORE_SEED") != NULL && getenv("STRAKE_STORE_OPERATION") != NULL) {
-		/* One failure again, alone. */
-		crash_at(strtoull(getenv("STRAKE_STORE_SEED"), NULL, 10),
-			strtoull(getenv("STRAKE_STORE_OPERATION"), NULL, 10));
+	if (seed != NULL && operation != NULL) {
+		crash_at(strtoull(seed, NULL, 10), strtoull(operation, NULL, 10));
 		return;
 	}
-	for (uint64_t seed = 1; seed <= seeds_from_environment(6); seed++) {
-		uint64_t operations = measure(seed);
-
-		assert_true(operations > STEPS / 2);
-		for (uint64_t nth = 1; nth <= operations; nth++) {
-			crash_at(seed, nth);
-		}
-		points += operations;
+	if (seed != NULL) {
+		(void)crash_everywhere(strtoull(seed, NULL, 10));
+		return;
+	}
+	for (uint64_t i = 1; i <= seeds_from_environment(6); i++) {
+		points += crash_everywhere(i);
 	}
 	print_message("%llu crash points\n", (unsigned long long)points);
 }

@@ -16,7 +16,7 @@
 #define WORKLOAD_DISK_BLOCKS 212u
 #define WORKLOAD_HISTORY     48u
 #define WORKLOAD_REPLICAS    4u
-#define WORKLOAD_DEPTH       4u
+#define WORKLOAD_DEPTH       6u
 #define WORKLOAD_VALUES_MAX  4096u
 
 /* What a block may hold: entries[0] is the oldest that a loss of power may bring back;
