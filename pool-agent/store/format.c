@@ -8,6 +8,8 @@
 
 #include <stdio.h>
 
+#define ZERO_BLOCKS 256u
+
 enum format_state {
 	FORMAT_START,
 	FORMAT_AWAIT_KILL,
@@ -28,6 +30,8 @@ struct format {
 	struct batch batch;
 	struct batch_op ops[2];
 	uint8_t *block; /* owned */
+	uint8_t *zeros; /* owned; ZERO_BLOCKS blocks */
+	uint64_t next;  /* block to be zeroed */
 	struct superblock sb;
 	int result;
 };
@@ -40,6 +44,30 @@ static void format_check(struct format *format, const char *what)
 		format->result = err_set(
 			&format->op->err, result, "format: %s: %s", what, err_describe(result));
 	}
+}
+
+/* The next piece of the metadata areas; false: all done.  Written, not punched: on a sparse file
+ * the space for metadata is taken now, and never missing later. */
+static bool format_zeros(struct format *format)
+{
+	const struct layout *layout = &format->sb.layout;
+	uint64_t end = layout->clusters;
+	uint64_t count;
+
+	if (format->next == end) {
+		format->next = layout->vmeta_far;
+	}
+	if (format->next >= layout->vmeta_far) {
+		end = layout->size_blocks - 1;
+	}
+	count = min_u64(end - format->next, ZERO_BLOCKS);
+	if (count == 0) {
+		return false;
+	}
+	batch_write(&format->batch, &format->ops[0], format->next, format->zeros,
+		count * STORE_BLOCK_BYTES);
+	format->next += count;
+	return true;
 }
 
 static void format_journal(struct format *format)
@@ -68,6 +96,7 @@ static void format_finish(struct format *format)
 	format->state = FORMAT_DONE;
 	task_done(&format->task);
 	io_free(format->io, format->block);
+	io_free(format->io, format->zeros);
 	io_free(format->io, format);
 	store_op_finish(op, result);
 }
@@ -90,11 +119,13 @@ static void format_step(struct task *task)
 		if (format->result != 0) {
 			break;
 		}
-		batch_zero(&format->batch, &format->ops[0], 1, layout->clusters - 1);
-		batch_zero(&format->batch, &format->ops[1], layout->vmeta_far,
-			last - layout->vmeta_far);
-		AWAIT(format, FORMAT_AWAIT_ZERO, format->batch.pending == 0);
-		format_check(format, "zeroing of metadata");
+		while (format_zeros(format)) {
+			AWAIT(format, FORMAT_AWAIT_ZERO, format->batch.pending == 0);
+			format_check(format, "zeroing of metadata");
+			if (format->result != 0) {
+				break;
+			}
+		}
 		format_journal(format);
 		AWAIT(format, FORMAT_AWAIT_JOURNAL, format->batch.pending == 0);
 		format_check(format, "write of the journal");
@@ -154,8 +185,14 @@ void store_format(struct io *io, struct io_disk *disk, const struct store_format
 	format = io_zalloc(io, sizeof(*format));
 	if (format != NULL) {
 		format->block = io_zalloc_aligned(io, STORE_BLOCK_BYTES, STORE_BLOCK_BYTES);
+		format->zeros = io_zalloc_aligned(
+			io, STORE_BLOCK_BYTES, ZERO_BLOCKS * (size_t)STORE_BLOCK_BYTES);
 	}
-	if (format == NULL || format->block == NULL) {
+	if (format == NULL || format->block == NULL || format->zeros == NULL) {
+		if (format != NULL) {
+			io_free(io, format->block);
+			io_free(io, format->zeros);
+		}
 		io_free(io, format);
 		store_op_fail_later(io, NULL, op, err_set(&op->err, -ENOMEM, "format: no memory"));
 		return;
@@ -163,6 +200,7 @@ void store_format(struct io *io, struct io_disk *disk, const struct store_format
 	format->io = io;
 	format->op = op;
 	format->sb = sb;
+	format->next = 1;
 	task_init(&format->task, &io->runq, format_step);
 	batch_init(&format->batch, disk, &format->task);
 	task_wake(&format->task);

@@ -42,7 +42,8 @@ static void segment_done(struct io_disk_op *op)
 	struct grace *grace = &store_of(sio)->data.grace;
 
 	if (op->result != 0 && io->result == 0) {
-		io->result = -EIO;
+		/* -ENOSPC: the file system below a pool in a sparse file is full. */
+		io->result = op->result == -ENOSPC ? -ENOSPC : -EIO;
 	}
 	assert(grace->count[segment->epoch] > 0);
 	grace->count[segment->epoch]--;
