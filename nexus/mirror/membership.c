@@ -66,6 +66,16 @@ static bool member_is_active(const struct volume *volume)
 	return (volume->committed || volume->electing) && !volume_is_dead(volume);
 }
 
+/*
+ * What was proposed leaves no member to read or to rebuild from: those that it named have lost
+ * their power, those that it left out are back.  Only a newer configuration settles that, of any
+ * size, as an opener would commit it.
+ */
+static bool member_must_settle(const struct volume *volume)
+{
+	return volume->proposal_open && volume_readable(volume) == 0;
+}
+
 /* true: there is something to propose now. */
 static bool member_has_cause(struct volume *volume)
 {
@@ -87,8 +97,9 @@ static bool member_has_cause(struct volume *volume)
 	}
 	/* Below min_insync nothing is taken away: S is what was committed or proposed last, and an
 	 * opener decides (who may commit any size: the minimum gates acknowledgements). */
-	if (wish == 0 || (!volume->electing && mask_count(wish) < volume->min_insync &&
-				 (volume->member_mask & ~wish) != 0)) {
+	if (wish == 0 ||
+		(!volume->electing && mask_count(wish) < volume->min_insync &&
+			(volume->member_mask & ~wish) != 0 && !member_must_settle(volume))) {
 		return false;
 	}
 	/* A member that is away for less than the time-out may come back: the proposal needs its
