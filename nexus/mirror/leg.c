@@ -111,7 +111,9 @@ void leg_fail(struct leg *leg, const char *reason)
 	struct volume *volume = leg->volume;
 	bool member = (volume->member_mask | volume->proposed_mask) & LEG_BIT(leg);
 
-	snprintf(leg->reason, sizeof(leg->reason), "%s", reason);
+	if (reason != leg->reason) {
+		snprintf(leg->reason, sizeof(leg->reason), "%s", reason);
+	}
 	/* It is fenced anew at once, which settles `reason`, but not why it is not in sync. */
 	snprintf(leg->failure, sizeof(leg->failure), "%s", leg->reason);
 	if ((volume->committed || volume->electing) && member && !leg->out) {
