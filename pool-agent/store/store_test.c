@@ -557,6 +557,43 @@ static void test_disk_that_did_not_start_zeroed(void **state)
 	assert_int_equal(bench_info(bench).used_bytes, bench_info(bench).size_bytes);
 }
 
+/* Each allocation of each operation fails once: a clear error, nothing left behind, and then it
+ * works. */
+static void test_memory_runs_out(void **state)
+{
+	struct bench *bench = *state;
+	struct store_replica *replica = NULL;
+	unsigned before = sim_process_allocations(bench->process);
+	uint64_t nth = 0;
+	int result;
+
+	do {
+		assert_int_equal(sim_process_allocations(bench->process), before);
+		sim_process_fail_allocation(bench->process, ++nth);
+		result = bench_create(bench, "db", REPLICA_SIZE, &replica);
+		assert_true(result == 0 || result == -ENOMEM);
+	} while (result != 0);
+	sim_process_fail_allocation(bench->process, 1);
+	assert_int_equal(bench_delete(bench, replica), -ENOMEM);
+	assert_int_equal(bench_write(bench, replica, 0, BLOCK, 1, 1), 0);
+	sim_process_fail_allocation(bench->process, 0);
+	assert_int_equal(bench_delete(bench, replica), 0);
+	assert_true(nth > 5);
+	for (nth = 1; nth <= 3; nth++) {
+		sim_process_fail_allocation(bench->process, nth);
+		assert_int_equal(bench_probe(bench), -ENOMEM);
+	}
+	sim_process_fail_allocation(bench->process, 0);
+	bench_settle(bench);
+	close_for_damage(bench);
+	for (nth = 1; nth <= 3; nth++) {
+		sim_process_fail_allocation(bench->process, nth);
+		assert_int_equal(bench_format(bench, &small_options), -ENOMEM);
+	}
+	sim_process_fail_allocation(bench->process, 0);
+	assert_int_equal(bench_open(bench), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -580,6 +617,7 @@ int main(void)
 			test_one_place_of_a_page_is_enough, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_damaged_journal_is_noticed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_probe, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_memory_runs_out, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			test_disk_that_did_not_start_zeroed, set_up, tear_down),
 	};
