@@ -36,6 +36,10 @@ struct args {
 	struct names agents;
 	struct names pools;
 	struct names locals;
+	struct names voters;
+	struct uuid uuid; /* of the volume */
+	bool has_uuid;
+	bool arbiter;
 	const char *nexus;
 	const char *volume;
 	const char *frontend;

@@ -24,6 +24,9 @@ enum option_id {
 	OPT_POOL,
 	OPT_NEXUS,
 	OPT_LOCAL,
+	OPT_VOTER,
+	OPT_UUID,
+	OPT_ARBITER,
 	OPT_VOLUME,
 	OPT_FRONTEND,
 	OPT_REPLICAS,
@@ -60,6 +63,11 @@ static const struct {
 	[OPT_LOCAL] = {"local", "NAME",
 		"the pool-agent of the nexus's own node, which is read from first (default: all of "
 		"this machine, in turn)"},
+	[OPT_VOTER] = {"voter", "VOTER",
+		"replica=UUID,agent=UUID,address=HOST:PORT,nsid=N[,local][,arbiter]: a replica "
+		"that is there already, here or on another machine; repeated for each"},
+	[OPT_UUID] = {"uuid", "UUID", "of the volume (default: a new one)"},
+	[OPT_ARBITER] = {"arbiter", NULL, "votes and has no data"},
 	[OPT_VOLUME] = {"volume", "NAME", "only replicas of this volume"},
 	[OPT_FRONTEND] = {"frontend", "KIND",
 		"fuse (a block device here, default) or nvme (export over NVMe/TCP)"},
@@ -90,10 +98,14 @@ static const struct command {
 		"All replicas, as the pool-agents know them."},
 	{"replica", "show", "UUID", 0, replica_show,
 		"One replica; the beginning of its uuid will do."},
-	{"replica", "create", "NAME", BIT(OPT_POOL) | BIT(OPT_SIZE) | BIT(OPT_AGENT),
+	{"replica", "create", "NAME",
+		BIT(OPT_POOL) | BIT(OPT_SIZE) | BIT(OPT_AGENT) | BIT(OPT_UUID) | BIT(OPT_ARBITER),
 		replica_create,
-		"Makes a single replica that no volume uses, for export.\n"
-		"  strake replica create plain --pool p1 --size 1G"},
+		"Makes a single replica: for export, or for a volume across machines, NAME and "
+		"--uuid being\n"
+		"the volume's; prints the --voter to give to volume create.\n"
+		"  strake replica create plain --pool p1 --size 1G\n"
+		"  strake replica create db --uuid $(uuidgen) --pool p1 --size 1G"},
 	{"replica", "delete", "UUID", 0, replica_delete,
 		"Deletes a replica: ITS DATA IS LOST.  Volumes: use volume delete."},
 	{"replica", "export", "UUID", 0, replica_export,
@@ -102,13 +114,17 @@ static const struct command {
 	{"replica", "unexport", "UUID", 0, replica_unexport, "Ends the export."},
 	{"volume", "create", "NAME",
 		BIT(OPT_SIZE) | BIT(OPT_REPLICAS) | BIT(OPT_MIN_INSYNC) | BIT(OPT_POOL) |
-			BIT(OPT_AGENT) | BIT(OPT_NEXUS) | BIT(OPT_OVERCOMMIT) | BIT(OPT_LOCAL),
+			BIT(OPT_AGENT) | BIT(OPT_NEXUS) | BIT(OPT_OVERCOMMIT) | BIT(OPT_LOCAL) |
+			BIT(OPT_VOTER) | BIT(OPT_UUID),
 		volume_create,
 		"Makes a volume: its replicas on different pool-agents, those with the most free "
 		"space first.\n"
 		"An even number of replicas gets an arbiter on one agent more.\n"
 		"  strake volume create db --size 10G\n"
-		"  strake volume create db --size 10G --replicas 3 --pool p1 --pool p2 --pool p3"},
+		"  strake volume create db --size 10G --replicas 3 --pool p1 --pool p2 --pool p3\n"
+		"Across machines: strake replica create on each, then here the volume of them.\n"
+		"  strake volume create db --size 10G --uuid UUID --voter "
+		"replica=UUID,agent=UUID,address=10.0.0.2:4430,nsid=1 ..."},
 	{"volume", "open", "NAME",
 		BIT(OPT_ATTACH) | BIT(OPT_WAIT) | BIT(OPT_TIMEOUT) | BIT(OPT_NEXUS), volume_open,
 		"Opens a volume on the nexus; it stays open, also after a restart, until it is "
@@ -252,6 +268,16 @@ static int parse_size(struct args *args, const char *text)
 	return 0;
 }
 
+static int parse_uuid(struct args *args, const char *text)
+{
+	args->has_uuid = true;
+	if (uuid_parse(text, &args->uuid) < 0 || uuid_is_nil(&args->uuid)) {
+		(void)cli_fail("--uuid: \"%s\" is no uuid", text);
+		return EXIT_USAGE;
+	}
+	return 0;
+}
+
 static int take_option(struct args *args, enum option_id id, const char *value)
 {
 	switch (id) {
@@ -280,6 +306,13 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return 0;
 	case OPT_LOCAL:
 		return add_name(id, &args->locals, value);
+	case OPT_VOTER:
+		return add_name(id, &args->voters, value);
+	case OPT_UUID:
+		return parse_uuid(args, value);
+	case OPT_ARBITER:
+		args->arbiter = true;
+		return 0;
 	case OPT_VOLUME:
 		args->volume = value;
 		return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/bytes.h"
 #include "cli/cli.h"
+#include "cli/voter.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -203,17 +204,50 @@ int replica_show(struct cli *cli)
 
 /* ---- changes ---- */
 
+static int check_create(const struct args *args)
+{
+	if (args->pools.count != 1 || (!args->has_size && !args->arbiter)) {
+		(void)cli_fail("replica create needs --pool NAME and --size 1G");
+		return EXIT_USAGE;
+	}
+	if (args->arbiter && args->has_size) {
+		(void)cli_fail("--arbiter: it has no data, so leave --size out");
+		return EXIT_USAGE;
+	}
+	return 0;
+}
+
+static void print_made(
+	const struct args *args, const struct daemon *agent, const Strake__V1__Replica *replica)
+{
+	struct voter voter = {.nsid = replica->nsid, .arbiter = args->arbiter};
+	char text[VOTER_TEXT_SIZE];
+
+	if (args->output == OUTPUT_JSON) {
+		json_print_message(&replica->base, stdout);
+		return;
+	}
+	printf("replica %s in pool %s of %s\n", replica->uuid, replica->pool, agent->name);
+	if (args->has_uuid) {
+		(void)snprintf(voter.replica, sizeof(voter.replica), "%s", replica->uuid);
+		(void)snprintf(voter.agent, sizeof(voter.agent), "%s", agent->agent->uuid);
+		(void)snprintf(voter.address, sizeof(voter.address), "%s", agent->agent->address);
+		printf("--voter %s\n", voter_to_text(&voter, text));
+	}
+}
+
 int replica_create(struct cli *cli)
 {
 	Strake__V1__CreateReplicaRequest request = STRAKE__V1__CREATE_REPLICA_REQUEST__INIT;
+	const struct args *args = &cli->args;
 	struct err err = {0};
 	struct uuid replica, volume;
 	struct rng rng;
 	char replica_text[UUID_TEXT_SIZE], volume_text[UUID_TEXT_SIZE];
+	int result = check_create(args);
 
-	if (!cli->args.has_size || cli->args.pools.count != 1) {
-		(void)cli_fail("replica create needs --pool NAME and --size 1G");
-		return EXIT_USAGE;
+	if (result != 0) {
+		return result;
 	}
 	struct daemon *agent = cli_choose_agent(cli);
 
@@ -222,21 +256,18 @@ int replica_create(struct cli *cli)
 	}
 	uuid_make(&replica, &rng);
 	uuid_make(&volume, &rng);
-	request.pool = text_of(cli->args.pools.names[0]);
+	request.pool = text_of(args->pools.names[0]);
 	request.uuid = uuid_to_text(&replica, replica_text);
-	request.volume_name = text_of(cli->args.name);
-	request.volume_uuid = uuid_to_text(&volume, volume_text);
-	request.size_bytes = cli->args.size_bytes;
+	request.volume_name = text_of(args->name);
+	request.volume_uuid = uuid_to_text(args->has_uuid ? &args->uuid : &volume, volume_text);
+	request.size_bytes = args->size_bytes;
+	request.kind = text_of(args->arbiter ? "arbiter" : "data");
 	Strake__V1__Replica *made = cli_call(agent, "CreateReplica", &request.base, &err);
 
 	if (made == NULL) {
 		return cli_fail("%s: %s", agent->name, err.text);
 	}
-	if (cli->args.output == OUTPUT_JSON) {
-		json_print_message(&made->base, stdout);
-	} else {
-		printf("replica %s in pool %s of %s\n", made->uuid, made->pool, agent->name);
-	}
+	print_made(args, agent, made);
 	cli_free(made);
 	return 0;
 }

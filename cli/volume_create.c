@@ -4,6 +4,7 @@
 #include "base/size.h"
 #include "cli/cli.h"
 #include "cli/placement.h"
+#include "cli/voter.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -266,6 +267,73 @@ static int create(struct creation *creation)
 	return 0;
 }
 
+/* ---- of replicas that are there already ---- */
+
+static int create_of_voters(struct creation *creation)
+{
+	Strake__V1__CreateVolumeRequest request = STRAKE__V1__CREATE_VOLUME_REQUEST__INIT;
+	const struct args *args = &creation->cli->args;
+	struct voter voters[VOTERS_MAX];
+	Strake__V1__Voter messages[VOTERS_MAX];
+	Strake__V1__Voter *pointers[VOTERS_MAX];
+	struct err err = {0};
+
+	for (unsigned i = 0; i < args->voters.count; i++) {
+		if (voter_parse(args->voters.names[i], &voters[i], &err) < 0) {
+			(void)cli_fail("--voter %s: %s", args->voters.names[i], err.text);
+			return EXIT_USAGE;
+		}
+		strake__v1__voter__init(&messages[i]);
+		messages[i].replica = voters[i].replica;
+		messages[i].kind = text_of(voters[i].arbiter ? "arbiter" : "data");
+		messages[i].agent = voters[i].agent;
+		messages[i].address = voters[i].address;
+		messages[i].nsid = voters[i].nsid;
+		messages[i].local = voters[i].local;
+		pointers[i] = &messages[i];
+	}
+	request.name = text_of(args->name);
+	request.uuid = creation->volume_uuid;
+	request.size_bytes = args->size_bytes;
+	request.min_insync = args->min_insync;
+	request.voters = pointers;
+	request.n_voters = args->voters.count;
+	Strake__V1__Volume *volume = cli_call(creation->nexus, "CreateVolume", &request.base, &err);
+
+	if (volume == NULL) {
+		return cli_fail("%s: volume %s: %s", creation->nexus->name, args->name, err.text);
+	}
+	if (args->output == OUTPUT_JSON) {
+		json_print_message(&volume->base, stdout);
+	} else {
+		printf("volume %s on %s, of %u voters\nnext: strake volume open %s --wait\n",
+			volume->name, creation->nexus->name, args->voters.count, volume->name);
+	}
+	cli_free(volume);
+	return 0;
+}
+
+/* ---- arguments ---- */
+
+static int check_voters(const struct args *args)
+{
+	if (args->voters.count > VOTERS_MAX) {
+		return cli_fail("volume %s: at most %d voters", args->name, VOTERS_MAX);
+	}
+	if (!args->has_uuid) {
+		(void)cli_fail("--voter needs --uuid: the volume's, which its replicas were "
+			       "created with");
+		return EXIT_USAGE;
+	}
+	if (args->replicas != 0 || args->pools.count > 0 || args->agents.count > 0 ||
+		args->locals.count > 0 || args->overcommit) {
+		(void)cli_fail("--voter says which replicas the volume has: --replicas, --pool, "
+			       "--agent, --local and --overcommit cannot go with it");
+		return EXIT_USAGE;
+	}
+	return 0;
+}
+
 static int check_args(struct args *args)
 {
 	if (!args->has_size) {
@@ -276,6 +344,9 @@ static int check_args(struct args *args)
 		return cli_fail("volume %s: the size must be a multiple of 4096, more than 0 and "
 				"at most 64T",
 			args->name);
+	}
+	if (args->voters.count > 0) {
+		return check_voters(args);
 	}
 	args->replicas = args->replicas == 0 ? 3 : args->replicas;
 	if (args->replicas + (args->replicas % 2 == 0) > VOTERS_MAX) {
@@ -307,8 +378,8 @@ int volume_create(struct cli *cli)
 	creation->cli = cli;
 	creation->nexus = nexus;
 	uuid_make(&uuid, &creation->rng);
-	(void)uuid_to_text(&uuid, creation->volume_uuid);
-	result = create(creation);
+	(void)uuid_to_text(cli->args.has_uuid ? &cli->args.uuid : &uuid, creation->volume_uuid);
+	result = cli->args.voters.count > 0 ? create_of_voters(creation) : create(creation);
 	for (unsigned i = 0; i < creation->made; i++) {
 		cli_free(creation->replicas[i]);
 	}
