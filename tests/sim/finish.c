@@ -308,7 +308,7 @@ static void wait_closed(struct world *world, const bool *flag, const char *what)
 	}
 }
 
-static void close_slot(struct slot *slot)
+void close_slot(struct slot *slot)
 {
 	struct world *world = slot->world;
 

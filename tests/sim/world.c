@@ -102,6 +102,14 @@ static void drop_slot(struct slot *slot)
 	}
 }
 
+void world_drop(struct world *world)
+{
+	for (unsigned i = 0; i < SLOTS; i++) {
+		drop_slot(&world->slots[i]);
+	}
+	oracle_done(&world->oracle);
+}
+
 void world_run(uint64_t seed, FILE *trace, bool trace_io, struct world_result *ret_result)
 {
 	struct world *world = calloc(1, sizeof(*world));
@@ -123,9 +131,6 @@ void world_run(uint64_t seed, FILE *trace, bool trace_io, struct world_result *r
 	ret_result->hash = sim_hash(world->sim);
 	ret_result->steps = sim_steps(world->sim);
 	sim_free(world->sim);
-	for (unsigned i = 0; i < SLOTS; i++) {
-		drop_slot(&world->slots[i]);
-	}
-	oracle_done(&world->oracle);
+	world_drop(world);
 	free(world);
 }

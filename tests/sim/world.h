@@ -160,6 +160,9 @@ struct world {
 /* main.c's: the whole history of a seed.  `trace` may be NULL. */
 void world_run(uint64_t seed, FILE *trace, bool trace_io, struct world_result *ret_result);
 
+/* Its memory, once the simulation is over. */
+void world_drop(struct world *world);
+
 /* A check failed: the first one is kept. */
 void world_fail(struct world *world, uint64_t *counter, const char *oracle, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -202,6 +205,8 @@ void faults_schedule(struct world *world);
 void faults_end(struct world *world);
 
 /* finish.c */
+/* Volume and nexus end in the ordinary way. */
+void close_slot(struct slot *slot);
 void world_finish(struct world *world);
 
 #endif
