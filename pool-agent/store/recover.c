@@ -14,7 +14,9 @@ int recovery_init(struct recovery *recovery, struct store *store, struct err *er
 	recovery->journal = io_zalloc(io, (size_t)blocks * STORE_BLOCK_BYTES);
 	recovery->headers = io_zalloc(io, blocks * sizeof(struct journal_header));
 	recovery->crcs = io_zalloc(io, blocks * sizeof(uint32_t));
-	if (recovery->journal == NULL || recovery->headers == NULL || recovery->crcs == NULL) {
+	recovery->unreadable = io_zalloc(io, blocks * sizeof(bool));
+	if (recovery->journal == NULL || recovery->headers == NULL || recovery->crcs == NULL ||
+		recovery->unreadable == NULL) {
 		return -ENOMEM;
 	}
 	return 0;
@@ -28,6 +30,7 @@ void recovery_done(struct recovery *recovery)
 	io_free(recovery->store->io, recovery->journal);
 	io_free(recovery->store->io, recovery->headers);
 	io_free(recovery->store->io, recovery->crcs);
+	io_free(recovery->store->io, recovery->unreadable);
 }
 
 /* ---- vmeta ---- */
@@ -264,6 +267,7 @@ int recover_journal_block(void *ctx, uint64_t index, uint8_t *const blocks[2])
 	struct journal_header header;
 	uint32_t crc;
 
+	recovery->unreadable[index] = blocks[0] == NULL;
 	if (blocks[0] == NULL || journal_check(&store->sb.uuid, blocks[0], &header, &crc) != 0 ||
 		header.seq % store->sb.layout.journal_blocks != index) {
 		return 0;
@@ -291,6 +295,11 @@ int recover_journal_end(struct recovery *recovery)
 	/* One block of the ring is always left for moving the tail. */
 	if (last == NULL || last->seq - last->tail + 1 >= blocks) {
 		return err_set(recovery->err, -EBADMSG, "the journal has no good end");
+	}
+	if (recovery->unreadable[(last->seq + 1) % blocks]) {
+		/* It may hold what was promised: that is no end. */
+		return err_set(recovery->err, -EIO, "journal block %llu cannot be read",
+			(unsigned long long)last->seq + 1);
 	}
 	for (uint64_t seq = last->tail; seq < last->seq; seq++) {
 		const struct journal_header *header = &recovery->headers[seq % blocks];

@@ -485,6 +485,7 @@ struct recovery {
 	uint8_t *journal;               /* owned; all blocks */
 	struct journal_header *headers; /* owned; seq 0: no good block there */
 	uint32_t *crcs;                 /* owned */
+	bool *unreadable;               /* owned; blocks of the journal */
 	uint64_t first_seq, last_seq;   /* to be replayed */
 	uint64_t page_lsn_max;          /* of all pages */
 	bool stale;                     /* some page is */
