@@ -38,7 +38,7 @@ static const unsigned weights[FAULT_KINDS] = {
 	[FAULT_DISK_ERROR] = 5,
 	[FAULT_DISK_SLOW] = 4,
 	[FAULT_DISK_STUCK] = 4,
-	[FAULT_MEMORY] = 0,
+	[FAULT_MEMORY] = 6,
 };
 
 static enum fault_kind draw_kind(struct rng *rng)
@@ -353,8 +353,16 @@ void faults_end(struct world *world)
 	}
 	sim_heal_all(world->sim);
 	sim_set_extra_latency(world->sim, 0);
+	for (unsigned i = 0; i < SLOTS; i++) {
+		if (world->slots[i].process != NULL) {
+			sim_process_fail_allocation(world->slots[i].process, 0);
+		}
+	}
 	for (unsigned i = 0; i < world->options.voters; i++) {
 		sim_cancel(world->sim, &world->agents[i].fault_end);
+		if (world->agents[i].process != NULL) {
+			sim_process_fail_allocation(world->agents[i].process, 0);
+		}
 		world->agents[i].disk_faulty = false;
 		sim_disk_set_faults(world->agents[i].disk, &none);
 	}

@@ -48,6 +48,11 @@ static void agent_serve(struct node_agent *node)
 	if (result == 0) {
 		result = agent_add_store(node->agent, 0, node->store);
 	}
+	if (result == -ENOMEM && !world->healing) {
+		node->state = AGENT_FAILED;
+		agent_restart_after(node, 300 * IO_NS_PER_MS);
+		return;
+	}
 	if (result != 0) {
 		world_fail(world, &world->result->broken, "start", "%s does not start: %d %s",
 			node->name, result, err.text);
@@ -92,7 +97,7 @@ static void on_open(struct store_op *op)
 	sim_trace(world->sim, "%s: store_open: %d %s", node->name, op->result, op->err.text);
 	node->state = AGENT_FAILED;
 	/* What cannot be read is as good as damaged, while that lasts. */
-	if (!node->disk_faulty && op->result != -EIO) {
+	if (!node->disk_faulty && op->result != -EIO && op->result != -ENOMEM) {
 		world_fail(world, &world->result->broken, "store",
 			"the pool of %s does not open: %d %s", node->name, op->result,
 			op->err.text);
