@@ -83,7 +83,7 @@ static void detach_job(const void *arg, struct worker_result *result)
 {
 	const struct held *held = arg;
 	struct err err;
-	int code = loopdev_detach(held->device, &err);
+	int code = loopdev_detach(held->device, held->data_is_lost, &err);
 
 	if (code == 0 || code == -ENXIO) {
 		code = mounts_remove(held->folder, &err);
@@ -264,6 +264,7 @@ void held_unpublish(struct launcher *launcher, const struct launch_msg *msg)
 			"it is just being published or unpublished");
 		return;
 	}
+	held->data_is_lost = (msg->flags & LAUNCH_DATA_IS_LOST) != 0;
 	result = worker_start(&held->worker, detach_job, held, &err);
 	if (result != 0) {
 		nexus_answer(launcher, msg->id, held, result, err.text);

@@ -41,8 +41,9 @@ struct held {
 	uint64_t size_bytes, table_bytes;
 	uint32_t block_bytes;
 	int fuse_fd, table_fd;
-	bool told;      /* the nexus that runs now has the descriptors */
-	uint64_t asked; /* id of the request to answer; 0: nobody waits */
+	bool told;         /* the nexus that runs now has the descriptors */
+	uint64_t asked;    /* id of the request to answer; 0: nobody waits */
+	bool data_is_lost; /* it is taken away even if it cannot be flushed */
 	struct worker worker;
 };
 

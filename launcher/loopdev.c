@@ -262,7 +262,7 @@ static void stay_bound(const char *device)
 	close(fd);
 }
 
-int loopdev_detach(const char *device, struct err *err)
+int loopdev_detach(const char *device, bool data_is_lost, struct err *err)
 {
 	int fd;
 	int result = 0;
@@ -276,7 +276,7 @@ int loopdev_detach(const char *device, struct err *err)
 				      : err_set(err, -errno, "opening %s: %s", device,
 						err_describe(errno));
 	}
-	if (fsync(fd) < 0) {
+	if (fsync(fd) < 0 && !data_is_lost) {
 		result = err_set(err, -errno, "flushing %s: %s", device, err_describe(errno));
 	} else if (ioctl(fd, LOOP_CLR_FD) < 0 && errno != ENXIO) {
 		result = err_set(err, -errno, "unbinding %s: %s", device, err_describe(errno));

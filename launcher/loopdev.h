@@ -20,8 +20,9 @@ int loopdev_attach(const char *file, uint64_t size_bytes, uint32_t block_bytes,
 	char ret_device[LOOPDEV_PATH_SIZE], struct err *err) __must_check;
 
 /* -EBUSY with a text that says by whom while it is mounted or open; else the device is unbound when
- * this returns.  -ENXIO: it was not bound. */
-int loopdev_detach(const char *device, struct err *err) __must_check;
+ * this returns.  -ENXIO: it was not bound.  A flush that fails keeps it bound, unless the data is
+ * lost anyway. */
+int loopdev_detach(const char *device, bool data_is_lost, struct err *err) __must_check;
 
 /* Unbinds it as soon as nobody uses it any more, now or later. */
 void loopdev_detach_lazily(const char *device);

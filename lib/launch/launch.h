@@ -35,6 +35,9 @@
 #define LAUNCH_TEXT_SIZE   256
 #define LAUNCH_FDS_MAX     2
 
+/* The volume fails everything for good: that the device cannot be flushed does not keep it. */
+#define LAUNCH_DATA_IS_LOST 1u
+
 enum launch_kind {
 	LAUNCH_VOLUME = 1,
 	LAUNCH_READY,
@@ -56,7 +59,7 @@ struct launch_msg {
 	uint64_t size_bytes;     /* PUBLISH, VOLUME */
 	uint64_t table_bytes;    /* PUBLISH, VOLUME: of the request table */
 	uint32_t transfer_bytes; /* PUBLISH: largest read or write that a slot of the table takes */
-	uint32_t reserved;
+	uint32_t flags;          /* UNPUBLISH: LAUNCH_DATA_IS_LOST; others are ignored */
 	char name[LAUNCH_NAME_SIZE];
 	char device[LAUNCH_DEVICE_SIZE]; /* VOLUME (empty when not there yet), DONE: like
 					    "/dev/loop3" */

@@ -17,6 +17,7 @@ enum publish_state { PUBLISH_START, PUBLISH_AWAIT_EXPORT, PUBLISH_AWAIT_LAUNCHER
 enum unpublish_state {
 	UNPUBLISH_START,
 	UNPUBLISH_AWAIT_EXPORT,
+	UNPUBLISH_AWAIT_LOOK,
 	UNPUBLISH_AWAIT_LAUNCHER,
 	UNPUBLISH_AWAIT_FUSE,
 	UNPUBLISH_DONE
@@ -56,6 +57,7 @@ struct publish_job {
 struct unpublish_job {
 	struct job job;
 	enum unpublish_state state;
+	bool data_is_lost;
 };
 
 /* ---- what all have ---- */
@@ -490,12 +492,29 @@ static void unexport_there(struct job *job)
 	nvmet_blk_remove(job->cv->blk, export_removed, job);
 }
 
+/* Reactor.  A volume that fails everything for good cannot be flushed: its device must go all the
+ * same. */
+static void unpublish_look_there(struct job *job)
+{
+	struct unpublish_job *unpublish = container_of(job, struct unpublish_job, job);
+	struct volume_status status;
+
+	unpublish->data_is_lost = false;
+	if (job->cv->volume != NULL) {
+		volume_get_status(job->cv->volume, &status);
+		unpublish->data_is_lost =
+			status.state == VOLUME_SUPERSEDED || status.state == VOLUME_FAULTED;
+	}
+	reactor_call_return(&job->reactor_call);
+}
+
 static void unpublish_ask_launcher(struct job *job)
 {
+	struct unpublish_job *unpublish = container_of(job, struct unpublish_job, job);
 	struct cvolume *cv = job->cv;
 
-	job->result = launcher_link_unpublish(
-		cv->control->link, cv->record.name, launcher_answered, job, &job->err);
+	job->result = launcher_link_unpublish(cv->control->link, cv->record.name,
+		unpublish->data_is_lost, launcher_answered, job, &job->err);
 	job->waiting = job->result == 0;
 }
 
@@ -510,6 +529,10 @@ static void unpublish_step(struct job *job)
 			job_call(job, unexport_there);
 			AWAIT(unpublish, UNPUBLISH_AWAIT_EXPORT, !job->waiting);
 			cv->exported = false;
+		}
+		if (cv->held != NULL && cv->control->link != NULL) {
+			job_call(job, unpublish_look_there);
+			AWAIT(unpublish, UNPUBLISH_AWAIT_LOOK, !job->waiting);
 		}
 		if (cv->held != NULL && cv->control->link != NULL) {
 			unpublish_ask_launcher(job);

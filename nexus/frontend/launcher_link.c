@@ -251,12 +251,13 @@ int launcher_link_publish(struct launcher_link *link, const struct launch_msg *v
 	return ask(link, &msg, answer, answer_ctx, err);
 }
 
-int launcher_link_unpublish(struct launcher_link *link, const char *name, launcher_answer *answer,
-	void *answer_ctx, struct err *err)
+int launcher_link_unpublish(struct launcher_link *link, const char *name, bool data_is_lost,
+	launcher_answer *answer, void *answer_ctx, struct err *err)
 {
 	struct launch_msg msg;
 
 	launch_msg_init(&msg, LAUNCH_UNPUBLISH);
+	msg.flags = data_is_lost ? LAUNCH_DATA_IS_LOST : 0;
 	memcpy(msg.name, name, strnlen(name, sizeof(msg.name) - 1));
 	return ask(link, &msg, answer, answer_ctx, err);
 }
