@@ -136,7 +136,9 @@ static inline size_t test_put_pdu(
 	size_t length = pdu_encode(pdu, &peer->encoding, to);
 
 	if (pdu->data_length > 0) {
-		memcpy(to + length, data, pdu->data_length);
+		if (data != NULL) {
+			memcpy(to + length, data, pdu->data_length);
+		}
 		length += pdu->data_length;
 		if (pdu_has_data_digest(pdu, &peer->encoding)) {
 			le32_put(to + length, crc32c(data, pdu->data_length));
