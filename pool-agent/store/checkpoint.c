@@ -2,7 +2,8 @@
 /*
  * Writes changed pages back, oldest first, so that the journal's tail can move.  A page goes to
  * both of its places, one after the other with a flush behind each: at any moment one place is
- * whole, and at rest both are the same, so that one of them may rot.
+ * whole, and at rest both are the same, so that one of them may rot.  A place that was found damaged
+ * or older at open goes first: the other one is all that there is.
  */
 #include "pool-agent/store/store_internal.h"
 
@@ -138,7 +139,7 @@ static uint64_t page_block(const struct store *store, const struct meta_page *pa
 	return layout->table + place * layout->table_pages + page->index;
 }
 
-static void checkpoint_write(struct checkpoint *checkpoint, unsigned place)
+static void checkpoint_write(struct checkpoint *checkpoint, unsigned round)
 {
 	uint8_t *image = checkpoint->images;
 	unsigned i = 0;
@@ -147,7 +148,8 @@ static void checkpoint_write(struct checkpoint *checkpoint, unsigned place)
 		struct meta_page *page = container_of(node, struct meta_page, node);
 
 		batch_write(&checkpoint->batch, &checkpoint->ops[i++],
-			page_block(checkpoint->store, page, place), image, STORE_BLOCK_BYTES);
+			page_block(checkpoint->store, page, page->first_place ^ round), image,
+			STORE_BLOCK_BYTES);
 		image += STORE_BLOCK_BYTES;
 	}
 }
@@ -161,6 +163,7 @@ static void checkpoint_written(struct checkpoint *checkpoint)
 		struct list_node *after = &checkpoint->dirty.head;
 
 		page->writing = false;
+		page->first_place = 0;
 		checkpoint->written++;
 		if (page->dirty_again == 0) {
 			continue;

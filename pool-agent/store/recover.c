@@ -204,6 +204,7 @@ static const uint8_t *page_choose(struct recovery *recovery, const struct page_i
 		}
 	}
 	page->stale = good == 1 || (good == 2 && headers[0].seq != headers[1].seq);
+	page->first_place = page->stale && best == blocks[0] ? 1 : 0;
 	recovery->stale |= page->stale;
 	return best;
 }

@@ -114,6 +114,7 @@ struct meta_page {
 	uint64_t dirty_again;  /* the same for what came while it was being written; 0 */
 	bool writing;
 	bool stale;                    /* found so at open: one of its places is damaged or older */
+	unsigned first_place;          /* the one that is written first: never the only good one */
 	uint64_t seq;                  /* version on disk */
 	struct store_replica *replica; /* borrowed; NULL: the table */
 	uint32_t index;

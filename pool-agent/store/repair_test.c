@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the store does with what it finds damaged or contradictory: the only good copy stays,
+ * nothing asserts, nothing waits for ever. */
+#include "base/crc32c.h"
+#include "pool-agent/store/ondisk.h"
+#include "pool-agent/testing/store_bench.h"
+
+#define MIB          (UINT64_C(1) << 20)
+#define DISK_BYTES   (32 * MIB)
+#define REPLICA_SIZE (8 * MIB)
+#define BLOCK        STORE_BLOCK_BYTES
+
+static const struct store_format_options small_options = {
+	.name = "pool",
+	.cluster_bytes = 64 * 1024,
+	.region_bytes = UINT64_C(256) * 1024,
+	.replica_slots = 8,
+	.journal_blocks = 16,
+};
+
+static int set_up(void **state)
+{
+	struct bench *bench = calloc(1, sizeof(*bench));
+
+	assert_non_null(bench);
+	bench_init(bench, 1, DISK_BYTES);
+	assert_int_equal(bench_format(bench, &small_options), 0);
+	assert_int_equal(bench_open(bench), 0);
+	*state = bench;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct bench *bench = *state;
+
+	if (bench->store != NULL) {
+		assert_int_equal(bench_close(bench), 0);
+	}
+	bench_end_process(bench);
+	bench_done(bench);
+	free(bench);
+	return 0;
+}
+
+static struct layout layout_of_disk(void)
+{
+	struct layout layout;
+	struct err err;
+
+	assert_int_equal(layout_make(DISK_BYTES / BLOCK, &small_options, &layout, &err), 0);
+	return layout;
+}
+
+/* Freed by whoever asked. */
+static uint8_t *block_bytes(const struct bench *bench, uint64_t block)
+{
+	uint8_t *bytes = bench_buffer(BLOCK);
+
+	sim_disk_peek(bench->disk, block * BLOCK, bytes, BLOCK);
+	return bytes;
+}
+
+static uint32_t block_sum(const struct bench *bench, uint64_t block)
+{
+	uint8_t *bytes = block_bytes(bench, block);
+	uint32_t sum = crc32c(bytes, BLOCK);
+
+	free(bytes);
+	return sum;
+}
+
+static void destroy(struct bench *bench, uint64_t block)
+{
+	uint8_t *bytes = bench_buffer(BLOCK);
+
+	memset(bytes, 0x5a, BLOCK);
+	sim_disk_poke(bench->disk, block * BLOCK, bytes, BLOCK);
+	free(bytes);
+}
+
+static void close_for_damage(struct bench *bench)
+{
+	assert_int_equal(bench_close(bench), 0);
+	bench_end_process(bench);
+	bench_start_process(bench);
+}
+
+/* Pages are only written when the journal is half full. */
+static void write_pages(struct bench *bench, struct store_replica *replica)
+{
+	for (uint64_t wgen = 1; wgen < 30; wgen++) {
+		assert_int_equal(bench_write(bench, replica, 0, BLOCK, 9, wgen), 0);
+	}
+}
+
+/* While one place is damaged the other one, all that there is, is not touched: its write may be
+ * torn.
+ */
+static void test_only_good_place_is_not_overwritten(void **state)
+{
+	struct bench *bench = *state;
+	struct layout layout = layout_of_disk();
+	struct store_replica *replica;
+
+	assert_int_equal(bench_create(bench, "db", REPLICA_SIZE, &replica), 0);
+	write_pages(bench, replica);
+	for (unsigned place = 0; place < 2; place++) {
+		uint64_t own = layout.table + place * layout.table_pages;
+		uint64_t other = layout.table + (1 - place) * layout.table_pages;
+		uint32_t damaged;
+		uint32_t good;
+
+		close_for_damage(bench);
+		destroy(bench, own);
+		damaged = block_sum(bench, own);
+		good = block_sum(bench, other);
+		assert_int_equal(bench_open(bench), 0);
+		while (block_sum(bench, own) == damaged) {
+			assert_int_equal(block_sum(bench, other), good);
+			sim_run_for_ns(bench->sim, IO_NS_PER_MS / 100);
+		}
+		sim_run_for_ns(bench->sim, IO_NS_PER_S);
+		assert_int_equal(block_sum(bench, own), block_sum(bench, other));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			test_only_good_place_is_not_overwritten, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
