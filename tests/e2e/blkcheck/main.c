@@ -3,10 +3,13 @@
  * A verified load on a block device.
  *
  *	blkcheck load DEVICE --seconds N [--threads T] [--size BYTES] [--stop FILE]
- *	    Each thread owns a part of the device and writes blocks that carry their number, a sequence number and a checksum; it reads them back at
- *	    random and, at the end, all of them.  Ends after N seconds or when FILE appears.
- *	blkcheck random DEVICE --file FILE --ops N [--seed S] [--size BYTES]
- *	    Random operations (writes, reads, zeroed ranges, fsync) on the device and on a plain file alike; at the end both are compared byte for byte.
+ *	    Each thread owns a part of the device and writes blocks that carry their number, a
+ *sequence number and a checksum; it reads them back at random and, at the end, all of them.  Ends
+ *after N seconds or when FILE appears.  With --keep FILE a thread ends at its first error, and FILE
+ *tells what was acknowledged. blkcheck kept DEVICE --keep FILE Every write that FILE tells of is
+ *there; one that was not acknowledged may be. blkcheck random DEVICE --file FILE --ops N [--seed S]
+ *[--size BYTES] Random operations (writes, reads, zeroed ranges, fsync) on the device and on a
+ *plain file alike; at the end both are compared byte for byte.
  *
  * Prints one JSON line.  Exit 0: every byte was as it must be and no operation failed.
  */
@@ -34,7 +37,7 @@
 #define BLOCKS_OWNED 4096u /* of each thread at most */
 
 struct options {
-	const char *mode, *device, *file, *stop;
+	const char *mode, *device, *file, *stop, *keep;
 	uint64_t seconds, threads, ops, seed, size_bytes;
 };
 
@@ -120,6 +123,9 @@ struct worker {
 	uint64_t first_block, blocks;
 	uint64_t random;
 	uint64_t *sequence; /* of the last write of each block; 0: never written */
+	uint64_t
+		failed; /* the block, by its index, whose last write has failed; UINT64_MAX: none */
+	bool keep;
 	uint8_t *buffer;
 };
 
@@ -146,7 +152,7 @@ static void load_error(const char *what, uint64_t block)
 	atomic_fetch_add(&load_errors, 1);
 }
 
-static void load_verify(struct worker *worker, uint64_t index)
+static bool load_verify(struct worker *worker, uint64_t index)
 {
 	static _Thread_local uint8_t expected[BLOCK];
 	uint64_t block = worker->first_block + index;
@@ -154,7 +160,7 @@ static void load_verify(struct worker *worker, uint64_t index)
 
 	if (pread(worker->fd, worker->buffer, BLOCK, (off_t)(block * BLOCK)) != BLOCK) {
 		load_error("read", block);
-		return;
+		return false;
 	}
 	load_note_gap(began);
 	atomic_fetch_add(&load_reads, 1);
@@ -164,14 +170,15 @@ static void load_verify(struct worker *worker, uint64_t index)
 
 		memcpy(found, worker->buffer, sizeof(found));
 		fprintf(stderr,
-			"blkcheck: block %" PRIu64 " must have sequence %" PRIu64 ", found block %" PRIu64
-			" sequence %" PRIu64 "\n",
+			"blkcheck: block %" PRIu64 " must have sequence %" PRIu64
+			", found block %" PRIu64 " sequence %" PRIu64 "\n",
 			block, worker->sequence[index], found[0], found[1]);
 		atomic_fetch_add(&load_mismatches, 1);
 	}
+	return true;
 }
 
-static void load_write(struct worker *worker, uint64_t index)
+static bool load_write(struct worker *worker, uint64_t index)
 {
 	uint64_t block = worker->first_block + index;
 	uint64_t began = now_ns();
@@ -179,10 +186,12 @@ static void load_write(struct worker *worker, uint64_t index)
 	load_make(worker->buffer, block, ++worker->sequence[index]);
 	if (pwrite(worker->fd, worker->buffer, BLOCK, (off_t)(block * BLOCK)) != BLOCK) {
 		load_error("write", block);
-		return;
+		worker->failed = index;
+		return false;
 	}
 	load_note_gap(began);
 	atomic_fetch_add(&load_writes, 1);
+	return true;
 }
 
 static void *load_run(void *ctx)
@@ -191,19 +200,89 @@ static void *load_run(void *ctx)
 
 	while (!atomic_load(&load_stop)) {
 		uint64_t index = random_u64(&worker->random) % worker->blocks;
+		bool read = worker->sequence[index] != 0 && random_u64(&worker->random) % 3 == 0;
+		bool good = read ? load_verify(worker, index) : load_write(worker, index);
 
-		if (worker->sequence[index] != 0 && random_u64(&worker->random) % 3 == 0) {
-			load_verify(worker, index);
-		} else {
-			load_write(worker, index);
+		if (!good && worker->keep) {
+			return NULL;
 		}
 	}
 	for (uint64_t i = 0; i < worker->blocks; i++) {
-		if (worker->sequence[i] != 0) {
-			load_verify(worker, i);
+		if (worker->sequence[i] != 0 && !load_verify(worker, i) && worker->keep) {
+			break;
 		}
 	}
 	return NULL;
+}
+
+/* A line for each block: its number, the last sequence number that was acknowledged, the last that
+ * was written. */
+static void load_keep(const struct options *options, const struct worker *workers)
+{
+	FILE *file = fopen(options->keep, "w");
+
+	if (file == NULL) {
+		fprintf(stderr, "blkcheck: %s: %s\n", options->keep, strerror(errno));
+		exit(2);
+	}
+	for (unsigned i = 0; i < options->threads; i++) {
+		for (uint64_t index = 0; index < workers[i].blocks; index++) {
+			uint64_t written = workers[i].sequence[index];
+
+			if (written != 0) {
+				fprintf(file, "%" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
+					workers[i].first_block + index,
+					written - (workers[i].failed == index), written);
+			}
+		}
+	}
+	fclose(file);
+}
+
+static bool kept_is(int fd, const uint64_t line[3], uint8_t *found, uint8_t *expected)
+{
+	if (pread(fd, found, BLOCK, (off_t)(line[0] * BLOCK)) != BLOCK) {
+		load_error("read", line[0]);
+		return false;
+	}
+	for (uint64_t sequence = line[1]; sequence <= line[2]; sequence++) {
+		load_make(expected, line[0], sequence);
+		if (memcmp(found, expected, BLOCK) == 0) {
+			return true;
+		}
+	}
+	return line[1] == 0; /* nothing was acknowledged: what was there before */
+}
+
+static int kept(const struct options *options)
+{
+	FILE *file = fopen(options->keep, "r");
+	uint8_t *found = aligned(BLOCK), *expected = aligned(BLOCK);
+	uint64_t size, line[3], count = 0, lost = 0;
+	int fd = open_device(options, &size);
+
+	if (file == NULL) {
+		fprintf(stderr, "blkcheck: %s: %s\n", options->keep, strerror(errno));
+		return 2;
+	}
+	while (fscanf(file, "%" SCNu64 " %" SCNu64 " %" SCNu64, &line[0], &line[1], &line[2]) ==
+		3) {
+		count++;
+		if (!kept_is(fd, line, found, expected)) {
+			memcpy(line, found, sizeof(line));
+			fprintf(stderr,
+				"blkcheck: lost a write: block %" PRIu64 " sequence %" PRIu64
+				" is there\n",
+				line[0], line[1]);
+			lost++;
+		}
+	}
+	printf("{\"blocks\": %" PRIu64 ", \"lost\": %" PRIu64 "}\n", count, lost);
+	fclose(file);
+	close(fd);
+	free(found);
+	free(expected);
+	return count > 0 && lost == 0 ? 0 : 1;
 }
 
 static int load(const struct options *options)
@@ -217,8 +296,13 @@ static int load(const struct options *options)
 	for (unsigned i = 0; i < options->threads; i++) {
 		struct worker *worker = &workers[i];
 
-		*worker = (struct worker){.number = i, .fd = fd, .first_block = i * each,
-			.blocks = each < BLOCKS_OWNED ? each : BLOCKS_OWNED, .random = options->seed + i};
+		*worker = (struct worker){.number = i,
+			.fd = fd,
+			.first_block = i * each,
+			.blocks = each < BLOCKS_OWNED ? each : BLOCKS_OWNED,
+			.random = options->seed + i,
+			.failed = UINT64_MAX,
+			.keep = options->keep != NULL};
 		worker->sequence = calloc(worker->blocks, sizeof(*worker->sequence));
 		worker->buffer = aligned(BLOCK);
 		if (worker->sequence == NULL ||
@@ -227,23 +311,30 @@ static int load(const struct options *options)
 			return 2;
 		}
 	}
-	while (now_ns() < end_ns && (options->stop == NULL || access(options->stop, F_OK) != 0)) {
+	while (now_ns() < end_ns && (options->stop == NULL || access(options->stop, F_OK) != 0) &&
+		(options->keep == NULL || atomic_load(&load_errors) == 0)) {
 		usleep(50000);
 	}
 	atomic_store(&load_stop, true);
 	for (unsigned i = 0; i < options->threads; i++) {
 		pthread_join(workers[i].thread, NULL);
+	}
+	if (options->keep != NULL) {
+		load_keep(options, workers);
+	}
+	for (unsigned i = 0; i < options->threads; i++) {
 		free(workers[i].sequence);
 		free(workers[i].buffer);
 	}
-	printf("{\"writes\": %llu, \"reads\": %llu, \"errors\": %llu, \"mismatches\": %llu, \"longest_ms\": %llu}\n",
+	printf("{\"writes\": %llu, \"reads\": %llu, \"errors\": %llu, \"mismatches\": %llu, "
+	       "\"longest_ms\": %llu}\n",
 		atomic_load(&load_writes), atomic_load(&load_reads), atomic_load(&load_errors),
 		atomic_load(&load_mismatches), atomic_load(&load_gap_ns) / 1000000);
 	close(fd);
 	return atomic_load(&load_errors) == 0 && atomic_load(&load_mismatches) == 0 &&
-			atomic_load(&load_writes) > 0 ?
-		0 :
-		1;
+			       atomic_load(&load_writes) > 0
+		       ? 0
+		       : 1;
 }
 
 /* ---- random ---- */
@@ -288,7 +379,8 @@ static int write_both(struct pair *pair, uint64_t offset, uint64_t length)
 static int zero_both(struct pair *pair, uint64_t offset, uint64_t length)
 {
 	memset(pair->a, 0, length);
-	if (fallocate(pair->device, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) != 0 ||
+	if (fallocate(pair->device, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+		    (off_t)length) != 0 ||
 		pwrite(pair->file, pair->a, length, (off_t)offset) != (ssize_t)length) {
 		fprintf(stderr, "blkcheck: discard at %" PRIu64 ": %s\n", offset, strerror(errno));
 		return 1;
@@ -316,7 +408,8 @@ static int random_step(struct pair *pair)
 
 static int random_ops(const struct options *options)
 {
-	struct pair pair = {.random = options->seed, .a = aligned(SPAN_MAX), .b = aligned(SPAN_MAX)};
+	struct pair pair = {
+		.random = options->seed, .a = aligned(SPAN_MAX), .b = aligned(SPAN_MAX)};
 	int result = 0;
 	uint64_t done = 0;
 
@@ -358,6 +451,7 @@ static void parse(int argc, char **argv, struct options *options)
 		{"size", required_argument, NULL, 'z'},
 		{"stop", required_argument, NULL, 'x'},
 		{"file", required_argument, NULL, 'f'},
+		{"keep", required_argument, NULL, 'k'},
 		{"ops", required_argument, NULL, 'o'},
 		{"seed", required_argument, NULL, 'e'},
 		{0},
@@ -382,6 +476,9 @@ static void parse(int argc, char **argv, struct options *options)
 		case 'f':
 			options->file = optarg;
 			break;
+		case 'k':
+			options->keep = optarg;
+			break;
 		case 'o':
 			options->ops = strtoull(optarg, NULL, 0);
 			break;
@@ -393,7 +490,8 @@ static void parse(int argc, char **argv, struct options *options)
 		}
 	}
 	if (argc - optind != 2 || options->threads == 0 || options->threads > THREADS_MAX) {
-		fprintf(stderr, "usage: blkcheck load|random DEVICE [options]; see the head of its source\n");
+		fprintf(stderr, "usage: blkcheck load|random|kept DEVICE [options]; see the head "
+				"of its source\n");
 		exit(2);
 	}
 	options->mode = argv[optind];
@@ -411,6 +509,10 @@ int main(int argc, char **argv)
 	if (strcmp(options.mode, "random") == 0 && options.file != NULL) {
 		return random_ops(&options);
 	}
-	fprintf(stderr, "blkcheck: %s: load, or random with --file\n", options.mode);
+	if (strcmp(options.mode, "kept") == 0 && options.keep != NULL) {
+		return kept(&options);
+	}
+	fprintf(stderr, "blkcheck: %s: load, random with --file, or kept with --keep\n",
+		options.mode);
 	return 2;
 }

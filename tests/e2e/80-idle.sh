@@ -1,0 +1,29 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# What the daemons cost with one open volume: memory after a load (asserted: 32 MiB each), CPU of 10 idle seconds (printed only).
+. "$(dirname "$0")/lib.sh" idle
+cluster 512M
+volume 256M
+load_start 60
+sleep 2
+load_end
+sleep 1
+cpu_ms() { # of all threads, also of those that ended meanwhile
+	awk -v hz="$(getconf CLK_TCK)" '{sub(/.*\) /, ""); print ($12 + $13) * 1000 / hz}' "/proc/$1/stat"
+}
+pids[nexus-itself]=$(nexus_pid)
+names="a b c nexus nexus-itself"
+declare -A before
+for name in $names; do before[$name]=$(cpu_ms "${pids[$name]}"); done
+sleep 10
+too_much=
+for name in $names; do
+	used=$(($(cpu_ms "${pids[$name]}") - ${before[$name]}))
+	rss=$(awk '/^VmRSS/ {print $2}' "/proc/${pids[$name]}/status")
+	note "$(printf '%-16s %5.2f %% of a core, %5.1f MiB resident' "$(cat "/proc/${pids[$name]}/comm")" \
+		"$(awk -v n=$used 'BEGIN {print n / 100}')" "$(awk -v k="$rss" 'BEGIN {print k / 1024}')")"
+	[ "$rss" -le 32768 ] || too_much="$too_much $name"
+done
+unset "pids[nexus-itself]"
+[ -z "$too_much" ] || die "more than 32 MiB:$too_much"
+note done
