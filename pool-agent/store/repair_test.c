@@ -125,11 +125,52 @@ static void test_only_good_place_is_not_overwritten(void **state)
 	}
 }
 
+/* Blocks 2 to `last` with one stamp each for a slot that has no replica; the tail stays at 1. */
+static void fill_journal(struct bench *bench, uint64_t last)
+{
+	struct layout layout = layout_of_disk();
+	struct uuid pool = bench_info(bench).uuid;
+	struct journal_header header = {.tail = 1, .count = 1};
+	uint8_t *block = bench_buffer(BLOCK);
+	int result;
+
+	close_for_damage(bench);
+	sim_disk_peek(bench->disk, (layout.journal + 1) * BLOCK, block, BLOCK);
+	result = journal_check(&pool, block, &(struct journal_header){0}, &header.previous_crc);
+	assert_int_equal(result, 0);
+	for (uint64_t seq = 2; seq <= last; seq++) {
+		const struct record record = {.type = RECORD_STAMP, .slot = 3, .value = seq};
+
+		memset(block, 0, BLOCK);
+		record_encode(&record, journal_record_at(block, 0));
+		header.seq = seq;
+		header.first_lsn = seq - 1;
+		header.previous_crc = journal_seal(&pool, &header, block);
+		sim_disk_poke(bench->disk, (layout.journal + seq % layout.journal_blocks) * BLOCK,
+			block, BLOCK);
+	}
+	free(block);
+}
+
+/* What a crash right after the deletion of the replica that filled it leaves. */
+static void test_journal_full_of_what_is_gone(void **state)
+{
+	struct bench *bench = *state;
+	struct store_replica *replica;
+
+	fill_journal(bench, small_options.journal_blocks - 1);
+	assert_int_equal(bench_open(bench), 0);
+	assert_int_equal(bench_create(bench, "db", REPLICA_SIZE, &replica), 0);
+	assert_int_equal(bench_write(bench, replica, 0, BLOCK, 1, 1), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			test_only_good_place_is_not_overwritten, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			test_journal_full_of_what_is_gone, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,6 +55,9 @@ static void wake_ladders(struct store *store)
 void store_run(struct store *store)
 {
 	store->running = true;
+	/* When all that fills the journal is of replicas that are gone, no page is written back and
+	 * nothing but a block of its own moves the tail. */
+	store->journal.publish = !journal_has_room(&store->journal, 1);
 	wake_ladders(store);
 }
 
