@@ -209,6 +209,17 @@ static const uint8_t *page_choose(struct recovery *recovery, const struct page_i
 	return best;
 }
 
+static bool entry_is_senseless(const struct store *store, uint64_t entry)
+{
+	unsigned state = entry_state(entry);
+
+	if (state == CLUSTER_FREE || state == CLUSTER_DIRTY) {
+		return entry != state;
+	}
+	return state > CLUSTER_DIRTY || (entry & ENTRY_PENDING) != 0 ||
+	       entry_slot(entry) >= store->sb.layout.slots;
+}
+
 int recover_table_page(void *ctx, uint64_t index, uint8_t *const blocks[2])
 {
 	struct recovery *recovery = ctx;
@@ -225,8 +236,7 @@ int recover_table_page(void *ctx, uint64_t index, uint8_t *const blocks[2])
 	for (uint64_t i = 0; i < PAGE_ENTRIES && first + i < clusters->count; i++) {
 		uint64_t entry = le64_get(page + PAGE_HEADER_BYTES + i * 8);
 
-		if (entry_state(entry) > CLUSTER_DIRTY || (entry & ENTRY_PENDING) != 0 ||
-			entry_slot(entry) >= recovery->store->sb.layout.slots) {
+		if (entry_is_senseless(recovery->store, entry)) {
 			return err_set(recovery->err, -EBADMSG,
 				"page %llu of the cluster table has a senseless entry",
 				(unsigned long long)index);

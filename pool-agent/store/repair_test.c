@@ -164,6 +164,27 @@ static void test_journal_full_of_what_is_gone(void **state)
 	assert_int_equal(bench_write(bench, replica, 0, BLOCK, 1, 1), 0);
 }
 
+/* The list of free clusters must not begin with what a page claims. */
+static void test_senseless_entry_is_refused(void **state)
+{
+	struct bench *bench = *state;
+	struct layout layout = layout_of_disk();
+	struct uuid pool;
+	const struct page_id id = {.kind = PAGE_TABLE};
+	const struct page_header header = {.seq = 100};
+	uint8_t *page;
+
+	pool = bench_info(bench).uuid;
+	close_for_damage(bench);
+	page = block_bytes(bench, layout.table);
+	le64_put(page_entry(page, 0), entry_make(CLUSTER_FREE, 0, 77));
+	page_seal(&pool, &id, &header, page);
+	sim_disk_poke(bench->disk, layout.table * BLOCK, page, BLOCK);
+	free(page);
+	assert_int_equal(bench_open(bench), -EBADMSG);
+	assert_non_null(strstr(bench->err.text, "senseless"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -171,6 +192,7 @@ int main(void)
 			test_only_good_place_is_not_overwritten, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			test_journal_full_of_what_is_gone, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_senseless_entry_is_refused, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
