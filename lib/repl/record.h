@@ -96,6 +96,8 @@ struct vmeta {
 	enum vmeta_state state;
 	struct uuid volume;
 	struct uuid replica;
+	struct uuid pool;          /* with slot, where it lies: what was written elsewhere by a */
+	uint32_t slot;             /* disk's mistake is not taken for this one's */
 	char name[REPL_NAME_SIZE]; /* the Volume's name */
 	struct epoch promised;     /* fence only; never used to rank */
 	struct cfg cfg;            /* last ACCEPTED; gen 0: none */

@@ -25,6 +25,8 @@ enum {
 	VMETA_AT_PROMISED = 128,
 	VMETA_AT_CLEAN = 144,
 	VMETA_AT_SIZE = 152,
+	VMETA_AT_POOL = 160,
+	VMETA_AT_SLOT = 176,
 	VMETA_AT_CAPKEY = 192,
 	VMETA_AT_CLASS = 256,
 	VMETA_AT_CLAIM_NAMESPACE = 320,
@@ -78,6 +80,8 @@ void vmeta_encode(const struct vmeta *vmeta, uint8_t to[VMETA_SIZE])
 	le64_put(to + VMETA_AT_PROMISED + 8, vmeta->promised.nonce);
 	le64_put(to + VMETA_AT_CLEAN, vmeta->clean);
 	le64_put(to + VMETA_AT_SIZE, vmeta->size_bytes);
+	memcpy(to + VMETA_AT_POOL, vmeta->pool.b, 16);
+	le32_put(to + VMETA_AT_SLOT, vmeta->slot);
 	memcpy(to + VMETA_AT_CAPKEY, vmeta->capkey, sizeof(vmeta->capkey));
 	name_encode(vmeta->class_name, to + VMETA_AT_CLASS);
 	name_encode(vmeta->claim_namespace, to + VMETA_AT_CLAIM_NAMESPACE);
@@ -128,6 +132,8 @@ int vmeta_decode(const uint8_t from[VMETA_SIZE], struct vmeta *ret_vmeta)
 	vmeta.promised.nonce = le64_get(from + VMETA_AT_PROMISED + 8);
 	vmeta.clean = le64_get(from + VMETA_AT_CLEAN);
 	vmeta.size_bytes = le64_get(from + VMETA_AT_SIZE);
+	memcpy(vmeta.pool.b, from + VMETA_AT_POOL, 16);
+	vmeta.slot = le32_get(from + VMETA_AT_SLOT);
 	memcpy(vmeta.capkey, from + VMETA_AT_CAPKEY, sizeof(vmeta.capkey));
 	if (vmeta.size_bytes > REPL_SIZE_MAX || vmeta_decode_names(from, &vmeta) != 0 ||
 		cfg_decode(from + VMETA_AT_CFG, &vmeta.cfg) != 0) {

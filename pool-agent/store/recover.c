@@ -37,14 +37,19 @@ void recovery_done(struct recovery *recovery)
 
 enum member_state { MEMBER_NEVER, MEMBER_GOOD, MEMBER_BAD, MEMBER_NEWER };
 
-static enum member_state member_read(const uint8_t *block, unsigned pair, struct vmeta *vmeta)
+static bool is_of_slot(const struct vmeta *vmeta, const struct slot *slot, unsigned pair)
+{
+	return vmeta->seq > 0 && vmeta->seq <= ONDISK_SEQ_MAX && vmeta->seq % 2 == pair &&
+	       vmeta->slot == slot->index && uuid_equal(&vmeta->pool, &slot->store->sb.uuid);
+}
+
+static enum member_state member_read(
+	const uint8_t *block, const struct slot *slot, unsigned pair, struct vmeta *vmeta)
 {
 	int result = block == NULL ? -EBADMSG : vmeta_decode(block, vmeta);
 
 	if (result == 0) {
-		return vmeta->seq > 0 && vmeta->seq <= ONDISK_SEQ_MAX && vmeta->seq % 2 == pair
-			       ? MEMBER_GOOD
-			       : MEMBER_BAD;
+		return is_of_slot(vmeta, slot, pair) ? MEMBER_GOOD : MEMBER_BAD;
 	}
 	if (result == -ENODATA) {
 		return MEMBER_NEVER;
@@ -78,8 +83,8 @@ static int pair_read(
 	struct pair *own = &recovery->pairs[pair];
 	struct vmeta vmetas[2];
 	enum member_state states[2] = {
-		member_read(blocks[0], pair, &vmetas[0]),
-		member_read(blocks[1], pair, &vmetas[1]),
+		member_read(blocks[0], slot, pair, &vmetas[0]),
+		member_read(blocks[1], slot, pair, &vmetas[1]),
 	};
 	unsigned winner;
 

@@ -185,6 +185,32 @@ static void test_senseless_entry_is_refused(void **state)
 	assert_non_null(strstr(bench->err.text, "senseless"));
 }
 
+/* A version that the disk put to another slot does not make that slot another replica. */
+static void test_version_of_another_slot_does_not_count(void **state)
+{
+	struct bench *bench = *state;
+	struct layout layout = layout_of_disk();
+	struct store_replica *first;
+	struct store_replica *second;
+	struct uuid id;
+	uint8_t *version;
+
+	assert_int_equal(bench_create(bench, "a", REPLICA_SIZE, &first), 0);
+	assert_int_equal(bench_create(bench, "b", REPLICA_SIZE, &second), 0);
+	id = store_replica_vmeta(second)->replica;
+	assert_int_equal(bench_update(bench, first, store_replica_vmeta(first)), 0);
+	close_for_damage(bench);
+	/* Version 3 of slot 0, where slot 1 has its version 1. */
+	version = block_bytes(bench, layout.vmeta_near + 1);
+	sim_disk_poke(bench->disk, (layout.vmeta_near + 2 + 1) * BLOCK, version, BLOCK);
+	free(version);
+	assert_int_equal(bench_open(bench), 0);
+	second = store_replica_find(bench->store, &id);
+	assert_non_null(second);
+	assert_int_equal(store_replica_slot(second), 1);
+	assert_false(store_replica_abstains(second));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -192,6 +218,8 @@ int main(void)
 			test_only_good_place_is_not_overwritten, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			test_journal_full_of_what_is_gone, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			test_version_of_another_slot_does_not_count, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_senseless_entry_is_refused, set_up, tear_down),
 	};
 

@@ -64,6 +64,8 @@ void slot_write(struct slot *slot, uint8_t *image, struct vmeta *vmeta, struct t
 	assert(slot->parent == NULL && slot->state == SLOT_WRITE_IDLE);
 	slot->written_seq = slot->seq + 1;
 	vmeta->seq = slot->written_seq;
+	vmeta->pool = slot->store->sb.uuid;
+	vmeta->slot = slot->index;
 	vmeta_encode(vmeta, image);
 	slot->image = image;
 	slot->parent = parent;
