@@ -154,8 +154,12 @@ static void format_step(struct task *task)
 static int format_plan(struct io *io, struct io_disk *disk,
 	const struct store_format_options *options, struct superblock *sb, struct err *err)
 {
-	int result = layout_make(disk->size_bytes / STORE_BLOCK_BYTES, options, &sb->layout, err);
+	int result = store_check_disk(disk, err);
 
+	if (result == 0) {
+		result = layout_make(
+			disk->size_bytes / STORE_BLOCK_BYTES, options, &sb->layout, err);
+	}
 	if (result != 0) {
 		return result;
 	}

@@ -432,6 +432,11 @@ void store_open(struct io *io, struct io_disk *disk, struct store **ret_store, s
 	bool ready = opening != NULL;
 
 	err_clear(&op->err);
+	if (store_check_disk(disk, &op->err) != 0) {
+		io_free(io, opening);
+		store_op_fail_later(io, NULL, op, op->err.code);
+		return;
+	}
 	for (unsigned i = 0; i < 2 && ready; i++) {
 		opening->blocks[i] = io_zalloc_aligned(io, STORE_BLOCK_BYTES, STORE_BLOCK_BYTES);
 		ready = opening->blocks[i] != NULL;

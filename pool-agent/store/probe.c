@@ -100,6 +100,16 @@ static int probe_judge(struct probe *probe)
 	return STORE_PROBE_OTHER;
 }
 
+int store_check_disk(const struct io_disk *disk, struct err *err)
+{
+	if (disk->block_bytes <= STORE_BLOCK_BYTES) {
+		return 0;
+	}
+	return err_set(err, -EOPNOTSUPP,
+		"the disk has blocks of %u bytes, a pool can be on disks with up to %u",
+		disk->block_bytes, STORE_BLOCK_BYTES);
+}
+
 static void probe_free(struct probe *probe)
 {
 	struct io *io = probe->io;
@@ -140,6 +150,10 @@ void store_probe(struct io *io, struct io_disk *disk, struct store_op *op)
 	struct probe *probe;
 
 	err_clear(&op->err);
+	if (store_check_disk(disk, &op->err) != 0) {
+		store_op_fail_later(io, NULL, op, op->err.code);
+		return;
+	}
 	if (length == 0) {
 		store_op_fail_later(io, NULL, op, STORE_PROBE_EMPTY);
 		return;

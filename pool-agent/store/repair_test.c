@@ -211,6 +211,21 @@ static void test_version_of_another_slot_does_not_count(void **state)
 	assert_false(store_replica_abstains(second));
 }
 
+/* A disk whose blocks are bigger than ours is refused, not met with an assert. */
+static void test_big_blocks_are_refused(void **state)
+{
+	struct bench *bench = *state;
+
+	close_for_damage(bench);
+	bench->handle->block_bytes = 4 * BLOCK;
+	assert_int_equal(bench_probe(bench), -EOPNOTSUPP);
+	assert_int_equal(bench_format(bench, &small_options), -EOPNOTSUPP);
+	assert_int_equal(bench_open(bench), -EOPNOTSUPP);
+	assert_non_null(strstr(bench->err.text, "16384"));
+	bench->handle->block_bytes = 512;
+	assert_int_equal(bench_open(bench), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -220,6 +235,7 @@ int main(void)
 			test_journal_full_of_what_is_gone, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			test_version_of_another_slot_does_not_count, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_big_blocks_are_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_senseless_entry_is_refused, set_up, tear_down),
 	};
 

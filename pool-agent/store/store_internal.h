@@ -469,6 +469,9 @@ void store_op_finish(struct store_op *op, int result);
  * NULL) becomes unbusy then. */
 void store_op_fail_later(struct io *io, struct store *store, struct store_op *op, int result);
 
+/* Can the store work with blocks of that size?  0 or -EOPNOTSUPP with text. */
+int store_check_disk(const struct io_disk *disk, struct err *err) __must_check;
+
 /* ---- opening ---- */
 
 enum pair_state { PAIR_NEVER, PAIR_GOOD, PAIR_BAD, PAIR_NEWER };
