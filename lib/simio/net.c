@@ -217,10 +217,15 @@ void sim_net_resume(struct sim *sim)
 			struct sim_end *end = &link->ends[i];
 
 			if (end->stalled && sim_way_is_open(end->host, end_peer(end)->host)) {
-				/* The retransmission timer has backed off. */
+				/* The retransmission timer has backed off, perhaps far: then old
+				 * bytes of a connection that its sender gave up long ago still
+				 * arrive. */
+				uint64_t max_ns =
+					(rng_percent(&sim->rng, 60) ? 400 : 6000) * IO_NS_PER_MS;
+
 				end->stalled = false;
 				sim_at_ns(sim, &end->deliver,
-					sim->now_ns + sim_random_ns(sim, 50000, 400 * IO_NS_PER_MS),
+					sim->now_ns + sim_random_ns(sim, 50000, max_ns),
 					deliver_event);
 			}
 		}
