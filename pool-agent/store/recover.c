@@ -436,6 +436,15 @@ static int owner_check(struct recovery *recovery, uint32_t cluster)
 	return clusters_map_add(&store->clusters, cluster);
 }
 
+/* Clusters were taken, so there was metadata: somebody erased it.  That is not an empty slot. */
+static int slot_lost_metadata(struct recovery *recovery, struct slot *slot)
+{
+	static const struct vmeta unknown;
+
+	slot->abstains = true;
+	return slot_add_replica(recovery, slot, &unknown);
+}
+
 static int owners_check(struct recovery *recovery)
 {
 	struct store *store = recovery->store;
@@ -463,7 +472,13 @@ static int owners_check(struct recovery *recovery)
 					"slot %u: a cluster for its stamps is missing", i);
 			}
 		}
-		if (slot->use == SLOT_FREE && slot->clusters > 0) {
+		if (slot->use == SLOT_FREE && slot->clusters > 0 && slot->seq == 0) {
+			int result = slot_lost_metadata(recovery, slot);
+
+			if (result != 0) {
+				return result;
+			}
+		} else if (slot->use == SLOT_FREE && slot->clusters > 0) {
 			slot->use = SLOT_DRAINING;
 			reclaim_slot(&store->reclaim);
 		} else if (slot->use == SLOT_FREE) {

@@ -226,6 +226,35 @@ static void test_big_blocks_are_refused(void **state)
 	assert_int_equal(bench_open(bench), 0);
 }
 
+/* Zeros where metadata was are not an empty slot whose data may go. */
+static void test_erased_metadata_abstains(void **state)
+{
+	struct bench *bench = *state;
+	struct layout layout = layout_of_disk();
+	struct store_replica *replica;
+	uint8_t *zeros = bench_buffer(BLOCK);
+
+	memset(zeros, 0, BLOCK);
+	assert_int_equal(bench_create(bench, "db", REPLICA_SIZE, &replica), 0);
+	assert_int_equal(bench_write(bench, replica, 0, BLOCK, 1, 1), 0);
+	close_for_damage(bench);
+	destroy(bench, layout.vmeta_near);
+	destroy(bench, layout.vmeta_near + 1);
+	sim_disk_poke(bench->disk, layout.vmeta_far * BLOCK, zeros, BLOCK);
+	sim_disk_poke(bench->disk, (layout.vmeta_far + 1) * BLOCK, zeros, BLOCK);
+	free(zeros);
+	assert_int_equal(bench_open(bench), 0);
+	replica = store_replica_next(bench->store, NULL);
+	assert_non_null(replica);
+	assert_true(store_replica_abstains(replica));
+	assert_int_equal(store_replica_used_bytes(replica), 2 * small_options.cluster_bytes);
+	assert_int_equal(bench_delete(bench, replica), 0);
+	bench_settle(bench);
+	assert_int_equal(bench_info(bench).used_bytes, 0);
+	assert_int_equal(bench_reopen(bench), 0);
+	assert_null(store_replica_next(bench->store, NULL));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -236,6 +265,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			test_version_of_another_slot_does_not_count, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_big_blocks_are_refused, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_erased_metadata_abstains, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_senseless_entry_is_refused, set_up, tear_down),
 	};
 
