@@ -159,6 +159,8 @@ int uring_new_from_setup(const struct uring_options *options, unsigned first_set
 		free(uring);
 		return error;
 	}
+	/* Spares each system call the look-up of the descriptor; kernels before 5.18 refuse it. */
+	(void)io_uring_register_ring_fd(&uring->ring);
 	list_init(&uring->local_done);
 	io_init(&uring->io, &uring_io_ops, uring, random_seed(), uring->options.metrics);
 	metrics_add(uring);
