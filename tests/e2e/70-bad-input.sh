@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Bad input gets an error that names the thing and the way out; nothing is lost, nothing dies.
 . "$(dirname "$0")/lib.sh" bad-input
-cluster 512M
+cluster 128M
 
 refused() { # what it must say, command...
 	local pattern=$1
@@ -34,13 +34,26 @@ refused 'ext4.*wipe|wipe.*ext4' strake pool create other --agent a --disk "$loop
 strake pool create other --agent a --disk "$loop" --wipe >/dev/null || die "--wipe"
 
 note "two pool-agents on one pool"
-sed 's/^name: a/name: a2/; s/:4530/:4590/' "$dir/a.yaml" >"$dir/a2.yaml"
+sed "s/^name: a/name: a2/; s/:$base_port/:$((base_port + 5))/" "$dir/a.yaml" >"$dir/a2.yaml"
 echo "pools: [{name: stolen, disk: \"file://$dir/pools/a\"}]" >>"$dir/a2.yaml"
 start_agent a2
 wait_for 20 "the second agent's verdict" sh -c "'$bin/cli/strake' --run-dir '$run' pool list -o json | jq -e '.[] | select(.name == \"stolen\" and .state == \"Faulted\")'"
 strake pool list -o json | jq -r '.[] | select(.name == "stolen") | .reason' | grep -qiE 'lock|use|another' || die "the reason does not say that it is in use"
 kill_9 a2
 rm -f "$run/a2.sock"
+
+# Each waits a while for the other to end.
+timeout 20 "$bin/pool-agent/pool-agent" --config "$dir/a.yaml" >"$dir/again.a" 2>&1 &
+again=$!
+timeout 20 "$bin/nexus/nexus" --config "$dir/nexus.yaml" >"$dir/again.nexus" 2>&1 &
+wait $! && die "a second nexus of the same name"
+wait $again && die "a second pool-agent of the same name"
+for name in a nexus; do
+	grep -q 'is used by another process.*give this one another name' "$dir/again.$name" || die "$name says $(cat "$dir/again.$name")"
+done
+sed 's/^name: a/name: a3/' "$dir/a.yaml" >"$dir/a3.yaml"
+refused "listen on 127.0.0.1:$base_port: Address already in use" timeout 20 "$bin/pool-agent/pool-agent" --config "$dir/a3.yaml"
+[ "$(strake pool list -o json | jq -c 'map(.state) | unique')" = '["Online"]' ] || die "the first agents suffered: $(strake pool list)"
 
 note "a pool of a newer format, or damaged"
 crc32c() { # of the bytes on standard input
@@ -91,12 +104,60 @@ refused 'no volume|not found|unknown' strake volume open nothing
 refused 'usage|unknown' strake volume frobnicate
 strake pool list -o json | jq -e 'all(.replicas == 0 or .replicas == null)' >/dev/null || die "a refused creation left replicas"
 
+note "gRPC messages with missing fields, and messages that are none"
+cat >"$dir/grpc.py" <<-'PYTHON'
+	import re, socket, struct, sys
+	path, proto = sys.argv[1:]
+	def frame(kind, flags, stream, body):
+	    return struct.pack(">I", len(body))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + body
+	def literal(name, value):
+	    return b"\0" + bytes((len(name),)) + name.encode() + bytes((len(value),)) + value.encode()
+	def call(method, message):
+	    s = socket.socket(socket.AF_UNIX)
+	    s.settimeout(10)
+	    s.connect(path)
+	    headers = b"".join(literal(*h) for h in ((":method", "POST"), (":scheme", "http"), (":path", method), (":authority", "x"),
+	        ("content-type", "application/grpc"), ("te", "trailers")))
+	    s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, headers) +
+	        frame(0, 1, 1, b"\0" + struct.pack(">I", len(message)) + message))
+	    data = b""
+	    while True:
+	        while len(data) >= 9:
+	            size = int.from_bytes(data[:3], "big")
+	            if len(data) < 9 + size:
+	                break
+	            kind, flags, stream = data[3], data[4], int.from_bytes(data[5:9], "big")
+	            data = data[9 + size:]
+	            if stream == 1 and (kind == 3 or flags & 1):
+	                return
+	        more = s.recv(65536)
+	        if not more:
+	            sys.exit(method + ": the connection ended without an answer")
+	        data += more
+	service, count = None, 0
+	for line in open(proto):
+	    service = (re.findall(r"^service (\w+)", line) or [service])[0]
+	    for method in re.findall(r"^  rpc (\w+)", line):
+	        # Nothing at all; a field cut off; texts that are none, numbers that are huge.
+	        for message in (b"", b"\x0a\x7fx", b"\x0a\x02\xff\xfe\x12\x01\x00\x18" + b"\xff" * 9 + b"\x01", b"\x0a\x01v" * 3, b"\xff" * 64):
+	            call("/strake.v1.%s/%s" % (service, method), message)
+	            count += 1
+	print("%d messages to %s" % (count, path.split("/")[-1]))
+PYTHON
+for name in a nexus; do
+	python3 "$dir/grpc.py" "$run/$name.sock" proto/strake.proto || die "$name did not answer"
+done
+kill -0 "${pids[a]}" && nexus_pid >/dev/null || die "a daemon died"
+grep -q nexus-died "$dir/nexus.log" && die "the nexus died"
+strake volume list -o json | jq -e 'length == 0' >/dev/null || die "a volume came of it: $(strake volume list)"
+[ "$(strake replica list -o json | jq length)" = 0 ] || die "a replica came of it"
+
 note "strangers on the data port"
 for bytes in '' 'GET / HTTP/1.0\r\n\r\n' '\x00\x00\x80\x00\xff\xff\xff\xff' '\x04\x00\x48\x00\x48\x00\x00\x00'; do
-	printf "$bytes" | timeout 2 bash -c 'exec 3<>/dev/tcp/127.0.0.1/4530; cat >&3; timeout 1 cat <&3 >/dev/null'
+	printf "$bytes" | timeout 2 bash -c 'exec 3<>/dev/tcp/127.0.0.1/'$base_port'; cat >&3; timeout 0.5 cat <&3 >/dev/null'
 done
-"$bin/tests/bench/nvme-perf" --address 127.0.0.1 --port 4530 --nqn nqn.2025-01.io.strake:wrong --hostnqn nqn.x:y --seconds 1 --rw read >"$dir/out" 2>&1 && die "a wrong NQN was taken"
-head -c 4096 /dev/urandom | timeout 2 bash -c "exec 3<>/dev/tcp/127.0.0.1/4530; cat >&3" 2>/dev/null
+"$bin/tests/bench/nvme-perf" --address 127.0.0.1 --port $base_port --nqn nqn.2025-01.io.strake:wrong --hostnqn nqn.x:y --seconds 1 --rw read >"$dir/out" 2>&1 && die "a wrong NQN was taken"
+head -c 4096 /dev/urandom | timeout 2 bash -c "exec 3<>/dev/tcp/127.0.0.1/$base_port; cat >&3" 2>/dev/null
 for name in a b c; do kill -0 "${pids[$name]}" || die "$name died"; done
 volume 64M
 equal
