@@ -257,6 +257,9 @@ static void admin_vendor(struct nvmet_subsys *subsys, struct nvmet_req *req)
 	case WIRE_VOTER_STATE:
 		fence_voter_state(agent, req);
 		return;
+	case WIRE_RELEASE:
+		fence_release(agent, req);
+		return;
 	case WIRE_MARK:
 	case WIRE_ACCEPT:
 	case WIRE_RESYNCED:

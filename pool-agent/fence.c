@@ -200,6 +200,32 @@ void fence_command(struct agent *agent, struct nvmet_req *req)
 	task_wake(&command->task);
 }
 
+/* The association does not want the namespace any more: cur keeps its token, which nobody is given
+ * again, and a FENCE of it that is still under way goes on without it. */
+void fence_release(struct agent *agent, struct nvmet_req *req)
+{
+	struct ns *ns = agent_find_ns(agent, req->sqe.nsid);
+	const struct assoc *assoc = assoc_peek(req);
+	uint16_t status = WIRE_STATUS_STALE_TOKEN;
+
+	if (ns == NULL) {
+		nvmet_req_complete(req, NVME_SC_INVALID_NAMESPACE, 0);
+		return;
+	}
+	if (assoc != NULL && ns->assoc == assoc && ns->cur.session == req->sqe.cdw2) {
+		claim_find(ns, assoc)->status = WIRE_STATUS_STALE_TOKEN;
+		ns->assoc = NULL;
+		status = NVME_SC_SUCCESS;
+	}
+	if (assoc != NULL && ns->gate_closed && ns->wanted_assoc == assoc &&
+		ns->wanted.session == req->sqe.cdw2) {
+		claim_answer(claim_find(ns, assoc), WIRE_STATUS_STALE_TOKEN);
+		ns->wanted_assoc = NULL;
+		status = NVME_SC_SUCCESS;
+	}
+	nvmet_req_complete(req, status, 0);
+}
+
 /* Older commands have ended.  cur moves to the largest token that asked, the gate opens. */
 void fence_finish(struct ns *ns, int result)
 {

@@ -230,6 +230,52 @@ static void disk_stick(struct world *world, bool stuck)
 	sim_disk_set_faults(world->disk, &faults);
 }
 
+static uint16_t host_release(struct host *host, uint32_t session)
+{
+	struct command *command = aligned_alloc(4096, sizeof(*command));
+	uint16_t status;
+
+	memset(command, 0, sizeof(*command));
+	command->cmd.admin = true;
+	command->cmd.sqe.opcode = WIRE_RELEASE;
+	command->cmd.sqe.nsid = host->world->nsid;
+	command->cmd.sqe.cdw2 = session;
+	status = command_run(host, command, 0);
+	free(command);
+	return status;
+}
+
+static void test_released_is_nobodys(void **ctx)
+{
+	struct world *world = *ctx;
+	struct wire_voter_state state;
+	struct agent_replica_status status;
+	struct host host, other;
+	struct token token = start(&host, world);
+
+	host_start(&other, world, 2);
+	assert_int_equal(host_release(&other, token.session), WIRE_STATUS_STALE_TOKEN);
+	assert_int_equal(host_release(&host, token.session + 1), WIRE_STATUS_STALE_TOKEN);
+	assert_int_equal(host_write(&host, token.session, 10, 0x33), 0);
+	assert_int_equal(host_release(&host, token.session), 0);
+	agent_replica_get_status(world->agent, world->replica, &status);
+	assert_false(status.associated);
+	assert_true(token_equal(&status.cur, &token));
+	/* Its association lives, and may not write any more; it did not lose it to anybody. */
+	assert_int_equal(host_write(&host, token.session, 10, 0x34), WIRE_STATUS_STALE_TOKEN);
+	assert_int_equal(host_voter_state(&host, world->nsid, &state), 0);
+	assert_int_equal(state.status, WIRE_STATUS_STALE_TOKEN);
+	assert_int_equal(host_lost_count(&host, 0), 0);
+	assert_int_equal(host_release(&host, token.session), WIRE_STATUS_STALE_TOKEN);
+	/* The same token is not given again, a higher one is. */
+	assert_int_equal(host_fence(&host, &token, &state), WIRE_STATUS_STALE_TOKEN);
+	token.session++;
+	assert_int_equal(host_fence(&host, &token, &state), 0);
+	assert_int_equal(host_write(&host, token.session, 10, 0x35), 0);
+	host_close(&other);
+	host_close(&host);
+}
+
 static void test_fence_waits_for_older_commands(void **ctx)
 {
 	struct world *world = *ctx;
@@ -493,6 +539,7 @@ int main(void)
 		TEST(test_old_session_is_refused),
 		TEST(test_other_association_is_refused),
 		TEST(test_association_ends),
+		TEST(test_released_is_nobodys),
 		TEST(test_fence_waits_for_older_commands),
 		TEST(test_fence_goes_on_when_its_association_ends),
 		TEST(test_heartbeat_lists_what_was_lost),

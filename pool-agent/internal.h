@@ -5,8 +5,8 @@
  *
  * Numbered rules:
  *  1 A namespace has exactly one `cur` = (token, association); it changes only in fence_finish()
- * and, to "no association", when the association ends, the pool's power changes or the namespace
- * goes. 2 While gate_closed nothing is started on the namespace; `running` data commands finish. 3
+ * and, to "no association", when the association ends or gives it back (RELEASE), the pool's power
+ * changes or the namespace goes. 2 While gate_closed nothing is started on the namespace; `running` data commands finish. 3
  * All durable metadata of a replica changes in one ladder (voter.c), one change at a time; a FENCE
  * goes before queued commands, which are tested again when it is their turn.
  */
@@ -179,6 +179,7 @@ void assoc_heartbeat(struct agent *agent, struct nvmet_req *req);
 /* fence.c */
 void fence_command(struct agent *agent, struct nvmet_req *req);
 void fence_voter_state(struct agent *agent, struct nvmet_req *req);
+void fence_release(struct agent *agent, struct nvmet_req *req);
 /* The commands waiting for the claim need not wait longer. */
 void claim_answer(struct claim *claim, uint32_t status);
 /* Called by the ladder when older commands have ended and the epoch is durable (or could not be

@@ -20,6 +20,7 @@ enum wire_admin_opcode {
 	WIRE_RESYNCED = 0xc8, /* NSID, CDW2 session, CDW10-11 boot, CDW12-13 upto */
 	WIRE_HEARTBEAT =
 		0xca, /* CDW10 number of the last list confirmed; data: WIRE_HEARTBEAT_SIZE */
+	WIRE_RELEASE = 0xcc, /* NSID, CDW2 session: this association gives the namespace back */
 	WIRE_STAMPS =
 		0xce, /* NSID, CDW2 session, CDW10 first region, CDW11 count; data: count u64 */
 };

@@ -273,6 +273,21 @@ static void leg_send_voter_state(struct leg *leg)
 	leg_submit(leg, &leg->fence_io, true, &leg->fence_io.iov, 1);
 }
 
+/* The association has gone on since, or another one has taken its place: then nothing is held. */
+static bool leg_may_hold(const struct leg *leg)
+{
+	return leg->peer->up && leg->generation == leg->peer->generation;
+}
+
+/* So that the replica is nobody's when the volume is closed: the association stays for others. */
+static void leg_send_release(struct leg *leg)
+{
+	memset(&leg->fence_io.cmd, 0, sizeof(leg->fence_io.cmd));
+	leg->fence_io.cmd.sqe.opcode = WIRE_RELEASE;
+	leg->fence_io.done = leg_fence_done;
+	leg_submit(leg, &leg->fence_io, true, NULL, 0);
+}
+
 static void leg_fault(struct leg *leg, const char *reason)
 {
 	leg->faulted = true;
@@ -409,6 +424,12 @@ static void leg_step(struct task *task)
 		}
 		leg->ready = false;
 		io_timer_stop(&leg->timer);
+		/* Connections are independent: it must not overtake a command on another one. */
+		AWAIT(leg, LEG_AWAIT_QUIET, list_is_empty(&leg->inflight) || !leg_may_hold(leg));
+		if (leg_may_hold(leg)) {
+			leg_send_release(leg);
+			AWAIT(leg, LEG_AWAIT_RELEASE, !leg->fence_io.busy);
+		}
 		leg->state = LEG_DONE;
 		task_wake(&leg->volume->close_task);
 		return;

@@ -85,6 +85,8 @@ enum leg_state {
 	LEG_AWAIT_DRAIN, /* our own older commands to be answered */
 	LEG_AWAIT_LOSS,  /* ready */
 	LEG_AWAIT_RETRY,
+	LEG_AWAIT_QUIET, /* at the end: our own commands to be answered */
+	LEG_AWAIT_RELEASE,
 	LEG_DONE,
 };
 
@@ -141,7 +143,7 @@ struct leg {
 	struct task task;
 	enum leg_state state;
 	struct io_timer timer;
-	struct leg_io fence_io; /* FENCE and VOTER_STATE, one after the other */
+	struct leg_io fence_io; /* FENCE, VOTER_STATE, RELEASE, one after the other */
 	uint8_t *fence_data;    /* WIRE_VOTER_STATE_SIZE */
 	uint64_t fence_sent_ns;
 	uint32_t session;      /* of the last FENCE */

@@ -38,6 +38,10 @@ if out=$(strake volume compare v 2>&1); then die "the flipped byte was not seen:
 echo "$out"
 echo "$out" | grep -q $((100 * 1024 * 1024 + 5)) || die "not the first differing offset"
 
+note "a volume is deleted while the nexus uses others on the same pool-agents"
+strake volume create w --size 64M && strake volume open w --wait && strake volume close w && strake volume delete w || die "second volume"
+[ "$(strake replica list --volume w -o json | jq length)" = 0 ] || die "replicas of w are left: $(strake replica list)"
+
 note "deletion gives all space back"
 if strake volume delete v 2>/dev/null; then die "deleted while published"; fi
 strake volume unpublish v && strake volume close v && strake volume delete v || die "delete"
