@@ -32,6 +32,8 @@
 #define PR_SET_IO_FLUSHER 57
 #endif
 
+#define LOCK_ROOM_BYTES ((size_t)64 << 20)
+
 uint64_t launcher_now_ns(void)
 {
 	struct timespec now;
@@ -200,6 +202,24 @@ static void run(struct launcher *launcher)
  * ---------------------------------------------------------------------------------------------------------------
  */
 
+/* With MCL_FUTURE, mappings beyond the limit of locked memory fail: only where there is room for
+ * all that comes.  Locking a range on fault takes no memory, so it is a question. */
+static int lock_memory(void)
+{
+	void *room = mmap(NULL, LOCK_ROOM_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (room == MAP_FAILED) {
+		return -1;
+	}
+	int result = mlock2(room, LOCK_ROOM_BYTES, MLOCK_ONFAULT);
+	int error = errno;
+
+	(void)munmap(room, LOCK_ROOM_BYTES);
+	errno = error;
+	return result < 0 ? result : mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+}
+
 /* Dirty pages of the node are written back through the nexus, which cannot go on after a crash
  * without us. */
 static void keep_out_of_memory_trouble(const struct launcher *launcher)
@@ -211,7 +231,7 @@ static void keep_out_of_memory_trouble(const struct launcher *launcher)
 		log_warning(&launcher->log, MODULE, "io-flusher-refused",
 			"error=%s help=give CAP_SYS_RESOURCE", err_name(errno));
 	}
-	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0) {
+	if (lock_memory() < 0) {
 		log_warning(&launcher->log, MODULE, "mlockall-refused",
 			"error=%s help=raise ulimit -l", err_name(errno));
 	}

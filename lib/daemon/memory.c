@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #ifndef PR_SET_IO_FLUSHER
@@ -15,6 +17,9 @@
 
 /* Above -1000, so that a leak of ours is still somebody's end. */
 #define OOM_SCORE "-900"
+
+/* A daemon with many volumes; what is mapped counts, not what is touched. */
+#define LOCK_ROOM_BYTES (UINT64_C(512) << 20)
 
 static int write_oom_score(void)
 {
@@ -29,6 +34,34 @@ static int write_oom_score(void)
 	return result;
 }
 
+/*
+ * MCL_FUTURE makes every mapping fail that would go over the limit of locked memory, so without the
+ * right or the room to lock all that comes the process is better off unlocked.  Locking a range on
+ * fault takes no memory: it is a question.
+ */
+static int lock_memory(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_MEMLOCK, &limit);
+	}
+	void *room = mmap(NULL, LOCK_ROOM_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (room == MAP_FAILED) {
+		return -errno;
+	}
+	int result = mlock2(room, LOCK_ROOM_BYTES, MLOCK_ONFAULT) < 0 ? -errno : 0;
+
+	(void)munmap(room, LOCK_ROOM_BYTES);
+	if (result < 0) {
+		return result;
+	}
+	return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 ? -errno : 0;
+}
+
 void memory_rules_apply(struct memory_rules *ret_rules)
 {
 	/* Two arenas, and big messages straight from the system: what they took goes back when they
@@ -41,7 +74,7 @@ void memory_rules_apply(struct memory_rules *ret_rules)
 	/* A crash leaves a core where the system is set up for it. */
 	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 	ret_rules->io_flusher = prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0 ? -errno : 0;
-	ret_rules->locked = mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 ? -errno : 0;
+	ret_rules->locked = lock_memory();
 	ret_rules->oom_score = write_oom_score();
 }
 
