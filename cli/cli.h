@@ -102,6 +102,8 @@ void table_free(struct table *table);
 /* A message, or an array of them, as JSON.  Unset fields are there with their zero values. */
 void json_print_message(const ProtobufCMessage *message, FILE *to);
 void json_print_messages(const ProtobufCMessage *const *messages, size_t count, FILE *to);
+/* The daemons with the names of their sockets and their kinds, which their own messages lack. */
+void json_print_daemons(const struct daemon *daemons, size_t count, FILE *to);
 
 /* "12.5M", and "-" for 0. */
 const char *size_cell(uint64_t bytes, char text[32]);

@@ -188,6 +188,27 @@ void json_print_message(const ProtobufCMessage *message, FILE *to)
 	print_json(message_to_json(message, 8), to);
 }
 
+void json_print_daemons(const struct daemon *daemons, size_t count, FILE *to)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < count; i++) {
+		const struct daemon *daemon = &daemons[i];
+		bool is_agent = daemon->kind == DAEMON_AGENT;
+		json_t *object = json_object();
+		json_t *fields =
+			message_to_json(is_agent ? &daemon->agent->base : &daemon->nexus->base, 8);
+
+		(void)json_object_set_new(object, "name", json_string(daemon->name));
+		(void)json_object_set_new(
+			object, "kind", json_string(is_agent ? "pool-agent" : "nexus"));
+		(void)json_object_update(object, fields);
+		json_decref(fields);
+		(void)json_array_append_new(array, object);
+	}
+	print_json(array, to);
+}
+
 void json_print_messages(const ProtobufCMessage *const *messages, size_t count, FILE *to)
 {
 	json_t *array = json_array();

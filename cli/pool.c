@@ -198,18 +198,7 @@ int daemon_list(struct cli *cli)
 		return 1;
 	}
 	if (cli->args.output == OUTPUT_JSON) {
-		const ProtobufCMessage **messages = calloc(cli->daemon_count, sizeof(*messages));
-
-		if (messages == NULL) {
-			abort();
-		}
-		for (unsigned i = 0; i < cli->daemon_count; i++) {
-			messages[i] = cli->daemons[i].kind == DAEMON_AGENT
-					      ? &cli->daemons[i].agent->base
-					      : &cli->daemons[i].nexus->base;
-		}
-		json_print_messages(messages, cli->daemon_count, stdout);
-		free(messages);
+		json_print_daemons(cli->daemons, cli->daemon_count, stdout);
 		return 0;
 	}
 	table = table_new(ARRAY_COUNT(headers), headers);
