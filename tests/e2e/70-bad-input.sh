@@ -156,9 +156,15 @@ note "strangers on the data port"
 for bytes in '' 'GET / HTTP/1.0\r\n\r\n' '\x00\x00\x80\x00\xff\xff\xff\xff' '\x04\x00\x48\x00\x48\x00\x00\x00'; do
 	printf "$bytes" | timeout 2 bash -c 'exec 3<>/dev/tcp/127.0.0.1/'$base_port'; cat >&3; timeout 0.5 cat <&3 >/dev/null'
 done
-"$bin/tests/bench/nvme-perf" --address 127.0.0.1 --port $base_port --nqn nqn.2025-01.io.strake:wrong --hostnqn nqn.x:y --seconds 1 --rw read >"$dir/out" 2>&1 && die "a wrong NQN was taken"
+perf() { "$bin/tests/bench/nvme-perf" --address 127.0.0.1 --port $base_port --seconds 1 --rw write "$@"; }
+agent_nqn=$(strake daemon list -o json | jq -r '.[] | select(.name == "a").nqn')
+refused 'is the subsystem NQN nqn.2025-01.io.strake:wrong right' perf --nqn nqn.2025-01.io.strake:wrong --hostnqn nqn.2025-01.io.strake:host:00000000-0000-4000-8000-000000000001
+refused 'does not allow host nqn.x:y' perf --nqn "$agent_nqn" --hostnqn nqn.x:y
 head -c 4096 /dev/urandom | timeout 2 bash -c "exec 3<>/dev/tcp/127.0.0.1/$base_port; cat >&3" 2>/dev/null
 for name in a b c; do kill -0 "${pids[$name]}" || die "$name died"; done
 volume 64M
+# A host that looks like a nexus, but never fenced the replica.
+refused 'access denied' perf --nqn "$agent_nqn" --hostnqn nqn.2025-01.io.strake:host:00000000-0000-4000-8000-000000000001
+state_is Online || die "not Online: $(state)"
 equal
 note done
