@@ -373,7 +373,8 @@ static void pool_open(struct control *control, struct pool *pool, unsigned lock_
 	pool->state = POOL_OPENING;
 	pj->pool = pool;
 	pj->may_format = never_opened;
-	pj->must_format = is_memory || pool->is_formatting;
+	/* A file that an interrupted start left is empty for the probe; what is not is not ours. */
+	pj->must_format = is_memory || create;
 	if (pj->may_format && !pj->must_format) {
 		pj->foreign.code = disk_probe(disk_path(pool->disk), &pj->foreign);
 	}
