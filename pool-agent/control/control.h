@@ -33,7 +33,6 @@ struct pool {
 	uint64_t size_bytes; /* of a file that may be made at start; 0: none is made */
 	bool is_configured;  /* by the YAML file; else by CreatePool */
 	bool is_dropped;     /* the YAML file names it no longer: it keeps its place, closed */
-	bool is_formatting;  /* a file that we made: without a good pool in it yet */
 	struct uuid uuid;    /* nil: never opened yet */
 	enum pool_state state;
 	bool store_failed;      /* while POOL_ONLINE: as the last look found it */

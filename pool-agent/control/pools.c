@@ -294,7 +294,6 @@ static int pool_online(struct pool_job *pj, struct err *err)
 
 	pool->state = POOL_ONLINE;
 	pool->uuid = pj->info.uuid;
-	pool->is_formatting = false;
 	pools_report(control);
 	log_info(control->log, "pools", "pool-online", "pool=%s disk=%s", pool->name, pool->disk);
 	if (!is_new || state_save(control, err) == 0) {
@@ -357,13 +356,8 @@ static void pool_open(struct control *control, struct pool *pool, unsigned lock_
 	if (pj == NULL) {
 		err_set(&err, -ENOMEM, "out of memory");
 	} else if (start_judge(pool, &create, &err) == 0) {
-		pool->is_formatting = pool->is_formatting || create;
 		pj->made_file = create;
-		/* Recorded first: a file that an interrupted start left behind is ours. */
-		if (!create || state_save(control, &err) == 0) {
-			(void)disk_open(
-				pool, control, create, pool->size_bytes, lock_wait_ms, &err);
-		}
+		(void)disk_open(pool, control, create, pool->size_bytes, lock_wait_ms, &err);
 	}
 	if (err.code != 0) {
 		free(pj);

@@ -18,13 +18,11 @@ static int pool_from_json(struct control *control, json_t *from, struct err *err
 	const char *uuid;
 	int index;
 	int is_configured;
-	int is_formatting;
 	json_error_t error;
 	struct pool *pool;
 
-	if (json_unpack_ex(from, &error, 0, "{s:s, s:s, s:s, s:i, s:b, s:b}", "name", &name, "disk",
-		    &disk, "uuid", &uuid, "index", &index, "configured", &is_configured,
-		    "formatting", &is_formatting) != 0) {
+	if (json_unpack_ex(from, &error, 0, "{s:s, s:s, s:s, s:i, s:b}", "name", &name, "disk",
+		    &disk, "uuid", &uuid, "index", &index, "configured", &is_configured) != 0) {
 		return err_set(err, -EBADMSG, "a pool: %s", error.text);
 	}
 	if (index < 0 || index >= AGENT_POOLS_MAX || control->pools[index].used) {
@@ -39,7 +37,6 @@ static int pool_from_json(struct control *control, json_t *from, struct err *err
 	}
 	pool->used = true;
 	pool->is_configured = is_configured != 0;
-	pool->is_formatting = is_formatting != 0;
 	snprintf(pool->name, sizeof(pool->name), "%s", name);
 	snprintf(pool->disk, sizeof(pool->disk), "%s", disk);
 	return 0;
@@ -125,10 +122,9 @@ static json_t *state_to_json(const struct control *control)
 
 		if (pool->used) {
 			json_array_append_new(pools,
-				json_pack("{s:s, s:s, s:s, s:i, s:b, s:b}", "name", pool->name,
-					"disk", pool->disk, "uuid", uuid_to_text(&pool->uuid, id),
-					"index", (int)i, "configured", (int)pool->is_configured,
-					"formatting", (int)pool->is_formatting));
+				json_pack("{s:s, s:s, s:s, s:i, s:b}", "name", pool->name, "disk",
+					pool->disk, "uuid", uuid_to_text(&pool->uuid, id), "index",
+					(int)i, "configured", (int)pool->is_configured));
 		}
 	}
 	return json_pack("{s:i, s:o}", "version", STATE_VERSION, "pools", pools);
