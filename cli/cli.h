@@ -40,6 +40,7 @@ struct args {
 	struct uuid uuid; /* of the volume */
 	bool has_uuid;
 	bool arbiter;
+	bool keep_replicas;
 	const char *nexus;
 	const char *volume;
 	const char *frontend;

@@ -27,6 +27,7 @@ enum option_id {
 	OPT_VOTER,
 	OPT_UUID,
 	OPT_ARBITER,
+	OPT_KEEP_REPLICAS,
 	OPT_VOLUME,
 	OPT_FRONTEND,
 	OPT_REPLICAS,
@@ -68,6 +69,8 @@ static const struct {
 		"that is there already, here or on another machine; repeated for each"},
 	[OPT_UUID] = {"uuid", "UUID", "of the volume (default: a new one)"},
 	[OPT_ARBITER] = {"arbiter", NULL, "votes and has no data"},
+	[OPT_KEEP_REPLICAS] = {"keep-replicas", NULL,
+		"forget the volume only; its replicas are deleted on their machines"},
 	[OPT_VOLUME] = {"volume", "NAME", "only replicas of this volume"},
 	[OPT_FRONTEND] = {"frontend", "KIND",
 		"fuse (a block device here, default) or nvme (export over NVMe/TCP)"},
@@ -140,7 +143,7 @@ static const struct command {
 		"Takes the block device or export away; unmount it first."},
 	{"volume", "close", "NAME", BIT(OPT_NEXUS), volume_close,
 		"Closes a volume that is not published."},
-	{"volume", "delete", "NAME", BIT(OPT_NEXUS), volume_delete,
+	{"volume", "delete", "NAME", BIT(OPT_NEXUS) | BIT(OPT_KEEP_REPLICAS), volume_delete,
 		"Deletes a closed volume and its replicas: ITS DATA IS LOST."},
 	{"volume", "compare", "NAME", BIT(OPT_NEXUS), volume_compare,
 		"Reads every replica directly and compares them; the volume stays in use.  Exit "
@@ -312,6 +315,9 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return parse_uuid(args, value);
 	case OPT_ARBITER:
 		args->arbiter = true;
+		return 0;
+	case OPT_KEEP_REPLICAS:
+		args->keep_replicas = true;
 		return 0;
 	case OPT_VOLUME:
 		args->volume = value;

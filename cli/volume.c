@@ -359,7 +359,8 @@ static int check_agents(struct cli *cli, const Strake__V1__Volume *volume)
 		if (cli_find_agent(cli, volume->replicas[i]->agent) == NULL) {
 			return cli_fail("volume %s: the pool-agent %s at %s, which has its replica "
 					"%s, does not answer in "
-					"%s; start it and try again",
+					"%s; start it and try again, or, for replicas on other "
+					"machines, see --keep-replicas",
 				volume->name, volume->replicas[i]->agent,
 				volume->replicas[i]->address, volume->replicas[i]->uuid,
 				cli->args.run_dir);
@@ -391,6 +392,15 @@ static int delete_replicas(struct cli *cli, const Strake__V1__Volume *volume)
 	return result;
 }
 
+static void print_kept(const Strake__V1__Volume *volume)
+{
+	printf("volume %s is forgotten; its replicas are kept:\n", volume->name);
+	for (size_t i = 0; i < volume->n_replicas; i++) {
+		printf("  on the machine of %s: strake replica delete %s\n",
+			volume->replicas[i]->address, volume->replicas[i]->uuid);
+	}
+}
+
 int volume_delete(struct cli *cli)
 {
 	Strake__V1__DeleteVolumeRequest request = STRAKE__V1__DELETE_VOLUME_REQUEST__INIT;
@@ -401,7 +411,8 @@ int volume_delete(struct cli *cli)
 	if (nexus == NULL) {
 		return 1;
 	}
-	int result = check_agents(cli, volume);
+	bool keep = cli->args.keep_replicas;
+	int result = keep ? 0 : check_agents(cli, volume);
 
 	if (result == 0) {
 		request.name = text_of(cli->args.name);
@@ -410,11 +421,16 @@ int volume_delete(struct cli *cli)
 		void *response = cli_call(nexus, "DeleteVolume", &request.base, &err);
 
 		result = response == NULL ? cli_fail("%s: %s", nexus->name, err.text)
+			 : keep           ? 0
 					  : delete_replicas(cli, volume);
 		cli_free(response);
 	}
 	if (result == 0 && cli->args.output != OUTPUT_JSON) {
-		printf("volume %s deleted\n", volume->name);
+		if (keep) {
+			print_kept(volume);
+		} else {
+			printf("volume %s deleted\n", volume->name);
+		}
 	}
 	cli_free(volume);
 	return result;
