@@ -62,4 +62,11 @@ strake volume create w --size 64M --uuid "$uuid" --voter "$(voter "$run" --pool 
 	--voter "$(voter "$far/d" --pool p --size 64M)" --voter "$(sed -n 's/^--voter //p' "$dir/out")" || die "volume create"
 strake volume open w --wait || die "volume open"
 [ "$(strake volume status w -o json | jq '.replicas | length')" = 3 ] || die "$(strake volume status w)"
+
+note "deleted"
+strake volume close w >/dev/null || die "volume close"
+refused 'keep-replicas' strake volume delete w
+strake volume delete w --keep-replicas >"$dir/out" || die "volume delete"
+[ "$(grep -c 'strake replica delete' "$dir/out")" = 3 ] || die "$(cat "$dir/out")"
+"$bin/cli/strake" --run-dir "$far/e" replica delete "$(sed -n "s/.*:$((base_port + 4)): strake replica delete //p" "$dir/out")" || die "replica delete"
 note done
