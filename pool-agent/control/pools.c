@@ -349,7 +349,7 @@ static void pool_open(struct control *control, struct pool *pool, unsigned lock_
 	struct pool_job *pj = calloc(1, sizeof(*pj));
 	bool never_opened = uuid_is_nil(&pool->uuid) && pool->is_configured;
 	bool is_memory = strcmp(pool->disk, MEMORY_PREFIX) == 0;
-	bool create;
+	bool create = false;
 	struct err err;
 
 	err_clear(&err);
