@@ -158,6 +158,10 @@ static int show(struct cli *cli, const char *name)
 	struct pools pools;
 	int result = ask_pools(cli, &pools);
 	size_t count = 0;
+
+	if (pools.count == 0 && result != 0) {
+		return result;
+	}
 	const ProtobufCMessage **messages = collect(&pools, name, &count);
 
 	if (name != NULL && count == 0) {

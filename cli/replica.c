@@ -131,6 +131,10 @@ int replica_list(struct cli *cli)
 	bool json = cli->args.output == OUTPUT_JSON;
 	struct replicas replicas;
 	int result = ask_replicas(cli, &replicas);
+
+	if (replicas.count == 0 && result != 0) {
+		return result;
+	}
 	struct table *table = wide ? table_new(ARRAY_COUNT(wide_headers), wide_headers)
 				   : table_new(ARRAY_COUNT(headers), headers);
 	const ProtobufCMessage **messages = NULL;

@@ -61,6 +61,19 @@ static bool is_agent(struct cli *cli, const char *name)
 	return false;
 }
 
+static int check_agents(struct cli *cli, const char *option, const struct names *names)
+{
+	for (unsigned i = 0; i < names->count; i++) {
+		if (!is_agent(cli, names->names[i])) {
+			return cli_fail(
+				"%s: no pool-agent \"%s\" answers; `strake daemon list` shows "
+				"who does",
+				option, names->names[i]);
+		}
+	}
+	return 0;
+}
+
 static void add_pool(struct creation *creation, struct daemon *agent, const Strake__V1__Pool *pool)
 {
 	const struct args *args = &creation->cli->args;
@@ -100,12 +113,9 @@ static int look_for_pools(struct creation *creation)
 			add_pool(creation, agent, list->pools[j]);
 		}
 	}
-	for (unsigned i = 0; i < creation->cli->args.locals.count; i++) {
-		if (!is_agent(creation->cli, creation->cli->args.locals.names[i])) {
-			return cli_fail(
-				"--local: no pool-agent \"%s\"; `strake daemon list` shows all",
-				creation->cli->args.locals.names[i]);
-		}
+	if (check_agents(creation->cli, "--local", &creation->cli->args.locals) != 0 ||
+		check_agents(creation->cli, "--agent", &creation->cli->args.agents) != 0) {
+		return 1;
 	}
 	for (unsigned i = 0; i < wanted->count; i++) {
 		bool found = false;
