@@ -22,6 +22,7 @@ note() { printf '%(%H:%M:%S)T - %s\n' -1 "$*"; }
 die() {
 	echo "FAILED: $*"
 	strake volume list 2>&1 | head -20
+	strake volume status v 2>/dev/null
 	for log in "$dir"/*.log; do echo "== $log"; tail -n 15 "$log"; done
 	exit 1
 }
@@ -46,7 +47,10 @@ agent_config() { # name index address
 }
 
 # A daemon that was killed leaves its socket behind: only its own word tells that the new one serves.
-serves() { tail -c "+$(($2 + 1))" "$dir/$1.log" | grep -q '"event":"serving"'; }
+serves() {
+	kill -0 "${pids[$1]}" 2>/dev/null || die "$1 ended"
+	tail -c "+$(($2 + 1))" "$dir/$1.log" | grep -q '"event":"serving"'
+}
 start() { # name command...
 	local name=$1 from
 	shift
