@@ -87,6 +87,7 @@ static int discard_piece(struct store_io *io)
 			}
 			clusters_make_dirty(&store->clusters, cluster);
 			sio->lsn = store->journal.queued_lsn;
+			store->unmapped_lsn = sio->lsn;
 		}
 		sio->cursor = end;
 	}

@@ -308,6 +308,13 @@ void sio_finish(struct store_io *io, int result)
 	io->done(io);
 }
 
+/* The store failed with an unmapping that is not durable: what memory shows as zeros may be back
+ * after the next opening, and nobody may have seen it. */
+static bool map_is_doubtful(const struct store *store)
+{
+	return store->failed && store->unmapped_lsn > store->journal.durable_lsn;
+}
+
 static void sio_step(struct task *task)
 {
 	struct sio *sio = container_of(task, struct sio, task);
@@ -315,6 +322,9 @@ static void sio_step(struct task *task)
 
 	switch ((enum sio_state)sio->state) {
 	case SIO_START:
+		if (io->kind == STORE_READ && map_is_doubtful(store_of(sio))) {
+			io->result = -EIO;
+		}
 		while (sio->cursor < io->offset + io->length && io->result == 0) {
 			while (io->kind == STORE_WRITE && (sio->prepared = sio_prepare(io)) == 1) {
 				AWAIT(sio, SIO_AWAIT_METADATA, !waiter_waits(&sio->waiter));

@@ -439,6 +439,7 @@ struct store {
 	bool running; /* opened: the background ladders are at work */
 	bool failed;
 	bool closing;
+	uint64_t unmapped_lsn; /* of the newest record that took a cluster from a replica's map */
 	struct slot *slots; /* owned */
 	uint32_t replica_count;
 	struct clusters clusters;
