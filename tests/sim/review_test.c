@@ -318,6 +318,59 @@ static void test_discard_in_parts(struct scenario *scenario)
 	come_back(scenario, B);
 }
 
+/* Copies that wait for a part must not pass the next one. */
+static void test_discard_in_parts_during_rebuild(struct scenario *scenario)
+{
+	size_t blocks = scenario->world.options.block_count;
+	struct scenario_request *request;
+
+	open_whole(scenario);
+	go_away(scenario, C);
+	for (size_t at = 0; at < blocks; at += blocks / 50) {
+		assert_int_equal(do_write(scenario, at, 8), 0);
+	}
+	come_back(scenario, C);
+	while (scenario_leg(scenario, C)->rebuild_state != REBUILD_AWAIT_STAMPS_SOURCE) {
+		(void)sim_step(scenario->world.sim);
+	}
+	disk_slow(scenario, A, 50);
+	disk_slow(scenario, B, 50);
+	request = submit(scenario, BLK_DISCARD, 0, blocks);
+	run_ms(scenario, 10);
+	go_away(scenario, A);
+	assert_int_equal(answer_of(scenario, request), 0);
+	disk_sound(scenario, A);
+	disk_sound(scenario, B);
+	come_back(scenario, A);
+	await_whole(scenario);
+}
+
+static bool is_at_second_part(void *scenario)
+{
+	struct list_node *first = list_first(&scenario_volume(scenario)->issued);
+
+	return first != NULL && container_of(first, struct vol_op, seq_node)->part_offset > 0;
+}
+
+/* A part that is done is as good as acknowledged: nobody sends it again. */
+static void test_discard_in_parts_and_power(struct scenario *scenario)
+{
+	size_t blocks = scenario->world.options.block_count;
+	struct scenario_request *request;
+
+	open_whole(scenario);
+	write_range(scenario, 0, 64);
+	assert_int_equal(do_flush(scenario), 0);
+	request = submit(scenario, BLK_ZERO, 0, blocks);
+	request->op->req.fua = false;
+	await(scenario, is_at_second_part);
+	for (unsigned i = 0; i < 3; i++) {
+		lose_power(scenario, i, 100);
+	}
+	assert_int_equal(answer_of(scenario, request), -EIO);
+	assert_int_equal(volume_state_now(scenario), VOLUME_FAULTED);
+}
+
 /* The nexus itself was stopped: the answers wait in the sockets. */
 static void test_late_tick_ejects_nobody(struct scenario *scenario)
 {
@@ -325,7 +378,7 @@ static void test_late_tick_ejects_nobody(struct scenario *scenario)
 
 	open_whole(scenario);
 	request = submit_write(scenario, 0, 8);
-	run_ms(scenario, 0);
+	sim_run_for_ns(scenario->world.sim, 15 * 1000); /* sent, and not answered */
 	sim_process_freeze(scenario->world.slots[0].process, 5 * IO_NS_PER_S);
 	assert_int_equal(answer_of(scenario, request), 0);
 	run_ms(scenario, 500);
@@ -376,6 +429,13 @@ int main(void)
 		{CASE(test_discard_in_parts), .options = {.block_count = 40000,
 						      .region_bytes = 1 << 20,
 						      .copy_bytes = 1 << 18}},
+		{CASE(test_discard_in_parts_during_rebuild), .options = {.block_count = 40000,
+								     .min_insync = 1,
+								     .region_bytes = 1 << 20,
+								     .copy_bytes = 1 << 18}},
+		{CASE(test_discard_in_parts_and_power), .options = {.block_count = 40000,
+								.region_bytes = 1 << 20,
+								.copy_bytes = 1 << 18}},
 		{CASE(test_late_tick_ejects_nobody)},
 		{CASE(test_reopens_in_place)},
 	};

@@ -17,7 +17,7 @@
 #define SLOTS      2 /* nodes that may run the nexus */
 #define FAULTS_MAX 24
 /* What a pool takes for itself, roughly. */
-#define SMALL_POOL_BASE_BYTES (UINT64_C(1) << 20)
+#define SMALL_POOL_BASE_BYTES (UINT64_C(320) << 10)
 #define OP_BLOCKS_MAX         8
 #define ZERO_BLOCKS_MAX       40
 
