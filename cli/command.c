@@ -133,9 +133,8 @@ static const struct command {
 		"Opens a volume on the nexus; it stays open, also after a restart, until it is "
 		"closed."},
 	{"volume", "publish", "NAME", BIT(OPT_FRONTEND) | BIT(OPT_NEXUS), volume_publish,
-		"Shows an open volume as a block device of this machine (fuse) or over NVMe/TCP "
-		"(nvme);\n"
-		"prints the device, or NQN and address."},
+		"Shows an open volume as a block device of this machine, or over NVMe/TCP.\n"
+		"Prints the device, or NQN and address."},
 	{"volume", "status", "NAME", BIT(OPT_NEXUS), volume_status,
 		"State, counters and replicas of a volume."},
 	{"volume", "list", NULL, 0, volume_list, "All volumes of the nexuses that answer."},
@@ -146,9 +145,8 @@ static const struct command {
 	{"volume", "delete", "NAME", BIT(OPT_NEXUS) | BIT(OPT_KEEP_REPLICAS), volume_delete,
 		"Deletes a closed volume and its replicas: ITS DATA IS LOST."},
 	{"volume", "compare", "NAME", BIT(OPT_NEXUS), volume_compare,
-		"Reads every replica directly and compares them; the volume stays in use.  Exit "
-		"code 1 when they\n"
-		"differ, with the first differing byte offset."},
+		"Reads every replica directly and compares them; the volume stays in use.\n"
+		"Exit code 1 when they differ, with the first differing byte offset."},
 	{"daemon", "list", NULL, 0, daemon_list, "The daemons that answer on this machine."},
 };
 
