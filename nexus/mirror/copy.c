@@ -180,6 +180,14 @@ static bool copier_read_is_over(const struct copier *copier)
 	       !(volume_ready_mask(copier->volume) & (leg_mask)1 << copier->source);
 }
 
+static bool copier_has_source(const struct copier *copier)
+{
+	const struct volume *volume = copier->volume;
+
+	return (volume_readable(volume) &
+		       ops_complete_on(volume, copier->offset, copier->length)) != 0;
+}
+
 static struct wire_io copier_command(struct copier *copier, const struct leg *leg, uint8_t opcode)
 {
 	struct volume *volume = copier->volume;
@@ -291,7 +299,6 @@ static void copier_finish(struct copier *copier)
 		if (copier->target < 0 && volume->resync.count == 0) {
 			volume->unsettled = 0;
 		}
-		ops_revisit(volume);
 		task_wake(&volume->settle_task);
 	} else if (copier_is_valid(copier)) {
 		for (unsigned i = 0; i < volume->leg_count; i++) {
@@ -323,6 +330,7 @@ static void copier_let_go(struct copier *copier)
 	struct volume *volume = copier->volume;
 
 	range_lock_release(&volume->locks, &copier->lock);
+	ops_revisit(volume);
 	if (copier->target >= 0) {
 		struct leg *leg = volume->legs[copier->target];
 
@@ -427,15 +435,15 @@ void copier_step(struct task *task)
 					AWAIT(copier, COPY_AWAIT_WRITES,
 						copier_is_answered(copier));
 					copier_finish(copier);
-				} else if (copier->read_io.result == LEG_IO) {
+				} else if (copier->read_io.result == LEG_IO ||
+					   copier->read_io.result == LEG_REFUSED) {
 					copier->tried |= (leg_mask)1 << copier->source;
 				}
 			} else {
 				copier->tried = 0;
 			}
 			copier_let_go(copier);
-			if (copier->tried != 0 || !volume->serving ||
-				volume_readable(volume) == 0) {
+			if (copier->tried != 0 || !copier_has_source(copier)) {
 				/* It did not work: not at once again. */
 				io_timer_start_after(&copier->timer, COPY_PAUSE_NS);
 				AWAIT(copier, COPY_AWAIT_PAUSE,

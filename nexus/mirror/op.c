@@ -315,23 +315,40 @@ static void op_park(struct vol_op *op, leg_mask needed)
 	}
 }
 
-/* A long ZERO or DISCARD goes on behind the part that is on all members; targets must have
- * answered, too. */
-static bool op_next_part(struct vol_op *op)
+static bool op_has_next_part(const struct vol_op *op)
 {
-	uint64_t end = op->req->offset + op->req->length;
-	uint64_t next = op->part_offset + op->part_length;
+	return op->req->kind != BLK_FLUSH &&
+	       op->part_offset + op->part_length != op->req->offset + op->req->length;
+}
 
-	if (op->req->kind == BLK_FLUSH || next == end) {
-		return false;
+/* A long ZERO or DISCARD goes on behind the part that is on all members; targets must have
+ * answered, too.  A copy that passed it while it was parked ends first: what it has read of a later
+ * part must not reach its target after that part was left to the copy. */
+static void op_next_part(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+
+	op->lock.parked = false;
+	if ((op->pending & volume_ready_mask(volume)) != 0 ||
+		range_lock_is_shared(&volume->locks, &op->lock)) {
+		return;
 	}
-	if ((op->pending & volume_ready_mask(op->volume)) == 0) {
-		op->part_offset = next;
-		op->part_length = min_u64(end - next, ZERO_PART);
-		op->ok = op->skipped = op->nospc = op->failed = 0;
-		task_wake(&op->task);
+	if (!op->req->fua) {
+		volume->acked++; /* nobody sends it again: lost with the power like a write */
 	}
-	return true;
+	op->part_offset += op->part_length;
+	op->part_length = min_u64(op->req->offset + op->req->length - op->part_offset, ZERO_PART);
+	op->ok = op->skipped = op->nospc = op->failed = 0;
+	task_wake(&op->task);
+}
+
+/* I10: a member that is out, or rebuilt in place, does not count. */
+static bool op_is_on_enough(const struct vol_op *op, leg_mask needed)
+{
+	const struct volume *volume = op->volume;
+
+	return mask_count(volume->member_mask & ~volume_out_mask(volume)) >= volume->min_insync &&
+	       op_is_covered(op, needed);
 }
 
 /* Looks at everything anew; true when the request has its answer. */
@@ -361,16 +378,16 @@ static bool op_progress(struct vol_op *op)
 	if (op->finished) {
 		return true;
 	}
-	op_park(op, needed);
-	if (mask_count(volume->member_mask & ~volume_out_mask(volume)) < volume->min_insync ||
-		!op_is_covered(op, needed)) {
-		return false; /* I10: a member that is out, or rebuilt in place, does not count */
+	if (!op_is_on_enough(op, needed)) {
+		op_park(op, needed);
+		return false;
 	}
 	if (io_now_ns(volume->io) < volume->ack_not_before_ns) {
 		volume_tick_start(volume);
 		return false;
 	}
-	if (op_next_part(op)) {
+	if (op_has_next_part(op)) {
+		op_next_part(op);
 		return false;
 	}
 	op->finished = true;

@@ -34,14 +34,25 @@ static bool any_conflicts(const struct list *list, const struct range_lock *aski
 	return false;
 }
 
-/* A copy does not wait behind a host request that itself waits for a parked write, or the parked
- * write would never end. */
+static bool any_is_parked(const struct range_locks *locks)
+{
+	list_for_each (&locks->held, pos) {
+		if (container_of(pos, struct range_lock, node)->parked) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A copy does not wait behind a host request that itself, perhaps by way of others, waits for a
+ * parked write, or the parked write would never end.  While nothing is parked it does, or a long
+ * discard would wait for the last of all copies. */
 static bool must_wait(const struct range_locks *locks, const struct range_lock *lock)
 {
 	if (any_conflicts(&locks->held, lock)) {
 		return true;
 	}
-	return !lock->internal && any_conflicts(&locks->waiting, lock);
+	return any_conflicts(&locks->waiting, lock) && !(lock->internal && any_is_parked(locks));
 }
 
 void range_lock_acquire(struct range_locks *locks, struct range_lock *lock, struct task *task)
@@ -69,6 +80,18 @@ static void grant_waiting(struct range_locks *locks)
 			task_wake(lock->task);
 		}
 	}
+}
+
+bool range_lock_is_shared(const struct range_locks *locks, const struct range_lock *lock)
+{
+	list_for_each (&locks->held, pos) {
+		const struct range_lock *other = container_of(pos, struct range_lock, node);
+
+		if (other != lock && conflicts(other, lock)) {
+			return true;
+		}
+	}
+	return false;
 }
 
 void range_lock_release(struct range_locks *locks, struct range_lock *lock)

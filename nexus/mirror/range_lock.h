@@ -36,6 +36,8 @@ void range_locks_init(struct range_locks *locks);
 void range_lock_acquire(struct range_locks *locks, struct range_lock *lock, struct task *task);
 /* Also takes back a waiting one; nothing when it is neither. */
 void range_lock_release(struct range_locks *locks, struct range_lock *lock);
+/* Does somebody else hold a part of the range (who passed it while it was parked)? */
+bool range_lock_is_shared(const struct range_locks *locks, const struct range_lock *lock);
 /* lock->parked was set: those who may pass now get theirs. */
 void range_lock_parked(struct range_locks *locks, struct range_lock *lock);
 

@@ -135,6 +135,34 @@ static void test_parked(void **ctx)
 	runq_run(&runq, 10);
 }
 
+/* A copy waits its turn behind a request that came first: a long one would wait for all copies. */
+static void test_copies_do_not_overtake(void **ctx)
+{
+	struct range_lock first = {.length = 1, .exclusive = true, .internal = true};
+	struct range_lock discard = {.length = 8, .exclusive = true};
+	struct range_lock second = {.offset = 1, .length = 1, .exclusive = true, .internal = true};
+	struct range_locks table;
+	struct runq runq;
+	struct task task;
+
+	(void)ctx;
+	runq_init(&runq);
+	task_init(&task, &runq, no_step);
+	range_locks_init(&table);
+	range_lock_acquire(&table, &first, &task);
+	range_lock_acquire(&table, &discard, &task);
+	range_lock_acquire(&table, &second, &task);
+	assert_true(first.held && !discard.held && !second.held);
+	range_lock_release(&table, &first);
+	assert_true(discard.held && !second.held);
+	discard.parked = true;
+	range_lock_parked(&table, &discard);
+	assert_true(second.held && range_lock_is_shared(&table, &discard));
+	range_lock_release(&table, &second);
+	assert_false(range_lock_is_shared(&table, &discard));
+	runq_run(&runq, 10);
+}
+
 #define MAP_SIZE   (1000u * 4096)
 #define MAP_REGION (64u * 1024)
 
@@ -189,6 +217,7 @@ int main(void)
 		cmocka_unit_test(test_random_locks),
 		cmocka_unit_test(test_first_come),
 		cmocka_unit_test(test_parked),
+		cmocka_unit_test(test_copies_do_not_overtake),
 		cmocka_unit_test(test_random_pieces),
 	};
 
