@@ -1,0 +1,29 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A pool's file that is not there yet when its pool-agent starts (a late mount) and then comes with a pool in it: it is opened, never formatted.
+. "$(dirname "$0")/lib.sh" late-pool
+cluster 512M
+volume 64M
+"$blkcheck" random "$device" --file "$dir/plain" --ops 200 || die "load"
+before=$(strake pool list -o json | jq -r '.[] | select(.name == "pool-c") | .uuid')
+[ -n "$before" ] || die "no uuid"
+kill_9 c
+cat >"$dir/c.yaml" <<-YAML
+name: c
+address: ${address[c]}
+run_dir: $run
+state_dir: $dir/fresh-state
+pools:
+  - {name: pool-c, disk: "file://$dir/late/c", size: 512M}
+YAML
+start_agent c
+pool_state() { strake pool list -o json | jq -r '.[] | select(.name == "pool-c") | .state'; }
+[ "$(pool_state)" = Faulted ] || die "a pool without its folder is $(pool_state)"
+mkdir "$dir/late.part"
+mv "$dir/pools/c" "$dir/late.part/c"
+mv "$dir/late.part" "$dir/late"
+pool_is_online() { [ "$(pool_state)" = Online ]; }
+wait_for 20 "the pool" pool_is_online
+[ "$(strake pool list -o json | jq -r '.[] | select(.name == "pool-c") | .uuid')" = "$before" ] || die "another pool is in its place"
+strake replica list -o json | jq -e '[.[] | select(.pool == "pool-c")] | length == 1' >/dev/null || die "its replica is gone"
+note done
