@@ -408,7 +408,7 @@ int main(int argc, char **argv)
 		i += parse_argument(&options, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
 	}
 	if (options.seeds == 0) {
-		options.seeds = options.minutes > 0 ? UINT64_MAX / 2 : options.mutants ? 3000 : 200;
+		options.seeds = options.minutes > 0 ? UINT64_MAX / 2 : options.mutants ? 10000 : 200;
 	}
 	options.jobs = options.jobs == 0 ? 1 : options.jobs > JOBS_MAX ? JOBS_MAX : options.jobs;
 	set_mutant(options.mutant);
