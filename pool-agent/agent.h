@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The logic of a pool-agent on one reactor: its pools, the data subsystem with a namespace a replica, who may write (fence.h).
- * main.c wires it to the real world, tests/sim to a simulated one.
+ * The logic of a pool-agent on one reactor: its pools, the data subsystem with a namespace a
+ * replica, who may write (fence.h). main.c wires it to the real world, tests/sim to a simulated
+ * one.
  */
 #ifndef POOL_AGENT_AGENT_H
 #define POOL_AGENT_AGENT_H
@@ -18,15 +19,16 @@ struct agent_options {
 	unsigned queues_max;
 };
 
-/* NQN of the data subsystem: nqn.2025-01.io.strake:pool-agent:<uuid>; hosts must be nqn.2025-01.io.strake:host:<uuid>. */
+/* NQN of the data subsystem: nqn.2025-01.io.strake:pool-agent:<uuid>; hosts must be
+ * nqn.2025-01.io.strake:host:<uuid>. */
 int agent_new(struct io *io, const struct agent_options *options, struct agent **ret_agent,
 	struct err *err) __must_check;
 /* Stops listening, drains, closes no stores. */
 void agent_close(struct agent *agent, void (*closed)(void *ctx), void *ctx);
 uint16_t agent_port(const struct agent *agent);
 
-/* A store whose replicas are served from now on; at most AGENT_POOLS_MAX.  nsid = pool_index * 65536 + slot + 1, the index being the order
- * of pools in the configuration. */
+/* A store whose replicas are served from now on; at most AGENT_POOLS_MAX.  nsid = pool_index *
+ * 65536 + slot + 1, the index being the order of pools in the configuration. */
 #define AGENT_POOLS_MAX 64
 int agent_add_store(struct agent *agent, unsigned pool_index, struct store *store) __must_check;
 /* Its namespaces close; `removed` when nothing is in flight. */
@@ -36,15 +38,16 @@ void agent_remove_store(
 /* After store_replica_create(): serves it.  Returns the nsid. */
 uint32_t agent_replica_added(struct agent *agent, struct store_replica *replica);
 /* Before store_replica_delete(): closes the namespace; `removed` when nothing is in flight. */
-void agent_replica_remove(struct agent *agent, struct store_replica *replica,
-	void (*removed)(void *ctx), void *ctx);
+void agent_replica_remove(
+	struct agent *agent, struct store_replica *replica, void (*removed)(void *ctx), void *ctx);
 
 struct agent_replica_status {
 	uint32_t nsid;
 	struct token cur;
 	bool associated; /* cur has an association */
 	char host[NVME_NQN_SIZE];
-	uint64_t reads, writes, bytes_read, bytes_written, refused; /* refused: commands with a stale token */
+	uint64_t reads, writes, bytes_read, bytes_written,
+		refused; /* refused: commands with a stale token */
 	bool exported;
 	char export_nqn[NVME_NQN_SIZE];
 };
@@ -52,11 +55,13 @@ void agent_replica_get_status(struct agent *agent, const struct store_replica *r
 	struct agent_replica_status *ret_status);
 
 /*
- * Shows one replica that no volume uses (no cfg was ever accepted: -EBUSY otherwise) as a plain single-namespace subsystem
- * nqn.2025-01.io.strake:volume:<replica name> to any host; from then on FENCE of it is refused.
+ * Shows one replica that no volume uses (no cfg was ever accepted: -EBUSY otherwise) as a plain
+ * single-namespace subsystem nqn.2025-01.io.strake:volume:<replica name> to any host; from then on
+ * FENCE of it is refused.
  */
-int agent_replica_export(struct agent *agent, struct store_replica *replica, struct err *err) __must_check;
-void agent_replica_unexport(struct agent *agent, struct store_replica *replica,
-	void (*removed)(void *ctx), void *ctx);
+int agent_replica_export(
+	struct agent *agent, struct store_replica *replica, struct err *err) __must_check;
+void agent_replica_unexport(
+	struct agent *agent, struct store_replica *replica, void (*removed)(void *ctx), void *ctx);
 
 #endif

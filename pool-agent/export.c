@@ -87,7 +87,8 @@ static void export_submit(struct blk_dev *dev, struct blk_req *req)
 	}
 	eio->io.kind = kind_of(req->kind);
 	eio->io.fua = req->fua;
-	eio->io.wgen = 1; /* above every clean: a volume that uses the replica later compares what was written */
+	eio->io.wgen = 1; /* above every clean: a volume that uses the replica later compares what
+			     was written */
 	eio->io.offset = req->kind == BLK_FLUSH ? 0 : req->offset;
 	eio->io.length = req->kind == BLK_FLUSH ? 0 : req->length;
 	eio->io.iov = req->iov;

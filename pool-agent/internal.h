@@ -4,11 +4,15 @@
  * association knows of a namespace (struct claim).  Everything belongs to one reactor.
  *
  * Numbered rules:
- *  1 A namespace has exactly one `cur` = (token, association); it changes only in fence_finish()
- * and, to "no association", when the association ends or gives it back (RELEASE), the pool's power
- * changes or the namespace goes. 2 While gate_closed nothing is started on the namespace; `running` data commands finish. 3
- * All durable metadata of a replica changes in one ladder (voter.c), one change at a time; a FENCE
- * goes before queued commands, which are tested again when it is their turn.
+ *
+ * 1. A namespace has exactly one `cur` = (token, association); it changes only in fence_finish()
+ *    and, to "no association", when the association ends or gives it back (RELEASE), the pool's
+ *    power changes or the namespace goes.
+ *
+ * 2. While gate_closed nothing is started on the namespace; `running` data commands finish.
+ *
+ * 3. All durable metadata of a replica changes in one ladder (voter.c), one change at a time; a
+ *    FENCE goes before queued commands, which are tested again when it is their turn.
  */
 #ifndef POOL_AGENT_INTERNAL_H
 #define POOL_AGENT_INTERNAL_H

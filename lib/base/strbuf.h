@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A growing string for the control path.  When memory runs out it stays as it is and remembers the failure:
- * callers append freely and test strbuf_failed() once at the end.
+ * A growing string for the control path.  When memory runs out it stays as it is and remembers the
+ * failure: callers append freely and test strbuf_failed() once at the end.
  */
 #ifndef BASE_STRBUF_H
 #define BASE_STRBUF_H
 
-#include <stdbool.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct strbuf {

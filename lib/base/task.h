@@ -2,10 +2,10 @@
 /*
  * Named-state ladders: the one form of asynchronous control flow in Strake.
  *
- * An operation is a struct with a `struct task` and a `state` in it and one step function that reads
- * from top to bottom; AWAIT marks the only places where it can stop.  A completion writes down what
- * happened and wakes the task; it decides nothing and never calls the step itself.  A wake is only
- * a hint: the condition is tested again.
+ * An operation is a struct with a `struct task` and a `state` in it and one step function that
+ *reads from top to bottom; AWAIT marks the only places where it can stop.  A completion writes down
+ *what happened and wakes the task; it decides nothing and never calls the step itself.  A wake is
+ *only a hint: the condition is tested again.
  *
  *	switch (op->state) {
  *	case OP_START:

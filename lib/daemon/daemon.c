@@ -435,8 +435,8 @@ void daemon_set_ready(struct daemon *daemon, bool ready)
 
 void daemon_set_degraded(struct daemon *daemon, const char *reason)
 {
-	(void)snprintf(daemon->degraded, sizeof(daemon->degraded), "%s",
-		reason == NULL ? "" : reason);
+	(void)snprintf(
+		daemon->degraded, sizeof(daemon->degraded), "%s", reason == NULL ? "" : reason);
 }
 
 int daemon_run(struct daemon *daemon)

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The frame of a daemon: arguments, folders, log, signals, memory rules, metrics and health, the
- *control loop, the reactor and the gRPC server.  A main.c goes
+ * control loop, the reactor and the gRPC server.  A main.c goes
  *
- *	daemon_parse_args -> config_load -> daemon_new -> daemon_start_reactor -> its own objects ->
- *daemon_serve
- *	-> daemon_set_ready -> daemon_run -> daemon_free
+ *   daemon_parse_args -> config_load -> daemon_new -> daemon_start_reactor -> its own objects
+ *   -> daemon_serve -> daemon_set_ready -> daemon_run -> daemon_free
  */
 #ifndef DAEMON_DAEMON_H
 #define DAEMON_DAEMON_H
@@ -67,8 +66,8 @@ void daemon_stop_serving(
 	struct daemon *daemon, unsigned grace_ms, void (*stopped)(void *ctx), void *ctx);
 /* What /readyz says. */
 void daemon_set_ready(struct daemon *daemon, bool ready);
-/* Something of it does not work, the rest goes on: /healthz says why, and still answers 200, as a restart would not
- * help.  NULL or "": all is well. */
+/* Something of it does not work, the rest goes on: /healthz says why, and still answers 200, as a
+ * restart would not help.  NULL or "": all is well. */
 void daemon_set_degraded(struct daemon *daemon, const char *reason);
 
 /* Until daemon_quit(); returns its code. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A block device as frontends and exports see it.  A volume of the nexus is one; so is a plain replica shown to strangers.
- * One reactor.  Completion as in io.h: never inline.
+ * A block device as frontends and exports see it.  A volume of the nexus is one; so is a plain
+ * replica shown to strangers. One reactor.  Completion as in io.h: never inline.
  */
 #ifndef IO_BLK_H
 #define IO_BLK_H
@@ -21,19 +21,22 @@ struct blk_dev;
 struct blk_req {
 	struct list_node node; /* the device's from submit to released */
 	enum blk_kind kind;
-	bool fua;           /* WRITE, ZERO, DISCARD */
-	uint64_t offset;    /* bytes, multiple of the device's block */
-	uint64_t length;    /* bytes, > 0 but for FLUSH; at most BLK_LENGTH_MAX for READ and WRITE */
-	struct iovec *iov;  /* READ, WRITE; borrowed until released */
+	bool fua;          /* WRITE, ZERO, DISCARD */
+	uint64_t offset;   /* bytes, multiple of the device's block */
+	uint64_t length;   /* bytes, > 0 but for FLUSH; at most BLK_LENGTH_MAX for READ and WRITE */
+	struct iovec *iov; /* READ, WRITE; borrowed until released */
 	unsigned iov_count; /* at most IO_IOV_MAX */
-	/* 0; -ENOSPC capacity exceeded; -EIO; -ERANGE outside of the device; -ESHUTDOWN the device went away or is fenced */
+	/* 0; -ENOSPC capacity exceeded; -EIO; -ERANGE outside of the device; -ESHUTDOWN the device
+	 * went away or is fenced */
 	int result;
 	/* The answer for the host. */
 	void (*done)(struct blk_req *req);
-	/* Once, after done: nothing refers to iov or req any more (a late replica may still send from a buffer long after done). */
+	/* Once, after done: nothing refers to iov or req any more (a late replica may still send
+	 * from a buffer long after done). */
 	void (*released)(struct blk_req *req);
 	void *ctx; /* the frontend's */
-	/* The device's own state of this request, of dev->req_private_bytes, allocated by the frontend at start, zeroed. */
+	/* The device's own state of this request, of dev->req_private_bytes, allocated by the
+	 * frontend at start, zeroed. */
 	void *private_state;
 };
 

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The seams.  Everything that is not deterministic (clock, timers, random numbers, disks, network, memory) reaches the
- * code of nexus and pool-agent through one `struct io`, one per reactor thread.  Implementations: lib/uring (the real
- * world) and lib/simio (a simulated one, from a seed).  Only a main.c or a test chooses.
+ * The seams.  Everything that is not deterministic (clock, timers, random numbers, disks, network,
+ * memory) reaches the code of nexus and pool-agent through one `struct io`, one per reactor thread.
+ * Implementations: lib/uring (the real world) and lib/simio (a simulated one, from a seed).  Only a
+ * main.c or a test chooses.
  *
  * The completion contract, for every asynchronous operation here:
- *  - submitting never completes inline: `done` is called later, from the reactor's loop, never from within a call that the
- *    logic makes;
- *  - `done` records what happened and wakes tasks; it may submit further operations, but takes no decisions;
- *  - an operation's struct and its buffers belong to the backend from submission until `done` is called, which is called
- *    exactly once;
+ *  - submitting never completes inline: `done` is called later, from the reactor's loop, never from
+ * within a call that the logic makes;
+ *  - `done` records what happened and wakes tasks; it may submit further operations, but takes no
+ * decisions;
+ *  - an operation's struct and its buffers belong to the backend from submission until `done` is
+ * called, which is called exactly once;
  *  - result is 0 (or a byte count where it says so) or a negative errno.
  *
  * Everything is called from the reactor's own thread but io_post().
@@ -34,7 +36,8 @@
 
 struct io;
 
-/* ---- messages from other threads ------------------------------------------------------------------------------- */
+/* ---- messages from other threads
+ * ------------------------------------------------------------------------------- */
 
 /* Runs on the reactor's thread.  The message may be freed or reused from within run. */
 struct io_msg {
@@ -42,11 +45,13 @@ struct io_msg {
 	void (*run)(struct io_msg *msg);
 };
 
-/* ---- timers ---------------------------------------------------------------------------------------------------- */
+/* ---- timers
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 /*
- * Wakes a task at a monotonic time.  Intrusive (a pairing heap in struct io): starting one allocates nothing.
- * A timer that is running must be stopped before its memory goes.
+ * Wakes a task at a monotonic time.  Intrusive (a pairing heap in struct io): starting one
+ * allocates nothing. A timer that is running must be stopped before its memory goes.
  */
 struct io_timer {
 	struct io *io;     /* borrowed */
@@ -57,7 +62,8 @@ struct io_timer {
 };
 
 void io_timer_init(struct io_timer *timer, struct io *io, struct task *task);
-/* Starts, or moves a running timer.  A deadline in the past expires at the next turn of the loop. */
+/* Starts, or moves a running timer.  A deadline in the past expires at the next turn of the loop.
+ */
 void io_timer_start(struct io_timer *timer, uint64_t deadline_ns);
 void io_timer_start_after(struct io_timer *timer, uint64_t delay_ns);
 void io_timer_stop(struct io_timer *timer);
@@ -71,21 +77,27 @@ struct io_timers {
 	struct io_timer *root;
 };
 
-/* For backends: wakes the tasks of all timers due at now_ns; the next deadline, UINT64_MAX when there is none. */
+/* For backends: wakes the tasks of all timers due at now_ns; the next deadline, UINT64_MAX when
+ * there is none. */
 void io_timers_expire(struct io_timers *timers, uint64_t now_ns);
 uint64_t io_timers_next_ns(const struct io_timers *timers);
 
-/* ---- disks ----------------------------------------------------------------------------------------------------- */
+/* ---- disks
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 enum io_disk_op_kind {
 	IO_DISK_READ,
 	IO_DISK_WRITE,
-	IO_DISK_FLUSH, /* everything completed before this was submitted is durable when it completes */
-	IO_DISK_ZERO,  /* the range reads as zeros afterwards; space is given back where the backend can */
+	IO_DISK_FLUSH, /* everything completed before this was submitted is durable when it
+			  completes */
+	IO_DISK_ZERO,  /* the range reads as zeros afterwards; space is given back where the backend
+			  can */
 };
 
 struct io_disk_op {
-	struct list_node node; /* the backend's while submitted, free for the caller's use before and after */
+	struct list_node node; /* the backend's while submitted, free for the caller's use before
+				  and after */
 	enum io_disk_op_kind kind;
 	bool fua;           /* WRITE, ZERO: durable when it completes */
 	uint64_t offset;    /* bytes; a multiple of disk->block_bytes */
@@ -100,15 +112,18 @@ struct io_disk_op {
 
 #define IO_IOV_MAX 64
 
-/* Opened by a main.c, a control thread or a test; closed by whoever opened it, with nothing in flight. */
+/* Opened by a main.c, a control thread or a test; closed by whoever opened it, with nothing in
+ * flight. */
 struct io_disk {
 	const struct io_disk_ops *ops;
 	uint64_t size_bytes;
-	uint32_t block_bytes; /* alignment of offset, length and memory; a write of this size at this alignment is not torn */
-	/* Changes whenever an acknowledged, unflushed write may have been lost: from the kernel's boot id and the device's
-	 * identity.  protocol 1.1 "power". */
+	uint32_t block_bytes; /* alignment of offset, length and memory; a write of this size at
+				 this alignment is not torn */
+	/* Changes whenever an acknowledged, unflushed write may have been lost: from the kernel's
+	 * boot id and the device's identity.  protocol 1.1 "power". */
 	uint64_t power;
-	bool starts_zeroed; /* never-written ranges are known to read as zeros (a sparse file made by us) */
+	bool starts_zeroed; /* never-written ranges are known to read as zeros (a sparse file made
+			       by us) */
 };
 
 struct io_disk_ops {
@@ -121,7 +136,9 @@ static inline void io_disk_submit(struct io_disk *disk, struct io_disk_op *op)
 	disk->ops->submit(disk, op);
 }
 
-/* ---- network --------------------------------------------------------------------------------------------------- */
+/* ---- network
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 #define IO_HOST_TEXT_SIZE 64
 
@@ -132,8 +149,8 @@ struct io_address {
 
 struct io_conn;
 
-/* One send at a time on a connection.  Completes when the whole of iov was taken by the transport (or it failed):
- * afterwards the bytes are no longer needed. */
+/* One send at a time on a connection.  Completes when the whole of iov was taken by the transport
+ * (or it failed): afterwards the bytes are no longer needed. */
 struct io_send {
 	struct iovec *iov; /* borrowed; the backend may change the entries while it sends */
 	unsigned iov_count;
@@ -156,8 +173,9 @@ struct io_conn {
 	struct io *io;
 	struct io_address peer;
 	struct io_address local; /* our end: where a host that connected to us found us */
-	/* Called once, after io_conn_close() and after what was in flight has completed (with -ECANCELED unless it was just
-	 * done); the connection's memory is the backend's and is gone afterwards. */
+	/* Called once, after io_conn_close() and after what was in flight has completed (with
+	 * -ECANCELED unless it was just done); the connection's memory is the backend's and is gone
+	 * afterwards. */
 	void (*closed)(struct io_conn *conn);
 	void *ctx; /* the owner's */
 };
@@ -202,9 +220,11 @@ struct io_listener {
 	void *backend;
 };
 
-/* ---- file descriptors of the frontends (/dev/fuse) ------------------------------------------------------------- */
+/* ---- file descriptors of the frontends (/dev/fuse)
+ * ------------------------------------------------------------- */
 
-/* One read or write of a descriptor whose reads may wait for long.  The real backends only; elsewhere -ENOSYS. */
+/* One read or write of a descriptor whose reads may wait for long.  The real backends only;
+ * elsewhere -ENOSYS. */
 struct io_fd_op {
 	int fd;
 	bool write;
@@ -216,17 +236,20 @@ struct io_fd_op {
 	uint64_t backend[8];
 };
 
-/* ---- one reactor's environment ---------------------------------------------------------------------------------- */
+/* ---- one reactor's environment
+ * ---------------------------------------------------------------------------------- */
 
 struct io_ops {
-	uint64_t (*now_ns)(struct io *io); /* monotonic; constant within one turn of the loop is allowed */
+	uint64_t (*now_ns)(
+		struct io *io); /* monotonic; constant within one turn of the loop is allowed */
 	void (*post)(struct io *io, struct io_msg *msg);
 	/* 0 or negative errno with text; the listener must stay until unlisten. */
 	int (*listen)(struct io *io, struct io_listener *listener, struct err *err);
 	void (*unlisten)(struct io *io, struct io_listener *listener);
 	void (*connect)(struct io *io, struct io_connect *connect);
 	void (*fd_submit)(struct io *io, struct io_fd_op *op);
-	void (*fd_cancel)(struct io *io, struct io_fd_op *op); /* done follows, with -ECANCELED if it had not happened */
+	void (*fd_cancel)(struct io *io,
+		struct io_fd_op *op); /* done follows, with -ECANCELED if it had not happened */
 	/* Zeroed memory at `alignment` (a power of two, >= 16); NULL when there is none. */
 	void *(*zalloc)(struct io *io, size_t alignment, size_t size);
 	void (*free)(struct io *io, void *memory);
@@ -284,8 +307,8 @@ static inline void io_fd_cancel(struct io *io, struct io_fd_op *op)
 	io->ops->fd_cancel(io, op);
 }
 
-/* All memory of nexus and pool-agent logic comes from here, so that a simulated crash can take it back and a test can make
- * the n-th allocation fail. */
+/* All memory of nexus and pool-agent logic comes from here, so that a simulated crash can take it
+ * back and a test can make the n-th allocation fail. */
 static inline void *io_zalloc(struct io *io, size_t size)
 {
 	return io->ops->zalloc(io, 16, size);

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The small protocol between a launcher (strake-launcher; with Kubernetes csi-node) and the nexus
- *that it started: fixed messages over a SOCK_SEQPACKET socketpair, whose end the nexus inherits;
- *its number is in STRAKE_LAUNCHER_FD.
+ * that it started: fixed messages over a SOCK_SEQPACKET socketpair, whose end the nexus inherits;
+ * its number is in STRAKE_LAUNCHER_FD.
  *
- *	nexus				launcher
- *				<-	VOLUME + 2 descriptors, for each volume that is published
- *				<-	READY: that was all of them
- *	PUBLISH name size block	->
- *				<-	VOLUME + 2 descriptors: serve it from now on
- *				<-	DONE result device: the block device is there
- *	UNPUBLISH name		->
- *				<-	GONE: device and mount are gone, let go of the descriptors
- *(not when it failed)
- *				<-	DONE result
+ *   nexus                       launcher
+ *                           <-  VOLUME + 2 descriptors, for each volume that is published
+ *                           <-  READY: that was all of them
+ *   PUBLISH name size block ->
+ *                           <-  VOLUME + 2 descriptors: serve it from now on
+ *                           <-  DONE result device: the block device is there
+ *   UNPUBLISH name          ->
+ *                           <-  GONE: device and mount are gone, let go of the descriptors
+ *                               (not when it failed)
+ *                           <-  DONE result
  *
  * The two descriptors of VOLUME are /dev/fuse (non-blocking) and the memfd with the request table,
- *in this order. A successor of a nexus gets them only after the process before it was reaped.
+ * in this order. A successor of a nexus gets them only after the process before it was reaped.
  */
 #ifndef LAUNCH_LAUNCH_H
 #define LAUNCH_LAUNCH_H

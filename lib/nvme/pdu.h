@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The NVMe/TCP transport's PDUs, pure: bytes to a struct that holds valid values only, and back. No
- *I/O and no memory.
+ * The NVMe/TCP transport's PDUs, pure: bytes to a struct that holds valid values only, and back.
+ * No I/O and no memory.
  *
  * Receiving a PDU takes two steps, because its length is known after 8 bytes and its data do not
- *pass through here:
+ * pass through here:
  *
- *	8 bytes                pdu_frame_decode()  -> type, where the data are, how many bytes in
- *all frame.header_bytes     pdu_decode()        -> struct pdu (header digest checked)
- *	frame.data_offset      data_length bytes of data, then 4 bytes of digest if
- *frame.data_digest
+ *   8 bytes             pdu_frame_decode() -> type, where the data are, how many bytes in all
+ *   frame.header_bytes  pdu_decode() -> struct pdu (header digest checked)
+ *   frame.data_offset   data_length bytes of data, then 4 bytes of digest if frame.data_digest
  *
  * Sending: pdu_encode() gives everything before the data (header, digest, padding); the sender puts
- *the data and, if it was negotiated, le32 of their crc32c behind.
+ * the data and, if it was negotiated, le32 of their crc32c behind.
  *
  * Reserved bytes are written as zeros and not looked at when received, as the base specification
- *has it; reserved bits of FLAGS and reserved types are refused, since they change what the rest
- *means.
+ * has it; reserved bits of FLAGS and reserved types are refused, since they change what the rest
+ * means.
  */
 #ifndef NVME_PDU_H
 #define NVME_PDU_H

@@ -9,7 +9,7 @@
  *	receive.c  takes the received bytes apart
  *
  * A command's way: waiting -> slot (bound to a CID) -> send list -> in a send -> answered -> done.
- *A slot is released when it was answered and none of its bytes are in the send list or in a send.
+ * A slot is released when it was answered and none of its bytes are in the send list or in a send.
  */
 #ifndef NVMEH_INTERNAL_H
 #define NVMEH_INTERNAL_H

@@ -72,7 +72,7 @@ struct nvmeh_cmd {
 	void (*done)(struct nvmeh_cmd *cmd);
 	void *ctx;
 	bool abandoned; /* see nvmeh_abandon() */
-	uint16_t cid; /* the association's */
+	uint16_t cid;   /* the association's */
 	uint32_t transferred;
 };
 
@@ -81,8 +81,9 @@ struct nvmeh_cmd {
 void nvmeh_submit(struct nvmeh *assoc, struct nvmeh_cmd *cmd);
 
 /*
- * Gives up a read that is late: from now on nothing is written to its buffer, while `done` is still called once, when it is answered or the
- * association ends.  false: data are being received into the buffer at this moment; ask again later.
+ * Gives up a read that is late: from now on nothing is written to its buffer, while `done` is still
+ * called once, when it is answered or the association ends.  false: data are being received into
+ * the buffer at this moment; ask again later.
  */
 bool nvmeh_abandon(struct nvmeh *assoc, struct nvmeh_cmd *cmd);
 

@@ -228,7 +228,8 @@ static void commands_beyond_the_depth_wait_in_order(void **state)
 	free(buffer);
 }
 
-/* A read that is given up writes nothing any more, is done once, and does not disturb what follows on its connection. */
+/* A read that is given up writes nothing any more, is done once, and does not disturb what follows
+ * on its connection. */
 static void an_abandoned_read_leaves_its_buffer_alone(void **state)
 {
 	static uint8_t data[1024 * 1024];

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The frontend that works on every kernel: one file on FUSE, made into a block device by a loop
- *device with direct I/O.
+ * device with direct I/O.
  *
  * It speaks the kernel's protocol on the /dev/fuse descriptor itself, because no library can go on
- *with the session of a process that died.  The descriptor and the request table (a memfd) belong to
- *a launcher that outlives the nexus.  Every request is read right into a slot of the table and
- *stays there until it is answered, so that whoever comes after a killed nexus finds all that is in
- *flight:
+ * with the session of a process that died.  The descriptor and the request table (a memfd) belong
+ * to a launcher that outlives the nexus.  Every request is read right into a slot of the table and
+ * stays there until it is answered, so that whoever comes after a killed nexus finds all that is in
+ * flight:
  *
- *	slot empty (unique 0)		nothing to do
- *	slot full, not marked done	execute, mark, answer, empty
- *	slot full, marked done		answer again with the recorded result, empty; never execute:
- *an older write would land over a newer one.  If the kernel has the answer already it says ENOENT,
- *which is as good.
+ *   slot empty (unique 0)       nothing to do
+ *   slot full, not marked done  execute, mark, answer, empty
+ *   slot full, marked done      answer again with the recorded result, empty; never execute: an
+ *                               older write would land over a newer one.  If the kernel has the
+ *                               answer already it says ENOENT, which is as good.
  *
  * The mark is set before the answer is written.  Reads are executed again instead: their data is
- *not recorded.
+ * not recorded.
  *
  * Runs on the reactor, like everything that uses struct io.
  */

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The nexus's end of the launcher protocol (lib/launch/launch.h).  All of it runs on the control
- *thread; the owner hands what it learns to the reactor.
+ * thread; the owner hands what it learns to the reactor.
  *
  * The owner keeps a frontend for each held volume:
- *	held()		the launcher holds this volume: make its frontend as soon as the volume is
- *open.  Called for volumes that a predecessor left, and within a publish. gone()		the
- *block device was taken away: close the frontend, then call launcher_link_release().
+ *   held()  the launcher holds this volume: make its frontend as soon as the volume is open.
+ *           Called for volumes that a predecessor left, and within a publish.
+ *   gone()  the block device was taken away: close the frontend, then call
+ *           launcher_link_release().
  */
 #ifndef NEXUS_FRONTEND_LAUNCHER_LINK_H
 #define NEXUS_FRONTEND_LAUNCHER_LINK_H

@@ -2,8 +2,8 @@
 /*
  * Writes changed pages back, oldest first, so that the journal's tail can move.  A page goes to
  * both of its places, one after the other with a flush behind each: at any moment one place is
- * whole, and at rest both are the same, so that one of them may rot.  A place that was found damaged
- * or older at open goes first: the other one is all that there is.
+ * whole, and at rest both are the same, so that one of them may rot.  A place that was found
+ * damaged or older at open goes first: the other one is all that there is.
  */
 #include "pool-agent/store/store_internal.h"
 

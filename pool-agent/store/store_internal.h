@@ -440,7 +440,7 @@ struct store {
 	bool failed;
 	bool closing;
 	uint64_t unmapped_lsn; /* of the newest record that took a cluster from a replica's map */
-	struct slot *slots; /* owned */
+	struct slot *slots;    /* owned */
 	uint32_t replica_count;
 	struct clusters clusters;
 	struct journal journal;

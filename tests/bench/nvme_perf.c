@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * nvme-perf: load on an NVMe/TCP namespace through our own host library, at a fixed depth.  Prints
- *one line of JSON: IOPS, latency, CPU time of itself and of other processes for each I/O.
+ * one line of JSON: IOPS, latency, CPU time of itself and of other processes for each I/O.
  *
  *	nvme-perf --address 127.0.0.1 --port 4431 --nqn NQN --rw write --depth 32 --size 4096
  *--seconds 10 [--pids 12,34]

@@ -2,14 +2,16 @@
 /*
  * A verified load on a block device.
  *
- *	blkcheck load DEVICE --seconds N [--threads T] [--size BYTES] [--stop FILE]
- *	    Each thread owns a part of the device and writes blocks that carry their number, a
- *sequence number and a checksum; it reads them back at random and, at the end, all of them.  Ends
- *after N seconds or when FILE appears.  With --keep FILE a thread ends at its first error, and FILE
- *tells what was acknowledged. blkcheck kept DEVICE --keep FILE Every write that FILE tells of is
- *there; one that was not acknowledged may be. blkcheck random DEVICE --file FILE --ops N [--seed S]
- *[--size BYTES] Random operations (writes, reads, zeroed ranges, fsync) on the device and on a
- *plain file alike; at the end both are compared byte for byte.
+ *   blkcheck load DEVICE --seconds N [--threads T] [--size BYTES] [--stop FILE] [--keep FILE]
+ *     Each thread owns a part of the device and writes blocks that carry their number, a sequence
+ *     number and a checksum; it reads them back at random and, at the end, all of them.  Ends
+ *     after N seconds or when FILE appears.  With --keep FILE a thread ends at its first error,
+ *     and FILE tells what was acknowledged.
+ *   blkcheck kept DEVICE --keep FILE
+ *     Every write that FILE tells of is there; one that was not acknowledged may be.
+ *   blkcheck random DEVICE --file FILE --ops N [--seed S] [--size BYTES]
+ *     Random operations (writes, reads, zeroed ranges, fsync) on the device and on a plain file
+ *     alike; at the end both are compared byte for byte.
  *
  * Prints one JSON line.  Exit 0: every byte was as it must be and no operation failed.
  */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A stand-in for the nexus: the FUSE frontend on a device of memory, started by strake-launcher.
- *The memory is a file, so that what was written outlives a SIGKILL, as it would in the replicas.
+ * The memory is a file, so that what was written outlives a SIGKILL, as it would in the replicas.
  *
  *	fuse-null --name NAME --backing FILE [--delay-us N] [--null]
  *
  * --delay-us answers no request sooner, so that a kill finds some in flight; --null moves no data
- *(for measuring).  Prints "published DEVICE" once.
+ * (for measuring).  Prints "published DEVICE" once.
  */
 #include "base/bytes.h"
 #include "nexus/frontend/fuse.h"
