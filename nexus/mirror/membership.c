@@ -219,7 +219,8 @@ static void member_commit(struct volume *volume)
 				leg->power_lost = false;
 				leg->out = false;
 			}
-			if (leg->out && leg->ready && !leg->refence) {
+			if (leg->out && leg->ready && !leg->refence && !leg->power_lost &&
+				!leg->vmeta_rebuilding) {
 				/* It came back while it was no member: judged anew when it is
 				 * fenced anew. */
 				leg->refence = true;
