@@ -245,7 +245,8 @@ static void leg_send_fence(struct leg *leg)
 	/* Asking again after BUSY repeats the token. */
 	if (!leg->fence_busy || leg->attempt != volume->attempt ||
 		leg->generation != leg->peer->generation) {
-		leg->session = volume->committed ? volume->next_session++ : volume->open_session;
+		leg->session =
+			volume->committed ? volume->nexus->next_session++ : volume->open_session;
 	}
 	entry.token.session = leg->session;
 	leg->attempt = volume->attempt;

@@ -100,7 +100,7 @@ void volume_inc_saved(struct volume *volume)
 
 static void open_fence(struct volume *volume)
 {
-	volume->open_session = volume->next_session++;
+	volume->open_session = volume->nexus->next_session++;
 	volume->fencing = true;
 	volume->collect_from_ns = io_now_ns(volume->io);
 	io_timer_start(&volume->open_timer, volume->collect_from_ns + COLLECT_NS);

@@ -225,7 +225,6 @@ static void volume_init(
 		.block_bytes = volume->block_bytes,
 		.req_private_bytes = sizeof(struct vol_op)};
 	volume->inc_seen = options->inc_min;
-	volume->next_session = 0;
 	volume->epoch.nonce = rng_u64(&io->rng);
 	list_init(&volume->ops);
 	list_init(&volume->issued);

@@ -43,6 +43,7 @@ struct nexus {
 	struct peers peers;
 	struct bufpool *buffers;
 	struct list volumes;
+	uint32_t next_session; /* never restarts within a process (docs/decisions.md) */
 	struct task close_task;
 	struct io_timer close_timer;
 	void (*closed)(void *ctx);
@@ -342,7 +343,6 @@ struct volume {
 	bool inc_saved;
 	struct epoch epoch;
 	uint32_t open_session;
-	uint32_t next_session; /* never restarts within a process (docs/decisions.md) */
 	uint64_t incarnation;  /* raised at each (re)open: what was sent before counts no more */
 	struct cfg chosen;     /* c */
 	uint64_t collect_from_ns;
