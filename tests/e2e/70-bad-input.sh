@@ -20,6 +20,10 @@ refused 'nowhere.yaml' "$bin/nexus/nexus" --config "$dir/nowhere.yaml"
 printf 'name: y\nmin_insync: many\n' >"$dir/bad.yaml"
 refused 'bad.yaml:2' "$bin/nexus/nexus" --config "$dir/bad.yaml"
 
+note "io_uring forbidden"
+printf 'name: x\nrun_dir: %s\nstate_dir: %s\naddress: 127.0.0.1:1\n' "$dir/x-run" "$dir/x-state" >"$dir/good.yaml"
+refused 'io_uring is forbidden.*allow it' "$bin/tests/e2e/deny-uring/deny-uring" "$bin/pool-agent/pool-agent" --config "$dir/good.yaml"
+
 note "pools"
 refused 'exists' strake pool create pool-a --agent a --disk "file://$dir/pools/x" --size 1G
 refused 'exist|is the disk of pool' strake pool create other --agent a --disk "file://$dir/pools/a" --size 1G
