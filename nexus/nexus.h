@@ -18,9 +18,7 @@ struct volume;
 struct nexus_options {
 	struct uuid host_uuid; /* hostnqn nqn.2025-01.io.strake:host:<uuid> */
 	size_t buffer_bytes;   /* for copies: rebuild and resync; default 8 MiB */
-	unsigned ops_max;      /* requests in flight a volume, default 256 */
 	unsigned queue_depth;  /* I/O queue of an association, default 128 */
-	uint32_t copy_bytes;   /* piece of a copy, default 256 KiB */
 };
 
 int nexus_new(struct io *io, const struct nexus_options *options, struct nexus **ret_nexus,

@@ -336,15 +336,14 @@ struct volume {
 	struct task open_task;
 	enum open_state open_state;
 	struct io_timer open_timer;
-	uint64_t attempt;     /* of opening, from 1 */
-	bool fencing;         /* legs may be fenced for this attempt (session open_session) */
-	uint32_t inc_seen;    /* largest inc of our attach seen anywhere */
-	uint32_t attach_seen; /* largest attach seen in a refusal */
+	uint64_t attempt;  /* of opening, from 1 */
+	bool fencing;      /* legs may be fenced for this attempt (session open_session) */
+	uint32_t inc_seen; /* largest inc of our attach seen anywhere */
 	bool inc_saved;
 	struct epoch epoch;
 	uint32_t open_session;
-	uint64_t incarnation;  /* raised at each (re)open: what was sent before counts no more */
-	struct cfg chosen;     /* c */
+	uint64_t incarnation; /* raised at each (re)open: what was sent before counts no more */
+	struct cfg chosen;    /* c */
 	uint64_t collect_from_ns;
 	bool reopen; /* our token was refused: open again */
 	struct stamps_scan scan;

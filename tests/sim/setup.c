@@ -18,7 +18,6 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 		.block_count = 64 + rng_below(&rng, 193),
 		.cluster_bytes = 16384,
 		.region_bytes = UINT64_C(16384) << rng_below(&rng, 3),
-		.copy_bytes = UINT32_C(16384) << rng_below(&rng, 3),
 		.pool_bytes = UINT64_C(6) << 20,
 		.small_agent = -1,
 		.local_agent = -1,

@@ -378,7 +378,6 @@ void slot_open(struct slot *slot, uint32_t attach)
 	struct nexus_options nexus_options = {
 		.host_uuid = slot->host_uuid,
 		.buffer_bytes = 1u << 20,
-		.copy_bytes = world->options.copy_bytes,
 	};
 	struct volume_options options;
 	struct err err = {0};

@@ -65,14 +65,12 @@ static void print_options(struct world *world)
 
 	sim_trace(world->sim,
 		"seed %lu: %u data replicas of %u voters, min_insync %u, %zu blocks, regions of "
-		"%lu, copies "
-		"of %u, depth %u, %lu s, %u ops, %u faults, small %d, local %d, absent %d",
+		"%lu, depth %u, %lu s, %u ops, %u faults, small %d, local %d, absent %d",
 		(unsigned long)options->seed, options->data_replicas, options->voters,
 		options->min_insync, options->block_count, (unsigned long)options->region_bytes,
-		options->copy_bytes, options->depth,
-		(unsigned long)(options->duration_ns / IO_NS_PER_S), options->ops_target,
-		options->fault_count, options->small_agent, options->local_agent,
-		options->absent_agent);
+		options->depth, (unsigned long)(options->duration_ns / IO_NS_PER_S),
+		options->ops_target, options->fault_count, options->small_agent,
+		options->local_agent, options->absent_agent);
 }
 
 static void run_faults(struct world *world)

@@ -30,7 +30,6 @@ struct world_options {
 	size_t block_count;
 	uint32_t cluster_bytes;
 	uint64_t region_bytes;
-	uint32_t copy_bytes;
 	uint64_t pool_bytes;
 	int small_agent;  /* whose pool is too small for the volume; -1 none */
 	int local_agent;  /* on the host of slot 0; -1 none */
