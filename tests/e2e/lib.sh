@@ -19,11 +19,15 @@ base_port=${STRAKE_TEST_PORT:-4530}
 	{ echo "needs root, /dev/fuse and /dev/loop-control"; exit 77; }
 
 note() { printf '%(%H:%M:%S)T - %s\n' -1 "$*"; }
+# Says it on the script's own output: a condition of wait_for may die too, and what such prints is not seen.
+exec 3>&1
 die() {
-	echo "FAILED: $*"
-	strake volume list 2>&1 | head -20
-	strake volume status v 2>/dev/null
-	for log in "$dir"/*.log; do echo "== $log"; tail -n 15 "$log"; done
+	{
+		echo "FAILED: $*"
+		strake volume list 2>&1 | head -20
+		strake volume status v 2>/dev/null
+		for log in "$dir"/*.log; do echo "== $log"; tail -n 15 "$log"; done
+	} >&3
 	exit 1
 }
 strake() { "$bin/cli/strake" --run-dir "$run" "$@"; }
