@@ -12,9 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LOCK_WAIT_MS    10000
+#define PORT_PAUSE_MS   50
 #define STOP_MS_MAX     60000
 #define REACTOR_DEAF_MS 5000
 #define BOOT_ID_SIZE    40
@@ -309,11 +311,28 @@ static int set_up(struct daemon *daemon, struct err *err)
 	}
 	const char *address = config_string(config, "metrics.address");
 
-	if (address != NULL && http_server_new(daemon->loop, address, http_answer, daemon,
-				       &daemon->http, err) < 0) {
-		return err_prefix(err, "metrics");
+	unsigned waited_ms = 0;
+
+	if (address == NULL) {
+		return 0;
 	}
-	return 0;
+	do {
+		result = http_server_new(
+			daemon->loop, address, http_answer, daemon, &daemon->http, err);
+	} while (result == -EADDRINUSE && daemon_wait_for_port(&waited_ms));
+	return result < 0 ? err_prefix(err, "metrics") : 0;
+}
+
+bool daemon_wait_for_port(unsigned *waited_ms)
+{
+	const struct timespec pause = {.tv_nsec = PORT_PAUSE_MS * 1000000};
+
+	if (*waited_ms >= DAEMON_PORT_WAIT_MS) {
+		return false;
+	}
+	(void)nanosleep(&pause, NULL);
+	*waited_ms += PORT_PAUSE_MS;
+	return true;
 }
 
 int daemon_new(const struct daemon_options *options, struct daemon **ret_daemon, struct err *err)

@@ -55,6 +55,14 @@ int daemon_new(const struct daemon_options *options, struct daemon **ret_daemon,
 /* The owner's objects are gone.  Stops the reactor. */
 void daemon_free(struct daemon *daemon);
 
+/*
+ * For the start, where a port is taken (-EADDRINUSE): a killed predecessor's sockets may outlive it by
+ * a moment, and a folder of its own (another state_dir) does not make this process wait for it.  True
+ * after a short pause: try again; false when DAEMON_PORT_WAIT_MS are over.  *waited_ms begins as 0.
+ */
+#define DAEMON_PORT_WAIT_MS 5000u
+bool daemon_wait_for_port(unsigned *waited_ms) __must_check;
+
 int daemon_start_reactor(
 	struct daemon *daemon, const struct uring_options *options, struct err *err) __must_check;
 /* gRPC on run_dir/name.sock. */

@@ -58,7 +58,7 @@ static void start_finish(struct job *job)
 	container_of(job, struct start_job, job)->finished = true;
 }
 
-static int agent_start(struct control *control, struct err *err)
+static int agent_try_start(struct control *control, struct err *err)
 {
 	struct start_job sj = {.options = control->options->agent};
 
@@ -72,6 +72,17 @@ static int agent_start(struct control *control, struct err *err)
 		*err = sj.job.err;
 	}
 	return sj.job.err.code;
+}
+
+static int agent_start(struct control *control, struct err *err)
+{
+	unsigned waited_ms = 0;
+	int result;
+
+	do {
+		result = agent_try_start(control, err);
+	} while (result == -EADDRINUSE && daemon_wait_for_port(&waited_ms));
+	return result;
 }
 
 int control_start(struct control *control, struct daemon *daemon,

@@ -16,6 +16,10 @@ state_dir: $dir/fresh-state
 pools:
   - {name: pool-c, disk: "file://$dir/late/c", size: 512M}
 YAML
+# The port of a killed process may be taken for a moment longer, and the new state folder makes nobody wait: the agent waits for the port.
+port=${address[c]##*:}
+python3 -c "import socket, time; s = socket.create_server(('127.0.0.1', $port)); print('taken', flush=True); time.sleep(2)" >"$dir/holder" &
+wait_for 10 "the port to be taken" grep -q taken "$dir/holder"
 start_agent c
 pool_state() { strake pool list -o json | jq -r '.[] | select(.name == "pool-c") | .state'; }
 [ "$(pool_state)" = Faulted ] || die "a pool without its folder is $(pool_state)"
