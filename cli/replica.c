@@ -23,6 +23,7 @@ static int ask_replicas(struct cli *cli, struct replicas *replicas)
 {
 	Strake__V1__ListReplicasRequest request = STRAKE__V1__LIST_REPLICAS_REQUEST__INIT;
 	struct daemon *agent;
+	unsigned without_pool = 0;
 	int result = 0;
 
 	replicas->count = 0;
@@ -39,10 +40,15 @@ static int ask_replicas(struct cli *cli, struct replicas *replicas)
 		if (list != NULL) {
 			replicas->agents[replicas->count] = agent;
 			replicas->lists[replicas->count++] = list;
-		} else if (err.code != -ENOENT) {
+		} else if (err.code == -ENOENT) {
 			/* The pool may be another agent's. */
+			without_pool++;
+		} else {
 			result = cli_fail("%s: %s", agent->name, err.text);
 		}
+	}
+	if (without_pool > 0 && replicas->count == 0 && result == 0) {
+		result = cli_fail("no pool \"%s\"; `strake pool list` shows all", request.pool);
 	}
 	return result;
 }

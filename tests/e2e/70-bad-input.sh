@@ -30,6 +30,7 @@ refused 'exist|is the disk of pool' strake pool create other --agent a --disk "f
 refused 'size|small' strake pool create other --agent a --disk "file://$dir/pools/x" --size 0
 refused 'size|small' strake pool create other --agent a --disk "file://$dir/pools/x" --size 64K
 refused 'size|K M G T|number' strake pool create other --agent a --disk "file://$dir/pools/x" --size 1Q
+refused 'no pool "nowhere"' strake replica list --pool nowhere
 refused 'no such|not exist|No such' strake pool create other --agent a --disk /dev/nothing-here
 truncate -s 128M "$dir/ext4.img"
 mkfs.ext4 -q "$dir/ext4.img"
