@@ -310,7 +310,6 @@ static int set_up(struct daemon *daemon, struct err *err)
 		return result;
 	}
 	const char *address = config_string(config, "metrics.address");
-
 	unsigned waited_ms = 0;
 
 	if (address == NULL) {

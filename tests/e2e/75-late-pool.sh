@@ -16,10 +16,18 @@ state_dir: $dir/fresh-state
 pools:
   - {name: pool-c, disk: "file://$dir/late/c", size: 512M}
 YAML
-# The port of a killed process may be taken for a moment longer, and the new state folder makes nobody wait: the agent waits for the port.
-port=${address[c]##*:}
-python3 -c "import socket, time; s = socket.create_server(('127.0.0.1', $port)); print('taken', flush=True); time.sleep(2)" >"$dir/holder" &
-wait_for 10 "the port to be taken" grep -q taken "$dir/holder"
+# The ports of a killed process may be taken for a moment longer, and the new state folder makes nobody wait: the agent waits for them.
+metrics=$((base_port + 8))
+printf 'metrics: {address: "127.0.0.1:%s"}\n' $metrics >>"$dir/c.yaml"
+python3 - $metrics "${address[c]##*:}" >"$dir/holder" <<-'PY' &
+	import socket, sys, time
+	held = [socket.create_server(("127.0.0.1", int(port))) for port in sys.argv[1:]]
+	print("taken", flush=True)
+	for one in held:
+	    time.sleep(1)
+	    one.close()
+PY
+wait_for 10 "the ports to be taken" grep -q taken "$dir/holder"
 start_agent c
 pool_state() { strake pool list -o json | jq -r '.[] | select(.name == "pool-c") | .state'; }
 [ "$(pool_state)" = Faulted ] || die "a pool without its folder is $(pool_state)"

@@ -59,7 +59,7 @@ start() { # name command...
 	local name=$1 from
 	shift
 	from=$(stat -c %s "$dir/$name.log" 2>/dev/null || echo 0)
-	${prefix[$name]:-} "$@" --config "$dir/$name.yaml" >>"$dir/$name.log" 2>&1 &
+	${prefix[$name]:-} "$@" --config "$dir/$name.yaml" >>"$dir/$name.log" 2>&1 3>&- &
 	pids[$name]=$!
 	wait_for 20 "$name to serve" serves "$name" "$from"
 }
