@@ -23,8 +23,9 @@
 #define OBJECTS_MANAGER_CONTROLLER "strake-controller"
 #define OBJECTS_MANAGER_NODE       "strake-node"
 
-#define OBJECTS_NAME_SIZE    254 /* DNS subdomain */
-#define OBJECTS_VOLUME_SIZE  64  /* a Volume's name is a DNS label: the nexus and the store take no more */
+#define OBJECTS_NAME_SIZE 254 /* DNS subdomain */
+#define OBJECTS_VOLUME_SIZE                                                                        \
+	64 /* a Volume's name is a DNS label: the nexus and the store take no more */
 #define OBJECTS_REPLICAS_MAX 5
 #define OBJECTS_DISK_SIZE    512
 #define OBJECTS_ADDRESS_SIZE 80
@@ -76,7 +77,7 @@ struct pool_object {
 	bool unschedulable, wipe;
 	/* status */
 	enum pool_state state;
-	bool is_ready; /* condition Ready is True */
+	bool is_ready;                                    /* condition Ready is True */
 	char uuid[UUID_TEXT_SIZE], agent[UUID_TEXT_SIZE]; /* "" until known */
 	char address[OBJECTS_ADDRESS_SIZE];
 	uint64_t capacity_bytes, used_bytes, reserved_bytes;
@@ -120,8 +121,10 @@ struct volume_object {
 	unsigned replicas, min_insync;
 	char frontend[16];
 	char preferred_node[OBJECTS_NAME_SIZE];
-	char class_name[OBJECTS_NAME_SIZE], claim_namespace[OBJECTS_NAME_SIZE], claim_name[OBJECTS_NAME_SIZE];
-	const json_t *pool_selector; /* borrowed from the object: matchLabels-like map of texts, or NULL */
+	char class_name[OBJECTS_NAME_SIZE], claim_namespace[OBJECTS_NAME_SIZE],
+		claim_name[OBJECTS_NAME_SIZE];
+	const json_t *pool_selector; /* borrowed from the object: matchLabels-like map of texts, or
+					NULL */
 	/* status */
 	enum volume_state state;
 	bool is_available; /* condition Available is True */
@@ -133,7 +136,8 @@ struct volume_object {
 
 /* 0 or -EINVAL with a text that names object and field: an object that CEL and schema should have
  * refused, or of a newer version.  A status that is not there yet is empty. */
-int pool_object_decode(const json_t *json, struct pool_object *ret_pool, struct err *err) __must_check;
+int pool_object_decode(
+	const json_t *json, struct pool_object *ret_pool, struct err *err) __must_check;
 int replica_object_decode(
 	const json_t *json, struct replica_object *ret_replica, struct err *err) __must_check;
 int volume_object_decode(
@@ -145,7 +149,7 @@ json_t *object_new(const struct kube_kind *kind, const char *name);
 /* The Volume's name for a CSI request's name. */
 void volume_name_from_csi(const char *csi_name, char ret_name[OBJECTS_VOLUME_SIZE]);
 /* <volume>-<5 characters>; `slot` counts from 0. */
-void replica_name_make(
-	const char *volume, const struct uuid *volume_uuid, uint32_t slot, char ret_name[OBJECTS_NAME_SIZE]);
+void replica_name_make(const char *volume, const struct uuid *volume_uuid, uint32_t slot,
+	char ret_name[OBJECTS_NAME_SIZE]);
 
 #endif
