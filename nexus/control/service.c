@@ -225,7 +225,7 @@ static void unpublish_volume(struct grpc_call *call, const ProtobufCMessage *mes
 	struct cvolume *cv = find_volume(call, request->name);
 
 	if (cv != NULL) {
-		job_unpublish(cv, call);
+		job_unpublish(cv, request->force, call);
 	}
 }
 
