@@ -47,6 +47,7 @@ struct args {
 	unsigned replicas;
 	unsigned min_insync;
 	unsigned attach;
+	bool force;
 	bool wait;
 	unsigned timeout_s;
 };
