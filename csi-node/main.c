@@ -4,9 +4,11 @@
 #include "csi-node/registration.h"
 #include "csi-node/service.h"
 #include "daemon/daemon.h"
+#include "keeper/keeper.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define PROGRAM        "csi-node"
@@ -35,10 +37,12 @@ struct program {
 	struct daemon *daemon;
 	struct kube *kube;
 	struct node node;
+	struct keeper *keeper;
 	struct endpoint csi;
 	struct registration registration;
 	char csi_path[DAEMON_SOCKET_SIZE];
 	char nexus_socket[DAEMON_SOCKET_SIZE], agent_socket[DAEMON_SOCKET_SIZE];
+	char keeper_path[DAEMON_SOCKET_SIZE];
 };
 
 /* ---- end ---- */
@@ -47,6 +51,8 @@ static void node_stopped(void *ctx)
 {
 	struct program *program = ctx;
 
+	/* Last: until now a launcher that was killed would have had its volumes back. */
+	keeper_free(program->keeper);
 	daemon_quit(program->daemon, 0);
 }
 
@@ -75,11 +81,52 @@ static void stop(void *ctx)
 
 /* ---- beginning ---- */
 
+/* What an update of the DaemonSet waits for: this one can be the only one that holds what a
+ * launcher holds. */
 static void ready(void *ctx)
 {
 	struct program *program = ctx;
 
-	daemon_set_ready(program->daemon, node_is_ready(&program->node));
+	daemon_set_ready(program->daemon,
+		node_is_ready(&program->node) && keeper_is_synced(program->keeper));
+}
+
+static void keeper_changed(struct keeper *keeper, void *ctx)
+{
+	struct program *program = ctx;
+	struct keeper_status status;
+
+	keeper_get_status(keeper, &status);
+	log_info(daemon_log(program->daemon), "node", "keeper", "launcher=%s volumes=%u",
+		!status.connected ? "none"
+		: status.synced   ? "synced"
+				  : "connected",
+		status.volumes);
+	ready(ctx);
+}
+
+/* Two descriptors a volume. */
+static void raise_limits(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int start_keeper(struct program *program, struct err *err)
+{
+	struct keeper_options options = {
+		.socket_path = program->keeper_path,
+		.log = daemon_log(program->daemon),
+		.changed = keeper_changed,
+		.ctx = program,
+	};
+
+	raise_limits();
+	return keeper_new(daemon_loop(program->daemon), &options, &program->keeper, err);
 }
 
 static void csi_bound(struct endpoint *endpoint)
@@ -120,6 +167,8 @@ static int take_paths(struct program *program, struct err *err)
 		return config_refuse(program->config, err, "kubelet_dir",
 			"%s is too long for a socket below it", kubelet_dir);
 	}
+	(void)snprintf(program->keeper_path, sizeof(program->keeper_path), "%s/keeper.sock",
+		config_string(program->config, "run_dir"));
 	return result < 0 ? result : take_socket(program, "pool_agent", program->agent_socket, err);
 }
 
@@ -160,6 +209,7 @@ static int run(struct program *program, struct err *err)
 	};
 	int result = daemon_new(&daemon_options, &program->daemon, err);
 
+	result = result < 0 ? result : start_keeper(program, err);
 	result = result < 0 ? result : start_node(program, err);
 	if (result < 0) {
 		return result;
