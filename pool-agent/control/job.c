@@ -57,7 +57,7 @@ void job_init(struct job *job, struct control *control, struct grpc_call *call, 
 	job->finish = finish;
 	job->to_reactor.run = job_on_reactor;
 	job->to_control.run = job_on_control;
-	task_init(&job->task, &uring_io(control->uring)->runq, step);
+	task_init(&job->task, &real_io(control->real)->runq, step);
 }
 
 void job_change(struct job *job, void (*begin)(struct job *job))
@@ -70,7 +70,7 @@ void job_change(struct job *job, void (*begin)(struct job *job))
 
 void job_look(struct job *job)
 {
-	io_post(uring_io(job->control->uring), &job->to_reactor);
+	io_post(real_io(job->control->real), &job->to_reactor);
 }
 
 void job_end(struct job *job)
