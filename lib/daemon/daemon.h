@@ -63,7 +63,7 @@ void daemon_free(struct daemon *daemon);
 #define DAEMON_PORT_WAIT_MS 5000u
 bool daemon_wait_for_port(unsigned *waited_ms) __must_check;
 
-/* Over what lib/real chooses. */
+/* Over io_uring or epoll, as lib/real chooses. */
 int daemon_start_reactor(struct daemon *daemon, struct err *err) __must_check;
 /* gRPC on run_dir/name.sock. */
 int daemon_serve(struct daemon *daemon, const struct grpc_method *methods, size_t method_count,

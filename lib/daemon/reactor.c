@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/reactor.h"
 
+#include "epoll/epoll.h"
 #include "uring/uring.h"
 
 #include <assert.h>
@@ -68,7 +69,7 @@ static void *reactor_main(void *ctx)
 	struct reactor *reactor = ctx;
 
 	struct real_options options = {
-		.backends = {&uring_backend}, .metrics = reactor->options.metrics};
+		.backends = {&uring_backend, &epoll_backend}, .metrics = reactor->options.metrics};
 
 	reactor->result = real_new(&options, &reactor->real, &reactor->err);
 	if (reactor->result < 0) {

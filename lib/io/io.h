@@ -2,7 +2,7 @@
 /*
  * The seams.  Everything that is not deterministic (clock, timers, random numbers, disks, network,
  * memory) reaches the code of nexus and pool-agent through one `struct io`, one per reactor thread.
- * Implementations: lib/uring (the real world, in the loop of lib/real) and lib/simio
+ * Implementations: lib/uring and lib/epoll (the real world, in the loop of lib/real) and lib/simio
  * (a simulated one, from a seed).  Only a main.c or a test chooses.
  *
  * The completion contract, for every asynchronous operation here:

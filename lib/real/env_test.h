@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/testing.h"
+#include "epoll/epoll.h"
 #include "real/backend.h"
 #include "uring/uring.h"
 
@@ -30,6 +31,8 @@ static struct way ways[] = {
 		.ring_first_setup = 2},
 	{.name = "io_uring plain", .backend = &uring_backend, .ring_first_setup = 3},
 	{.name = "io_uring that polls", .backend = &uring_backend, .poll_ns = 50000},
+	{.name = "epoll", .backend = &epoll_backend},
+	{.name = "epoll that polls", .backend = &epoll_backend, .poll_ns = 50000},
 };
 
 #define WAYS ARRAY_COUNT(ways)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The real world behind the seams of io/io.h: the loop of a reactor thread, its clock, messages,
- * disks and sockets.  How I/O reaches the kernel is a backend's: lib/uring.  Only a
+ * disks and sockets.  How I/O reaches the kernel is a backend's: lib/uring or lib/epoll.  Only a
  * main.c, a control thread or a test includes this.
  */
 #ifndef REAL_REAL_H
@@ -14,10 +14,10 @@
 struct real;
 struct real_backend;
 
-#define REAL_BACKENDS 1
+#define REAL_BACKENDS 2
 
 struct real_options {
-	/* What there is to choose from, the best first: {&uring_backend}. */
+	/* What there is to choose from, the best first: {&uring_backend, &epoll_backend}. */
 	const struct real_backend *backends[REAL_BACKENDS];
 	uint64_t poll_ns; /* after I/O the loop looks this long for more before it sleeps; 0: sleeps
 			     at once */
@@ -44,7 +44,7 @@ void real_run(struct real *real);
 /* Any thread: the loop returns from real_run after its turn. */
 void real_stop(struct real *real);
 
-/* For log and status: "io_uring SINGLE_ISSUER ...". */
+/* For log and status: "io_uring SINGLE_ISSUER ...", "epoll, 4 threads for each disk". */
 const char *real_text(const struct real *real);
 /* Why a better backend could not be had, and what this one costs instead; "" when it is the best or
  * was asked for. */

@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/size.h"
 #include "base/uuid.h"
+#include "epoll/epoll.h"
 #include "nvmeh/nvmeh.h"
 #include "real/real.h"
 #include "tests/bench/cpu_time.h"
@@ -648,7 +649,7 @@ static bool settings_parse(struct settings *settings, int argc, char **argv)
 static int perf_run(struct perf *perf)
 {
 	const struct real_options options = {
-		.backends = {&uring_backend}, .poll_ns = perf->settings.poll_ns};
+		.backends = {&uring_backend, &epoll_backend}, .poll_ns = perf->settings.poll_ns};
 	struct err err;
 	uint64_t seed;
 

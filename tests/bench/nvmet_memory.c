@@ -8,6 +8,7 @@
  */
 #include "base/size.h"
 #include "base/uuid.h"
+#include "epoll/epoll.h"
 #include "nvmet/nvmet.h"
 #include "real/real.h"
 #include "tests/bench/cpu_time.h"
@@ -181,7 +182,7 @@ int main(int argc, char **argv)
 {
 	struct metric_registry metrics;
 	struct real_options ring = {
-		.backends = {&uring_backend}, .metrics = &metrics};
+		.backends = {&uring_backend, &epoll_backend}, .metrics = &metrics};
 	struct server server = {0};
 	uint64_t size_bytes = 256u << 20;
 	uint16_t port = 4439;

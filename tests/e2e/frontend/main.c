@@ -9,6 +9,7 @@
  * (for measuring).  Prints "published DEVICE" once.
  */
 #include "base/bytes.h"
+#include "epoll/epoll.h"
 #include "nexus/frontend/fuse.h"
 #include "nexus/frontend/launcher_link.h"
 #include "real/real.h"
@@ -206,7 +207,7 @@ static void *run_reactor(void *arg)
 {
 	struct program *program = arg;
 	struct real_options options = {
-		.backends = {&uring_backend}, .metrics = &program->metrics};
+		.backends = {&uring_backend, &epoll_backend}, .metrics = &program->metrics};
 	struct err err;
 
 	if (real_new(&options, &program->real, &err) != 0) {
