@@ -199,3 +199,22 @@ wait_api() { # like wait_for, but what api_ready dies of is seen
 		sleep 0.1
 	done
 }
+
+# ---- controllers and scheduler, which only a cluster with nodes has ----
+
+control_parts=(etcd apiserver controller-manager scheduler)
+# A node that has not been heard of for 12 s (Kubernetes: 50 s) is NotReady: the kubelets are set to match (nodes.sh).
+start_controller_manager() {
+	local config=$pki/controller-manager.kubeconfig
+	spawn controller-manager "${enter[@]}" "$kube_bin/kube-controller-manager" --kubeconfig="$config" \
+		--authentication-kubeconfig="$config" --authorization-kubeconfig="$config" \
+		--root-ca-file="$pki/ca.crt" --service-account-private-key-file="$pki/sa.key" \
+		--cluster-signing-cert-file="$pki/ca.crt" --cluster-signing-key-file="$pki/ca.key" \
+		--use-service-account-credentials=true --leader-elect=false --bind-address=127.0.0.1 \
+		--node-monitor-period=2s --node-monitor-grace-period=12s
+}
+start_scheduler() {
+	local config=$pki/scheduler.kubeconfig
+	spawn scheduler "${enter[@]}" "$kube_bin/kube-scheduler" --kubeconfig="$config" \
+		--authentication-kubeconfig="$config" --authorization-kubeconfig="$config" --leader-elect=false --bind-address=127.0.0.1
+}
