@@ -129,6 +129,7 @@ containerd_config() { # folder of the node
 	[plugins."io.containerd.grpc.v1.cri"]
 	  sandbox_image = "strake.local/pause:1"
 	  restrict_oom_score_adj = true
+	  disable_apparmor = true
 	  disable_hugetlb_controller = true
 	  [plugins."io.containerd.grpc.v1.cri".cni]
 	    bin_dir = "$1/bin/cni"
