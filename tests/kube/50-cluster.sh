@@ -39,10 +39,12 @@ done
 note "what a daemon of a node needs: fusectl, devices, direct I/O, mounts that the kubelet sees, and other nodes do not"
 container='securityContext: {privileged: true}
     volumeMounts: [{name: dev, mountPath: /machine-dev}, {name: pool, mountPath: /pool},
-      {name: kubelet, mountPath: /var/lib/kubelet, mountPropagation: Bidirectional}]'
+      {name: kubelet, mountPath: /var/lib/kubelet, mountPropagation: Bidirectional},
+      {name: modules, mountPath: /lib/modules}, {name: missing, mountPath: /missing}]'
 spec='hostNetwork: true
   volumes: [{name: dev, hostPath: {path: /dev}}, {name: pool, hostPath: {path: /var/lib/strake, type: DirectoryOrCreate}},
-    {name: kubelet, hostPath: {path: /var/lib/kubelet}}]'
+    {name: kubelet, hostPath: {path: /var/lib/kubelet}}, {name: modules, hostPath: {path: /lib/modules}},
+    {name: missing, hostPath: {path: /opt/strake-missing}}]'
 pod daemon n1 'set -e; mount -t fusectl none /sys/fs/fuse/connections; [ -c /machine-dev/fuse ]; [ -c /machine-dev/loop-control ]
 	dd if=/dev/zero of=/pool/file bs=4096 count=4 oflag=direct; mkdir /var/lib/kubelet/m; mount -t tmpfs m /var/lib/kubelet/m
 	echo seen >/var/lib/kubelet/m/file; ip addr show eth0; echo done; sleep 1000' | kubectl apply -f - >/dev/null || die "pod"
@@ -52,6 +54,7 @@ wait_for 60 "the daemon: $(kubectl logs daemon 2>&1)" daemon_done
 kubectl logs daemon | grep -q 10.88.0.11 || die "not the node's network"
 [ "$(cluster exec n1 cat /var/lib/kubelet/m/file)" = seen ] || die "the kubelet does not see the mount"
 ! cluster exec n2 test -e /var/lib/kubelet/m || die "n2 sees a mount of n1"
+[ ! -e /opt/strake-missing ] || die "a hostPath that was missing is made on the machine"
 [ ! -e /var/lib/kubelet/m ] || die "the machine sees a mount of n1"
 
 note "helm"
