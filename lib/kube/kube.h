@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A client of the Kubernetes API on a control loop (grpc/loop.h): requests, caches that follow a kind
- * of object (list and watch), work queues, leader election by a Lease, and Events.
+ * A client of the Kubernetes API on a control loop (grpc/loop.h): requests, caches that follow a
+ * kind of object (list and watch), work queues, leader election by a Lease, and Events.
  *
  * One thread, the loop's; nothing here blocks, every answer comes later from the loop.  JSON is
  * jansson's: what a function is given it borrows unless it says that it steals.
@@ -27,19 +27,21 @@ struct kube_options {
 	const struct log *log;           /* borrowed */
 	struct metric_registry *metrics; /* borrowed */
 	/* A kubeconfig file (YAML: current-context, its cluster's server, certificate authority or
-	 * insecure-skip-tls-verify, its user's token, tokenFile, client certificate and key; data or files).
-	 * NULL: what Kubernetes gives a pod (service account token, which is read again as it is renewed,
-	 * ca.crt, KUBERNETES_SERVICE_HOST and _PORT). */
+	 * insecure-skip-tls-verify, its user's token, tokenFile, client certificate and key; data
+	 * or files). NULL: what Kubernetes gives a pod (service account token, which is read again
+	 * as it is renewed, ca.crt, KUBERNETES_SERVICE_HOST and _PORT). */
 	const char *kubeconfig;
-	const char *user_agent;       /* "csi-node/0.1.0" */
-	const char *field_manager;    /* "strake-node"; of every write */
-	unsigned request_timeout_ms;  /* 0: 30 s */
-	const char *service_account_folder; /* NULL: /var/run/secrets/kubernetes.io/serviceaccount */
+	const char *user_agent;      /* "csi-node/0.1.0" */
+	const char *field_manager;   /* "strake-node"; of every write */
+	unsigned request_timeout_ms; /* 0: 30 s */
+	const char
+		*service_account_folder; /* NULL: /var/run/secrets/kubernetes.io/serviceaccount */
 };
 
-/* Reads the configuration; -EINVAL, -ENOENT name the file and what it lacks.  Connects with the first
- * request: that the server is away is no error here. */
-int kube_new(const struct kube_options *options, struct kube **ret_kube, struct err *err) __must_check;
+/* Reads the configuration; -EINVAL, -ENOENT name the file and what it lacks.  Connects with the
+ * first request: that the server is away is no error here. */
+int kube_new(
+	const struct kube_options *options, struct kube **ret_kube, struct err *err) __must_check;
 /* Requests, caches, queues, leases and recorders were ended before. */
 void kube_free(struct kube *kube);
 struct loop *kube_loop(struct kube *kube);
@@ -61,42 +63,43 @@ extern const struct kube_kind kube_pods, kube_nodes, kube_events, kube_leases, k
 
 enum kube_verb {
 	KUBE_GET,
-	KUBE_LIST,         /* whole, however many pages it took: response.items */
+	KUBE_LIST, /* whole, however many pages it took: response.items */
 	KUBE_CREATE,
-	KUBE_APPLY,        /* server-side apply, forced: takes over what another manager had */
-	KUBE_JSON_PATCH,   /* `body` is an array; a lost "test" is -ESTALE */
+	KUBE_APPLY,      /* server-side apply, forced: takes over what another manager had */
+	KUBE_JSON_PATCH, /* `body` is an array; a lost "test" is -ESTALE */
 	KUBE_MERGE_PATCH,
-	KUBE_REPLACE,      /* whole, with its resourceVersion; a lost race is -EAGAIN */
-	KUBE_DELETE,       /* already gone is -ENOENT */
+	KUBE_REPLACE, /* whole, with its resourceVersion; a lost race is -EAGAIN */
+	KUBE_DELETE,  /* already gone is -ENOENT */
 };
 
 /*
- * One request.  The struct is the caller's until done (or kube_cancel); zero it, fill the first part.
- * Results: 0; -ENOENT not there; -EEXIST it is there; -EAGAIN lost a race (409 Conflict); -ESTALE lost
- * a test of a JSON patch (422); -EINVAL the server refuses the object, its text says why; -EACCES,
- * -EPERM who we are or what we may (401, 403); -EBUSY too many requests, also after our own retries;
- * -ETIMEDOUT; -ECONNREFUSED and other network errors; -EPROTO no proper answer; -EREMOTEIO 5xx.
- * 429 and 503 with Retry-After are tried again within the request's time; GET and LIST after any broken
- * connection too.  A write whose connection broke may have been executed.
+ * One request.  The struct is the caller's until done (or kube_cancel); zero it, fill the first
+ * part. Results: 0; -ENOENT not there; -EEXIST it is there; -EAGAIN lost a race (409 Conflict);
+ * -ESTALE lost a test of a JSON patch (422); -EINVAL the server refuses the object, its text says
+ * why; -EACCES, -EPERM who we are or what we may (401, 403); -EBUSY too many requests, also after
+ * our own retries; -ETIMEDOUT; -ECONNREFUSED and other network errors; -EPROTO no proper answer;
+ * -EREMOTEIO 5xx. 429 and 503 with Retry-After are tried again within the request's time; GET and
+ * LIST after any broken connection too.  A write whose connection broke may have been executed.
  */
 struct kube_request {
 	enum kube_verb verb;
 	const struct kube_kind *kind; /* borrowed */
 	const char *namespace;        /* borrowed until kube_send returns, as the other texts */
 	const char *name;
-	const char *subresource;      /* "status", or NULL */
+	const char *subresource;                     /* "status", or NULL */
 	const char *label_selector, *field_selector; /* LIST */
-	json_t *body;                 /* borrowed until kube_send returns */
-	const char *uid;              /* DELETE: only this one; a different one is -EAGAIN */
-	bool foreground;              /* DELETE: dependents first; else in the background */
-	unsigned timeout_ms;          /* 0: the client's */
+	json_t *body;                                /* borrowed until kube_send returns */
+	const char *uid;     /* DELETE: only this one; a different one is -EAGAIN */
+	bool foreground;     /* DELETE: dependents first; else in the background */
+	unsigned timeout_ms; /* 0: the client's */
 	void (*done)(struct kube_request *request); /* from the loop; may free the struct */
 	void *ctx;
 
 	int result;
-	unsigned status;   /* HTTP, 0 without an answer */
-	json_t *response;  /* the object, or the list; gone when done returns unless json_incref'ed */
-	struct err err;    /* text: "volumes.strake.io db: ..." */
+	unsigned status;  /* HTTP, 0 without an answer */
+	json_t *response; /* the object, or the list; gone when done returns unless json_incref'ed
+			   */
+	struct err err;   /* text: "volumes.strake.io db: ..." */
 
 	void *backend;
 };
@@ -120,8 +123,8 @@ struct kube_cache_options {
 	const char *label_selector, *field_selector;
 	/* Takes away what is not needed (managedFields are always dropped); NULL: nothing. */
 	void (*trim)(json_t *object);
-	/* `object` NULL: it is gone (or does not match the selectors any more); `before` NULL: new.  Only
-	 * called for a change.  During a relist too. */
+	/* `object` NULL: it is gone (or does not match the selectors any more); `before` NULL: new.
+	 * Only called for a change.  During a relist too. */
 	void (*changed)(void *ctx, const char *key, const json_t *before, const json_t *object);
 	void (*synced)(void *ctx); /* the first list is in; once */
 	void *ctx;
@@ -152,8 +155,8 @@ void kube_cache_absorb(struct kube_cache *cache, const json_t *object);
 struct kube_queue;
 
 struct kube_queue_options {
-	const char *name;      /* for log and metrics */
-	unsigned parallel_max; /* keys worked on at the same time; 0: 16 */
+	const char *name;                    /* for log and metrics */
+	unsigned parallel_max;               /* keys worked on at the same time; 0: 16 */
 	unsigned again_ms_min, again_ms_max; /* 0: 200 ms and 60 s */
 	/* Begins work, which ends with kube_queue_done(), at once or later. */
 	void (*work)(void *ctx, const char *key);
@@ -201,13 +204,14 @@ int kube_recorder_new(struct kube *kube, const char *controller, const char *ins
 	struct kube_recorder **ret_recorder, struct err *err) __must_check;
 void kube_recorder_free(struct kube_recorder *recorder);
 /* `object` has apiVersion, kind and metadata (a cached object, a reference made by hand). */
-void kube_event(struct kube_recorder *recorder, const json_t *object, bool is_warning, const char *reason,
-	const char *action, const char *note_format, ...) __attribute__((format(printf, 6, 7)));
+void kube_event(struct kube_recorder *recorder, const json_t *object, bool is_warning,
+	const char *reason, const char *action, const char *note_format, ...)
+	__attribute__((format(printf, 6, 7)));
 
 /* ---- JSON ---- */
 
-/* By a path of member names, "status.attachment.number"; NULL, "" or fallback when it is not there or
- * of another type. */
+/* By a path of member names, "status.attachment.number"; NULL, "" or fallback when it is not there
+ * or of another type. */
 const json_t *kube_at(const json_t *object, const char *path);
 const char *kube_text(const json_t *object, const char *path);
 int64_t kube_number(const json_t *object, const char *path, int64_t fallback);
@@ -219,8 +223,8 @@ const char *kube_uid(const json_t *object);
 bool kube_is_deleted(const json_t *object);
 bool kube_has_finalizer(const json_t *object, const char *finalizer);
 
-/* Resource quantities: "10Gi", "1.5e9", "500M", in bytes, rounded up.  0, or -EINVAL (not a quantity,
- * negative, or above INT64_MAX). */
+/* Resource quantities: "10Gi", "1.5e9", "500M", in bytes, rounded up.  0, or -EINVAL (not a
+ * quantity, negative, or above INT64_MAX). */
 int kube_quantity_parse(const char *text, uint64_t *ret_bytes) __must_check;
 /* Canonical, binary: "10Gi", "1500Mi", "123456". */
 #define KUBE_QUANTITY_TEXT_SIZE 24
@@ -229,10 +233,10 @@ char *kube_quantity_to_text(uint64_t bytes, char text[KUBE_QUANTITY_TEXT_SIZE]);
 #define KUBE_TIME_TEXT_SIZE 32
 char *kube_time_now(char text[KUBE_TIME_TEXT_SIZE]);
 
-/* Sets a condition in a list of them (status.conditions): lastTransitionTime changes with the status
- * only.  Returns whether anything changed.  `status`: "True", "False" or "Unknown". */
-bool kube_condition_set(json_t *conditions, const char *type, const char *status, const char *reason,
-	const char *message, int64_t observed_generation);
+/* Sets a condition in a list of them (status.conditions): lastTransitionTime changes with the
+ * status only.  Returns whether anything changed.  `status`: "True", "False" or "Unknown". */
+bool kube_condition_set(json_t *conditions, const char *type, const char *status,
+	const char *reason, const char *message, int64_t observed_generation);
 /* "True", ... or "" */
 const char *kube_condition_status(const json_t *conditions, const char *type);
 

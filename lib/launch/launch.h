@@ -37,6 +37,8 @@
 
 /* The volume fails everything for good: that the device cannot be flushed does not keep it. */
 #define LAUNCH_DATA_IS_LOST 1u
+/* The device goes at once, in use or not, also while it is just being published or unpublished. */
+#define LAUNCH_FORCE 2u
 
 enum launch_kind {
 	LAUNCH_VOLUME = 1,
@@ -59,7 +61,7 @@ struct launch_msg {
 	uint64_t size_bytes;     /* PUBLISH, VOLUME */
 	uint64_t table_bytes;    /* PUBLISH, VOLUME: of the request table */
 	uint32_t transfer_bytes; /* PUBLISH: largest read or write that a slot of the table takes */
-	uint32_t flags;          /* UNPUBLISH: LAUNCH_DATA_IS_LOST; others are ignored */
+	uint32_t flags; /* UNPUBLISH: LAUNCH_DATA_IS_LOST, LAUNCH_FORCE; others are ignored */
 	char name[LAUNCH_NAME_SIZE];
 	char device[LAUNCH_DEVICE_SIZE]; /* VOLUME (empty when not there yet), DONE: like
 					    "/dev/loop3" */

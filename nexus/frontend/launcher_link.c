@@ -251,13 +251,13 @@ int launcher_link_publish(struct launcher_link *link, const struct launch_msg *v
 	return ask(link, &msg, answer, answer_ctx, err);
 }
 
-int launcher_link_unpublish(struct launcher_link *link, const char *name, bool data_is_lost,
+int launcher_link_unpublish(struct launcher_link *link, const char *name, uint32_t flags,
 	launcher_answer *answer, void *answer_ctx, struct err *err)
 {
 	struct launch_msg msg;
 
 	launch_msg_init(&msg, LAUNCH_UNPUBLISH);
-	msg.flags = data_is_lost ? LAUNCH_DATA_IS_LOST : 0;
+	msg.flags = flags;
 	memcpy(msg.name, name, strnlen(name, sizeof(msg.name) - 1));
 	return ask(link, &msg, answer, answer_ctx, err);
 }
