@@ -34,6 +34,7 @@ enum option_id {
 	OPT_MIN_INSYNC,
 	OPT_ATTACH,
 	OPT_FORCE,
+	OPT_FORGET,
 	OPT_WAIT,
 	OPT_TIMEOUT,
 	OPT_COUNT,
@@ -83,6 +84,9 @@ static const struct {
 	[OPT_FORCE] = {"force", NULL,
 		"take the block device away even if it is mounted or cannot be written back: WHAT "
 		"WAS NOT WRITTEN IS LOST"},
+	[OPT_FORGET] = {"forget", NULL,
+		"also when its disk is lost, faulted or not configured any more: the disk is left "
+		"as it is, WHAT REPLICAS IT HAD ARE LOST"},
 	[OPT_WAIT] = {"wait", NULL, "until the volume serves"},
 	[OPT_TIMEOUT] = {"timeout", "SECONDS", "of --wait (default 60)"},
 };
@@ -101,6 +105,10 @@ static const struct command {
 		"  strake pool create p2 --disk /dev/sdb --agent a"},
 	{"pool", "list", NULL, 0, pool_list, "All pools of the pool-agents that answer."},
 	{"pool", "show", "NAME", 0, pool_show, "One pool."},
+	{"pool", "delete", "NAME", BIT(OPT_AGENT) | BIT(OPT_FORGET), pool_delete,
+		"Deletes a pool that holds no replicas; its disk can be used again, a file that "
+		"was "
+		"made for it goes."},
 	{"replica", "list", NULL, BIT(OPT_VOLUME) | BIT(OPT_POOL), replica_list,
 		"All replicas, as the pool-agents know them."},
 	{"replica", "show", "UUID", 0, replica_show,
@@ -335,6 +343,9 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return parse_number(id, value, &args->attach);
 	case OPT_FORCE:
 		args->force = true;
+		return 0;
+	case OPT_FORGET:
+		args->forget = true;
 		return 0;
 	case OPT_WAIT:
 		args->wait = true;

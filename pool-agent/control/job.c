@@ -42,8 +42,9 @@ static void job_on_control(struct loop_msg *msg)
 	struct control *control = job->control;
 	bool is_change = job->is_change;
 
+	control->changing_goes_on = false;
 	job->finish(job);
-	if (is_change) {
+	if (is_change && !control->changing_goes_on) {
 		control->changing = NULL;
 		changes_progress(control);
 	}
@@ -57,7 +58,7 @@ void job_init(struct job *job, struct control *control, struct grpc_call *call, 
 	job->finish = finish;
 	job->to_reactor.run = job_on_reactor;
 	job->to_control.run = job_on_control;
-	task_init(&job->task, &uring_io(control->uring)->runq, step);
+	task_init(&job->task, &real_io(control->real)->runq, step);
 }
 
 void job_change(struct job *job, void (*begin)(struct job *job))
@@ -68,9 +69,18 @@ void job_change(struct job *job, void (*begin)(struct job *job))
 	changes_progress(job->control);
 }
 
+void job_continue(struct job *job, task_step *step, void (*finish)(struct job *job))
+{
+	assert(job->is_change && job->control->changing == job);
+	job->control->changing_goes_on = true;
+	job->finish = finish;
+	task_init(&job->task, &real_io(job->control->real)->runq, step);
+	job_look(job);
+}
+
 void job_look(struct job *job)
 {
-	io_post(uring_io(job->control->uring), &job->to_reactor);
+	io_post(real_io(job->control->real), &job->to_reactor);
 }
 
 void job_end(struct job *job)

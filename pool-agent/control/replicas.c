@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Replicas: create, list, delete, export. */
-#include "api/strake.pb-c.h"
 #include "pool-agent/control/control.h"
 
 #include <assert.h>

@@ -622,13 +622,9 @@ uint64_t fake_api_version(const struct fake_api *api)
 
 void fake_api_set_version(struct fake_api *api, uint64_t version)
 {
-	size_t count = json_array_size(api->history);
-
-	/* What came after it never happened. */
-	while (count > 0 &&
-		(uint64_t)json_integer_value(json_object_get(
-			json_array_get(api->history, count - 1), "version")) > version) {
-		(void)json_array_remove(api->history, --count);
+	if (version < api->version) {
+		(void)json_array_clear(api->history);
+		api->compacted = 0;
 	}
 	api->version = version;
 }
