@@ -21,7 +21,7 @@ note "a token names its node"
 kubectl create serviceaccount someone >/dev/null || die "service account"
 token=$(cluster_api token default/someone --node n1) || die "token"
 server=$(cluster_api url)
-who=$("$kube_bin/kubectl" --server "$server" --certificate-authority "$api/ca.crt" --token "$token" --kubeconfig /dev/null \
+who=$("$kube_bin/kubectl" --server "$server" --certificate-authority "$api/ca.crt" --token "$token" --kubeconfig /dev/null --cache-dir "$dir/cache" \
 	auth whoami -o json) || die "the token is refused"
 [ "$(jq -r .status.userInfo.username <<<"$who")" = system:serviceaccount:default:someone ] || die "$who"
 [ "$(jq -r '.status.userInfo.extra["authentication.kubernetes.io/node-name"][0]' <<<"$who")" = n1 ] || die "$who"

@@ -93,6 +93,13 @@ if kubectl patch volumes.strake.io db --subresource status --type merge -p '{"st
 	die "a state that is none"
 fi
 
+status_refused() { # what it must say, status
+	if kubectl patch volumes.strake.io db --subresource status --type merge -p "{\"status\":$2}" >"$dir/out" 2>&1; then die "taken: $2"; fi
+	grep -qF -- "$1" "$dir/out" || die "of $2 it says '$(cat "$dir/out")', not '$1'"
+}
+status_refused 'never lowered' '{"attachment":{"number":0}}'
+status_refused 'never lowered' '{"attachment":null}'
+
 note "for people"
 kubectl get strake >"$dir/out" 2>&1 || die "kubectl get strake: $(cat "$dir/out")"
 grep -qE '^volume.strake.io/db +1Gi|^volume.strake.io/db +1024Mi +3/3 +Online +n2' "$dir/out" || die "columns: $(cat "$dir/out")"

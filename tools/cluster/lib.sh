@@ -210,7 +210,7 @@ start_controller_manager() {
 		--authentication-kubeconfig="$config" --authorization-kubeconfig="$config" \
 		--root-ca-file="$pki/ca.crt" --service-account-private-key-file="$pki/sa.key" \
 		--cluster-signing-cert-file="$pki/ca.crt" --cluster-signing-key-file="$pki/ca.key" \
-		--use-service-account-credentials=true --leader-elect=false --bind-address=127.0.0.1 \
+		--use-service-account-credentials=true --leader-elect=false --bind-address=127.0.0.1 --flex-volume-plugin-dir="$dir/flex" \
 		--node-monitor-period=2s --node-monitor-grace-period=12s
 }
 start_scheduler() {

@@ -23,11 +23,11 @@ chosen_nodes() {
 # ---- cgroups: one for each node, so that a node can be frozen, and kubelets do not clean away each other's pods ----
 
 unified_cgroups() { [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; }
-cgroup_roots() { # every hierarchy: of version 1 there are several
+cgroup_roots() { # every hierarchy: of version 1 there are several, and an empty one of version 2 may be beside them
 	if unified_cgroups; then
 		echo /sys/fs/cgroup
 	else
-		awk '$0 ~ / - cgroup / && index($5, "/sys/fs/cgroup/") == 1 {print $5}' /proc/self/mountinfo
+		awk '$0 ~ / - cgroup2? / && index($5, "/sys/fs/cgroup/") == 1 {print $5}' /proc/self/mountinfo
 	fi
 }
 make_cgroup() { # node
@@ -129,6 +129,7 @@ containerd_config() { # folder of the node
 	[plugins."io.containerd.grpc.v1.cri"]
 	  sandbox_image = "strake.local/pause:1"
 	  restrict_oom_score_adj = true
+	  disable_apparmor = true
 	  disable_hugetlb_controller = true
 	  [plugins."io.containerd.grpc.v1.cri".cni]
 	    bin_dir = "$1/bin/cni"
