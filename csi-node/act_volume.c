@@ -234,13 +234,6 @@ static void begin(struct act *act, const json_t *json)
 	}
 }
 
-/* The nexus was asked after the last operation on it ended. */
-static bool is_view_fresh(struct node *node, const char *key)
-{
-	return node->nexus_poll.is_heard &&
-	       node->nexus_poll.asked_ms >= note_get(node, QUEUE_VOLUMES, key)->touched_ms;
-}
-
 void act_on_volume(void *ctx, const char *key)
 {
 	struct node *node = ctx;
@@ -257,7 +250,8 @@ void act_on_volume(void *ctx, const char *key)
 		return;
 	}
 	/* The next look at the nexus brings it back. */
-	if (!node_is_ready(node) || op_of(node, key) != NULL || !is_view_fresh(node, key) ||
+	if (!node_is_ready(node) || op_of(node, key) != NULL ||
+		!note_is_seen(note_get(node, QUEUE_VOLUMES, key), &node->nexus_poll) ||
 		(json == NULL && view_failure(&node->nexus_poll) != NULL)) {
 		act_over(act, true);
 		return;
