@@ -61,7 +61,7 @@ static void nexus_written(struct kube_request *request)
 {
 	struct act *act = container_of(request, struct act, request);
 
-	if (request->result < 0 && request->result != -ENOENT) {
+	if (request->result < 0 && request->result != -ENOENT && request->result != -ESTALE) {
 		fail(act);
 		return;
 	}
@@ -220,9 +220,7 @@ static void begin(struct act *act, const json_t *json)
 		act_over(act, true);
 		return;
 	case VOLUME_WRITE_NEXUS:
-		send(act, KUBE_APPLY, "status",
-			status_body(&objects_volumes, act->key,
-				json_pack("{s:o}", "nexus", next.nexus)),
+		send(act, KUBE_JSON_PATCH, "status", nexus_setting(act->node, next.nexus),
 			nexus_written);
 		return;
 	case VOLUME_REMOVE_NEXUS:

@@ -159,6 +159,9 @@ void act_sweep(struct node *node);
 json_t *status_body(const struct kube_kind *kind, const char *name, json_t *status);
 /* The JSON patch that takes the finalizer away, if it is where it was; NULL: it is not there. */
 json_t *finalizer_removal(const json_t *object, const char *finalizer);
+/* The JSON patch that sets status.nexus (stolen), if the Volume is still attached to this node: a
+ * node that has lost it, and does not know yet, must not overwrite what the other one says. */
+json_t *nexus_setting(const struct node *node, json_t *nexus);
 /* The JSON patch that takes status.nexus away, if it is this node's. */
 json_t *nexus_removal(const struct node *node);
 

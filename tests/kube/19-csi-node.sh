@@ -153,7 +153,6 @@ unstage n1 one
 
 note "block"
 stage n1 one attach=3 block=1
-refused FAILED_PRECONDITION 'holds ext4' -- n1 stage one "$(staging n1 one)" attach=3 fs=xfs
 publish n1 one block block=1
 publish n1 one block block=1
 [ -b "$(target n1 one block)" ] || die "no block device"
@@ -162,6 +161,23 @@ blkid -p "$(target n1 one block)" | grep -q ext4 || die "not the same volume"
 unpublish n1 one block
 [ ! -e "$(target n1 one block)" ] || die "the target is left"
 unstage n1 one
+
+note "xfs"
+make_volume two 2 320Mi
+attach two 1 n1
+stage n1 two attach=1 fs=xfs
+grep -q "$(staging n1 two) .* - xfs" /proc/self/mountinfo || die "no xfs"
+publish n1 two a fs=xfs
+echo kept >"$(target n1 two a)/file"
+unpublish n1 two a
+unstage n1 two
+refused FAILED_PRECONDITION 'holds xfs, not ext4' -- n1 stage two "$(staging n1 two)" attach=1
+unstage n1 two
+stage n1 two attach=1 fs=xfs
+[ "$(cat "$(staging n1 two)/file")" = kept ] || die "the file is lost"
+unstage n1 two
+kubectl delete volumes.strake.io two --wait=false >/dev/null
+kubectl delete replicas.strake.io two-0 two-1 two-2 --wait=false >/dev/null
 
 note "erased"
 attach one 3 ""
