@@ -240,7 +240,7 @@ static json_t *replica_json(const char *name, const char *volume_uuid, unsigned 
 static void test_replicas_are_taken_by_slot_and_not_those_of_another_volume(void **state)
 {
 	struct volume_object volume;
-	struct stage_voters voters;
+	static struct stage_voters voters;
 	struct err err = {0};
 	json_t *items = json_array();
 
@@ -277,7 +277,7 @@ static void make_voters(struct stage_voters *voters)
 static void test_what_the_nexus_is_given(void **state)
 {
 	struct volume_object volume;
-	struct stage_voters voters;
+	static struct stage_voters voters;
 	struct nexus_wish wish;
 	struct err err = {0};
 
@@ -297,7 +297,7 @@ static void test_what_the_nexus_is_given(void **state)
 static void test_a_pool_that_is_gone_stops_the_first_opening_only(void **state)
 {
 	struct volume_object volume;
-	struct stage_voters voters;
+	static struct stage_voters voters;
 	struct nexus_wish wish;
 	struct err err = {0};
 
