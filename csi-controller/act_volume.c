@@ -154,36 +154,56 @@ static json_t *make_replica(struct controller *controller, const struct world_vo
 		json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I}", "volume",
 			volume->object.meta.name, "volumeUUID",
 			uuid_to_text(&volume->object.uuid, volume_uuid_text), "uuid",
-			uuid_to_text(&uuid, uuid_text), "pool", placement->pool->object.meta.name,
-			"node", placement->pool->object.node, "kind", "Data", "size",
+			uuid_to_text(&uuid, uuid_text), "pool", placement->pool, "node",
+			placement->node, "kind", "Data", "size",
 			kube_quantity_to_text(volume->object.size_bytes, size), "slot",
 			(json_int_t)placement->slot));
 	return object;
 }
 
+/* Whether a replica of unknown fate is there. */
 static void existing_answered(struct act_request *request)
 {
-	/* Whatever it is, the name is taken now: the next plan counts it or takes another slot. */
 	if (request->request.result < 0 && request->request.result != -ENOENT) {
 		act_fail(request);
+		return;
 	}
+	/* It is absorbed (or known from the watch, and perhaps gone again), or it is not there.  Of
+	 * another volume: the name is taken, the next plan takes another slot. */
+	world_unreserve(&request->act->controller->world, request->name);
+}
+
+static void look_for_replica(struct act *act, const char *name)
+{
+	struct act_request *request = act_request_new(act, KUBE_GET, &objects_replicas, name);
+
+	request->cache = act->controller->caches[CACHE_REPLICAS];
+	request->answered = existing_answered;
+	act_send(request, NULL);
 }
 
 static void replica_answered(struct act_request *request)
 {
-	struct controller *controller = request->act->controller;
+	struct world *world = &request->act->controller->world;
 
-	/* Absorbed, or known from the watch and perhaps deleted again. */
-	world_unreserve(&controller->world, request->name);
-	if (request->request.result == -EEXIST) {
-		struct act_request *again =
-			act_request_new(request->act, KUBE_GET, &objects_replicas, request->name);
-
-		again->cache = controller->caches[CACHE_REPLICAS];
-		again->answered = existing_answered;
-		act_send(again, NULL);
-	} else if (request->request.result < 0) {
+	switch (request->request.result) {
+	case 0:
+		world_unreserve(world, request->name);
+		break;
+	case -EEXIST:
+		look_for_replica(request->act, request->name);
+		break;
+	case -EINVAL:
+	case -EACCES:
+	case -EPERM:
+		/* Refused: it is not there. */
+		world_unreserve(world, request->name);
 		act_fail(request);
+		break;
+	default:
+		/* It may be there, or come to be: nothing else is made in its stead. */
+		act_fail(request);
+		break;
 	}
 }
 
@@ -199,10 +219,10 @@ static void make_replicas(
 			act_request_new(act, KUBE_CREATE, &objects_replicas, placement->name);
 
 		world_reserve(&controller->world, volume, placement->name, placement->slot,
-			placement->pool);
+			placement->pool, placement->node);
 		log_info(controller->log, "act", "replica-placed",
 			"volume=%s replica=%s pool=%s node=%s", act->key, placement->name,
-			placement->pool->object.meta.name, placement->pool->object.node);
+			placement->pool, placement->node);
 		request->cache = controller->caches[CACHE_REPLICAS];
 		request->answered = replica_answered;
 		act_send(request, make_replica(controller, volume, placement));
@@ -213,12 +233,18 @@ static void drop_replicas(struct act *act, const struct volume_plan *plan)
 {
 	for (unsigned i = 0; i < plan->victim_count; i++) {
 		const struct world_replica *victim = plan->victims[i];
-		struct act_request *request = act_request_new(
-			act, KUBE_DELETE, &objects_replicas, victim->object.meta.name);
+		struct act_request *request;
 
+		if (victim->is_pending) {
+			look_for_replica(act, victim->object.meta.name);
+			continue;
+		}
 		log_info(act->controller->log, "act", "replica-deleted",
 			"volume=%s replica=%s pool=%s node=%s", act->key, victim->object.meta.name,
 			victim->object.pool, victim->object.node);
+		request = act_request_new(
+			act, KUBE_DELETE, &objects_replicas, victim->object.meta.name);
+		world_doom(&act->controller->world, victim->object.meta.name);
 		request->request.uid = victim->object.meta.uid;
 		request->cache = act->controller->caches[CACHE_REPLICAS];
 		act_send(request, NULL);

@@ -246,6 +246,7 @@ static void leading(void *ctx, bool leads)
 	if (leads) {
 		look_at_all(controller);
 	} else {
+		world_forget_asked(&controller->world);
 		waits_end(controller, "this csi-controller is not the leader any more");
 	}
 }

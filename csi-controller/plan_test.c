@@ -98,8 +98,8 @@ static void test_what_is_missing_is_made_under_the_same_names(void **state)
 	assert_int_equal(ask(), VOLUME_PLACE);
 	assert_int_equal(plan.placement_count, 1);
 	assert_string_equal(plan.placements[0].name, replica_name_of_slot("v", 1));
-	assert_string_not_equal(plan.placements[0].pool->object.node, "n1");
-	assert_string_not_equal(plan.placements[0].pool->object.node, "n3");
+	assert_string_not_equal(plan.placements[0].node, "n1");
+	assert_string_not_equal(plan.placements[0].node, "n3");
 	/* A name that something else has is passed over. */
 	set_replica(&world, &(struct test_replica){.volume = "other",
 				    "p4",
@@ -108,6 +108,41 @@ static void test_what_is_missing_is_made_under_the_same_names(void **state)
 				    .volume_uuid = "7d1c5bf0-0000-4c1e-9f0e-3b2a1c0d9e8f"});
 	assert_int_equal(ask(), VOLUME_PLACE);
 	assert_string_equal(plan.placements[0].name, replica_name_of_slot("v", 3));
+}
+
+static void test_what_was_asked_for_and_not_answered_is_asked_for_again(void **state)
+{
+	struct world_volume *volume = set_volume(&world, &volume3);
+
+	(void)state;
+	/* Elsewhere there is as much room, but it may be there. */
+	world_reserve(&world, volume, replica_name_of_slot("v", 1), 1, "p4", "n4");
+	set_replica(&world, &(struct test_replica){.volume = "v", "p1", "n1", 0});
+	assert_int_equal(ask(), VOLUME_PLACE);
+	assert_int_equal(plan.placement_count, 1);
+	assert_string_equal(plan.placements[0].name, replica_name_of_slot("v", 1));
+	assert_string_equal(plan.placements[0].pool, "p4");
+	/* Of a volume that is to go it is looked for. */
+	set_volume(&world, &(struct test_volume){.name = "v", 1, 3, DELETED});
+	assert_int_equal(ask(), VOLUME_DROP);
+	assert_int_equal(plan.victim_count, 2);
+	/* Another leader decided meanwhile. */
+	world_forget_asked(&world);
+	assert_null(world_replica(&world, replica_name_of_slot("v", 1)));
+}
+
+static void test_a_replica_whose_deletion_was_asked_for_is_not_relied_upon(void **state)
+{
+	(void)state;
+	set_volume(&world, &volume3);
+	make_three(true);
+	world_doom(&world, replica_name_of_slot("v", 2));
+	assert_int_equal(ask(), VOLUME_DROP);
+	assert_int_equal(plan.victim_count, 1);
+	assert_string_equal(condition("Available", "status"), "False");
+	/* Also when it is heard of once more. */
+	make_three(true);
+	assert_int_equal(ask(), VOLUME_DROP);
 }
 
 static void test_all_or_nothing(void **state)
@@ -179,7 +214,7 @@ static void test_a_replica_without_space_is_made_elsewhere(void **state)
 		&(struct test_replica){.volume = "v", "p2", "n2", 1, .more_metadata = DELETED});
 	assert_int_equal(ask(), VOLUME_PLACE);
 	assert_int_equal(plan.placement_count, 1);
-	assert_string_equal(plan.placements[0].pool->entry.key, "p4");
+	assert_string_equal(plan.placements[0].pool, "p4");
 	assert_int_equal(plan.placements[0].slot, 3);
 }
 
@@ -555,6 +590,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_new_volume_is_adopted_first),
 		TEST(test_what_is_missing_is_made_under_the_same_names),
+		TEST(test_what_was_asked_for_and_not_answered_is_asked_for_again),
+		TEST(test_a_replica_whose_deletion_was_asked_for_is_not_relied_upon),
 		TEST(test_all_or_nothing),
 		TEST(test_available_when_all_are_made),
 		TEST(test_written_status_is_not_written_again),

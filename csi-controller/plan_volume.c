@@ -105,10 +105,37 @@ static void plan_placements(const struct world *world, const struct world_volume
 			replica_name_make(volume->object.meta.name, &volume->object.uuid,
 				placement->slot, placement->name);
 		} while (world_replica(world, placement->name) != NULL);
-		placement->pool = answer->pools[i];
+		placement->pool = answer->pools[i]->object.meta.name;
+		placement->node = answer->pools[i]->object.node;
 	}
 	plan->placement_count = count;
 	plan->action = VOLUME_PLACE;
+}
+
+/* What was asked for before and not answered is asked for again, in the same place: it may be
+ * there. */
+static bool plan_again(const struct volume_facts *facts, struct volume_plan *plan)
+{
+	for (unsigned i = 0; i < facts->live_count; i++) {
+		const struct world_replica *replica = facts->live[i];
+
+		if (replica->is_pending && plan->placement_count < OBJECTS_REPLICAS_MAX) {
+			struct volume_placement *placement =
+				&plan->placements[plan->placement_count++];
+
+			placement->slot = replica->object.slot;
+			(void)snprintf(placement->name, sizeof(placement->name), "%s",
+				replica->object.meta.name);
+			placement->pool = replica->object.pool;
+			placement->node = replica->object.node;
+		} else if (replica->is_doomed) {
+			plan->victims[plan->victim_count++] = replica;
+		}
+	}
+	plan->action = plan->victim_count > 0      ? VOLUME_DROP
+		       : plan->placement_count > 0 ? VOLUME_PLACE
+						   : plan->action;
+	return plan->action != VOLUME_NOTHING;
 }
 
 static void wait_for_replicas(
@@ -132,15 +159,61 @@ static void wait_for_replicas(
 	}
 }
 
-/* Also on pools that are to go: they stay until their replicas do. */
-static bool are_all_there(const struct volume_facts *facts, unsigned replicas)
-{
-	unsigned count = 0;
+/* The replicas of a volume: those that stay, those that do not, and places for what is missing
+ * then. */
+struct sorted {
+	struct place_request request;
+	struct place_answer answer;
+	unsigned bad_count, made_count;
+	const struct world_replica *bad[OBJECTS_REPLICAS_MAX * 2];
+};
 
+/* `is_lenient`: what is made stays on pools that are to go, which stay until their replicas do. */
+static void sort_replicas(const struct world *world, const struct world_volume *volume,
+	const struct volume_facts *facts, struct volume_plan *plan, bool is_lenient,
+	struct sorted *ret_sorted)
+{
+	const struct volume_object *object = &volume->object;
+	struct place_request *request = &ret_sorted->request;
+
+	*ret_sorted = (struct sorted){
+		.request = {.world = world,
+			.volume = volume,
+			.size_bytes = object->size_bytes,
+			.preferred_node = object->preferred_node,
+			.pool_selector = object->pool_selector},
+		.answer = {.is_possible = true},
+	};
 	for (unsigned i = 0; i < facts->live_count; i++) {
-		count += is_made(facts->live[i]) && facts->live[i]->pool->is_there;
+		const struct world_replica *replica = facts->live[i];
+		bool is_surplus = request->kept_count == object->replicas;
+		bool may_stay = is_lenient && is_made(replica) && replica->pool->is_there;
+
+		if (is_surplus || (!may_stay && is_bad(world, plan, replica))) {
+			ret_sorted->bad[ret_sorted->bad_count++] = replica;
+		} else {
+			request->kept[request->kept_count++] = replica;
+			ret_sorted->made_count += is_made(replica);
+		}
 	}
-	return count == replicas;
+	request->count = object->replicas - request->kept_count;
+	if (request->count > 0) {
+		place(request, &ret_sorted->answer);
+	}
+}
+
+/* Of a volume that is not available: what it waits for. */
+static void explain_waiting(
+	const struct sorted *sorted, unsigned replicas, struct volume_facts *facts)
+{
+	if (!sorted->answer.is_possible && facts->live_count < replicas) {
+		facts->available_reason = "Unplaceable";
+		(void)snprintf(facts->available_why, sizeof(facts->available_why), "%s",
+			sorted->answer.why);
+	} else {
+		wait_for_replicas(facts, sorted->answer.why, facts->available_why,
+			sizeof(facts->available_why));
+	}
 }
 
 /* The replicas of a volume that was never attached. */
@@ -148,67 +221,34 @@ static void plan_replicas(const struct world *world, const struct world_volume *
 	struct volume_facts *facts, struct volume_plan *plan)
 {
 	const struct volume_object *object = &volume->object;
-	const struct world_replica *bad[ARRAY_COUNT(facts->live)];
-	unsigned bad_count = 0, made_count = 0;
-	struct place_answer answer = {.is_possible = true};
-	struct place_request request = {
-		.world = world,
-		.volume = volume,
-		.size_bytes = object->size_bytes,
-		.preferred_node = object->preferred_node,
-		.pool_selector = object->pool_selector,
-	};
+	struct sorted sorted;
 
-	for (unsigned i = 0; i < facts->live_count; i++) {
-		bool is_surplus = request.kept_count == object->replicas;
-
-		if (is_surplus || is_bad(world, plan, facts->live[i])) {
-			bad[bad_count++] = facts->live[i];
-		} else {
-			request.kept[request.kept_count++] = facts->live[i];
-			made_count += is_made(facts->live[i]);
-		}
-	}
-	request.count = object->replicas - request.kept_count;
-	if (request.count > 0) {
-		place(&request, &answer);
-	}
-	if (bad_count == 0 && request.count == 0) {
-		facts->is_available = made_count == object->replicas;
-		facts->available_reason =
-			facts->is_available ? "ReplicasMade" : "WaitingForReplicas";
-		if (!facts->is_available) {
-			wait_for_replicas(
-				facts, "", facts->available_why, sizeof(facts->available_why));
-		}
+	facts->available_reason = "WaitingForReplicas";
+	if (plan_again(facts, plan)) {
+		wait_for_replicas(facts, "", facts->available_why, sizeof(facts->available_why));
 		return;
 	}
-	if (!answer.is_possible && are_all_there(facts, object->replicas)) {
+	sort_replicas(world, volume, facts, plan, false, &sorted);
+	if (!sorted.answer.is_possible) {
+		sort_replicas(world, volume, facts, plan, true, &sorted);
+	}
+	if (sorted.bad_count == 0 && sorted.made_count == object->replicas) {
 		facts->is_available = true;
 		facts->available_reason = "ReplicasMade";
 		return;
 	}
-	facts->is_available = false;
-	if (!answer.is_possible && facts->live_count < object->replicas) {
-		facts->available_reason = "Unplaceable";
-		(void)snprintf(
-			facts->available_why, sizeof(facts->available_why), "%s", answer.why);
-	} else {
-		facts->available_reason = "WaitingForReplicas";
-		wait_for_replicas(
-			facts, answer.why, facts->available_why, sizeof(facts->available_why));
-	}
-	if (!answer.is_possible) {
+	explain_waiting(&sorted, object->replicas, facts);
+	if (!sorted.answer.is_possible || (sorted.bad_count == 0 && sorted.request.count == 0)) {
 		return;
 	}
 	if (object->is_available) {
 		plan->action = VOLUME_WITHHOLD;
-	} else if (bad_count > 0) {
+	} else if (sorted.bad_count > 0) {
 		plan->action = VOLUME_DROP;
-		plan->victim_count = bad_count;
-		memcpy(plan->victims, bad, bad_count * sizeof(bad[0]));
+		plan->victim_count = sorted.bad_count;
+		memcpy(plan->victims, sorted.bad, sorted.bad_count * sizeof(sorted.bad[0]));
 	} else {
-		plan_placements(world, volume, &answer, request.count, plan);
+		plan_placements(world, volume, &sorted.answer, sorted.request.count, plan);
 	}
 }
 
@@ -267,7 +307,7 @@ static void plan_erasing(const struct world *world, const struct world_volume *v
 		if (!world_is_of(replica, volume)) {
 			continue;
 		}
-		if (replica->object.meta.is_deleted || replica->is_pending) {
+		if (replica->object.meta.is_deleted) {
 			waiting = is_away(replica) ? waiting : replica;
 		} else if (plan->victim_count < PLAN_VICTIMS_MAX) {
 			plan->victims[plan->victim_count++] = replica;

@@ -27,7 +27,7 @@ enum volume_action {
 struct volume_placement {
 	uint32_t slot;
 	char name[OBJECTS_NAME_SIZE]; /* of the Replica */
-	const struct world_pool *pool;
+	const char *pool, *node;      /* of the world */
 };
 
 #define PLAN_VICTIMS_MAX 16 /* in one step */

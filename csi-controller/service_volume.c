@@ -260,29 +260,10 @@ static void object_deleted(struct kube_request *request)
 	wait_for_deleted(job);
 }
 
-/* Whether it is still used by somebody who can be asked to stop. */
-static bool is_in_use(const struct controller *controller, const json_t *object, struct err *err)
-{
-	const char *attached = kube_text(object, "status.attachment.node");
-	const char *open = kube_text(object, "status.nexus.node");
-
-	if (attached[0] != '\0') {
-		(void)err_set(err, -EBUSY, "volume %s is attached to node %s", kube_name(object),
-			attached);
-		return true;
-	}
-	if (open[0] != '\0' && world_node_is_ready(&controller->world, open)) {
-		(void)err_set(
-			err, -EBUSY, "volume %s is still open on node %s", kube_name(object), open);
-		return true;
-	}
-	return false;
-}
-
 static void read_before_delete(struct kube_request *request)
 {
 	struct job *job = container_of(request, struct job, request);
-	struct err err = {0};
+	const char *attached;
 
 	if (request->result == -ENOENT) {
 		reply_deleted(job->call);
@@ -295,12 +276,14 @@ static void read_before_delete(struct kube_request *request)
 		return;
 	}
 	kube_cache_absorb(job->controller->caches[CACHE_VOLUMES], request->response);
-	if (!kube_is_deleted(request->response) &&
-		is_in_use(job->controller, request->response, &err)) {
-		grpc_call_fail(job->call, &err);
+	attached = kube_text(request->response, "status.attachment.node");
+	if (attached[0] != '\0' && !kube_is_deleted(request->response)) {
+		grpc_call_failf(
+			job->call, -EBUSY, "volume %s is attached to node %s", job->name, attached);
 		job_free(job);
 		return;
 	}
+	/* A nexus that still has it open is closing it; the plan waits for it. */
 	(void)snprintf(job->uid, sizeof(job->uid), "%s", kube_uid(request->response));
 	if (kube_is_deleted(request->response)) {
 		wait_for_deleted(job);

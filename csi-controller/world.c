@@ -252,6 +252,9 @@ int world_set_replica(struct world *world, const char *name, const json_t *json,
 		free_replica(world, replica);
 		return 0;
 	}
+	if (replica->json == NULL || strcmp(kube_uid(replica->json), kube_uid(json)) != 0) {
+		replica->is_doomed = false;
+	}
 	unlink_replica(world, replica);
 	replace_json(&replica->json, json);
 	replica->is_pending = false;
@@ -266,28 +269,25 @@ int world_set_replica(struct world *world, const char *name, const json_t *json,
 }
 
 void world_reserve(struct world *world, const struct world_volume *volume, const char *name,
-	uint32_t slot, const struct world_pool *pool)
+	uint32_t slot, const char *pool, const char *node)
 {
 	struct world_replica *replica = world_replica(world, name);
+	struct replica_object *object;
 
-	if (replica != NULL && !replica->is_pending) {
-		return;
-	}
 	if (replica != NULL) {
-		free_replica(world, replica);
+		return;
 	}
 	replica = need_replica(world, name);
 	replica->is_pending = true;
 	replica->created_s = world->now_s;
-	(void)snprintf(replica->object.meta.name, sizeof(replica->object.meta.name), "%s", name);
-	(void)snprintf(replica->object.volume, sizeof(replica->object.volume), "%.63s",
-		volume->object.meta.name);
-	(void)snprintf(
-		replica->object.pool, sizeof(replica->object.pool), "%s", pool->object.meta.name);
-	(void)snprintf(replica->object.node, sizeof(replica->object.node), "%s", pool->object.node);
-	replica->object.volume_uuid = volume->object.uuid;
-	replica->object.size_bytes = volume->object.size_bytes;
-	replica->object.slot = slot;
+	object = &replica->object;
+	(void)snprintf(object->meta.name, sizeof(object->meta.name), "%s", name);
+	(void)snprintf(object->volume, sizeof(object->volume), "%.63s", volume->object.meta.name);
+	(void)snprintf(object->pool, sizeof(object->pool), "%s", pool);
+	(void)snprintf(object->node, sizeof(object->node), "%s", node);
+	object->volume_uuid = volume->object.uuid;
+	object->size_bytes = volume->object.size_bytes;
+	object->slot = slot;
 	link_replica(world, replica);
 }
 
@@ -297,6 +297,30 @@ void world_unreserve(struct world *world, const char *name)
 
 	if (replica != NULL && replica->is_pending) {
 		free_replica(world, replica);
+	}
+}
+
+void world_doom(struct world *world, const char *name)
+{
+	struct world_replica *replica = world_replica(world, name);
+
+	if (replica != NULL) {
+		replica->is_doomed = true;
+	}
+}
+
+void world_forget_asked(struct world *world)
+{
+	struct table_entry *entry = table_next(&world->replicas, NULL);
+
+	while (entry != NULL) {
+		struct world_replica *replica = container_of(entry, struct world_replica, entry);
+
+		replica->is_doomed = false;
+		entry = table_next(&world->replicas, entry);
+		if (replica->is_pending) {
+			free_replica(world, replica);
+		}
 	}
 }
 

@@ -54,8 +54,12 @@ struct world_volume {
 
 struct world_replica {
 	struct table_entry entry;
-	/* Not seen yet: being created by us.  Its room is taken already. */
+	/* We asked for it and have not seen it: it is being made, or nobody knows.  Its room is
+	 * taken. */
 	bool is_pending;
+	/* We asked for its deletion: it may be deleted already, so it is not relied upon any more.
+	 */
+	bool is_doomed;
 	bool is_valid;
 	struct replica_object object;
 	struct world_ready ready;
@@ -82,10 +86,15 @@ int world_set_pool(struct world *world, const char *name, const json_t *json, st
 int world_set_volume(struct world *world, const char *name, const json_t *json, struct err *err);
 int world_set_replica(struct world *world, const char *name, const json_t *json, struct err *err);
 
-/* Takes the room of a replica that is being created, until world_set_replica or world_unreserve. */
+/* Takes the room of a replica that is being created, until world_set_replica or world_unreserve;
+ * one that is there, or reserved already, stays as it is. */
 void world_reserve(struct world *world, const struct world_volume *volume, const char *name,
-	uint32_t slot, const struct world_pool *pool);
+	uint32_t slot, const char *pool, const char *node);
 void world_unreserve(struct world *world, const char *name);
+/* Remembers that its deletion was asked for, until it is gone. */
+void world_doom(struct world *world, const char *name);
+/* Forgets what was asked for: somebody else decides now. */
+void world_forget_asked(struct world *world);
 
 /* NULL: not there, nor named by anything. */
 struct world_node *world_node(const struct world *world, const char *name);

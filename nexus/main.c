@@ -86,9 +86,7 @@ static int run(
 	};
 	int result = daemon_new(&daemon_options, &program->daemon, err);
 
-	result = result < 0
-			 ? result
-			 : daemon_start_reactor(program->daemon, &(struct uring_options){0}, err);
+	result = result < 0 ? result : daemon_start_reactor(program->daemon, err);
 	result = result < 0 ? result
 			    : control_start(&program->control, program->daemon, options, err);
 	result = result < 0 ? result

@@ -117,8 +117,7 @@ static void stop_asked(void *ctx)
 /* Runs until asked to stop; what failed at start ends in the same order. */
 static int program_run(struct program *program, struct err *err)
 {
-	struct uring_options uring = {0};
-	int result = daemon_start_reactor(program->daemon, &uring, err);
+	int result = daemon_start_reactor(program->daemon, err);
 
 	if (result != 0) {
 		return result;

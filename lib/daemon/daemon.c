@@ -403,20 +403,22 @@ void daemon_free(struct daemon *daemon)
 	free(daemon);
 }
 
-int daemon_start_reactor(
-	struct daemon *daemon, const struct uring_options *options, struct err *err)
+int daemon_start_reactor(struct daemon *daemon, struct err *err)
 {
 	struct reactor_options reactor = {
-		.loop = daemon->loop, .log = &daemon->log, .uring = *options};
-
-	reactor.uring.metrics = &daemon->metrics;
+		.loop = daemon->loop, .log = &daemon->log, .metrics = &daemon->metrics};
 	int result = reactor_start(&reactor, &daemon->reactor, err);
 
 	if (result < 0) {
 		return result;
 	}
-	(void)snprintf(daemon->io_text, sizeof(daemon->io_text), "io_uring %s",
-		uring_flags_text(reactor_uring(daemon->reactor)));
+	const char *why = real_why(reactor_real(daemon->reactor));
+
+	(void)snprintf(daemon->io_text, sizeof(daemon->io_text), "%s",
+		real_text(reactor_real(daemon->reactor)));
+	if (why[0] != '\0') {
+		log_warning(&daemon->log, "daemon", "second-best-io", "why=%s", why);
+	}
 	log_info(&daemon->log, "daemon", "started", "program=%s version=%s name=%s io=%s",
 		daemon->options.program, STRAKE_VERSION, daemon->name, daemon->io_text);
 	return 0;

@@ -71,8 +71,8 @@ void daemon_free(struct daemon *daemon);
 #define DAEMON_PORT_WAIT_MS 5000u
 bool daemon_wait_for_port(unsigned *waited_ms) __must_check;
 
-int daemon_start_reactor(
-	struct daemon *daemon, const struct uring_options *options, struct err *err) __must_check;
+/* Over io_uring or epoll, as lib/real chooses. */
+int daemon_start_reactor(struct daemon *daemon, struct err *err) __must_check;
 /* gRPC on options.socket_path. */
 int daemon_serve(struct daemon *daemon, const struct grpc_method *methods, size_t method_count,
 	void *ctx, struct err *err) __must_check;
@@ -98,7 +98,7 @@ struct metric_registry *daemon_metrics(struct daemon *daemon);
 const char *daemon_name(const struct daemon *daemon);
 const char *daemon_state_folder(const struct daemon *daemon); /* state_dir/name */
 bool daemon_has_io_flusher(const struct daemon *daemon);
-/* "io_uring SINGLE_ISSUER ...". */
+/* real_text(): "io_uring SINGLE_ISSUER ...". */
 const char *daemon_io_text(const struct daemon *daemon);
 /* Names the kernel that runs now: changes with every boot.  Never NULL. */
 const char *daemon_boot_id(const struct daemon *daemon);

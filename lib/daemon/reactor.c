@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/reactor.h"
 
+#include "epoll/epoll.h"
+#include "uring/uring.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -19,9 +21,9 @@ struct reactor {
 	struct loop_msg drain;
 	atomic_bool drain_posted;
 	pthread_t thread;
-	struct uring *uring; /* owned by the thread */
+	struct real *real; /* owned by the thread */
 	sem_t started;
-	sem_t stopped; /* nobody refers to the ring any more */
+	sem_t stopped; /* nobody refers to the loop any more */
 	int result;
 	struct err err;
 };
@@ -66,41 +68,25 @@ static void *reactor_main(void *ctx)
 {
 	struct reactor *reactor = ctx;
 
-	reactor->result = uring_new(&reactor->options.uring, &reactor->uring, &reactor->err);
+	struct real_options options = {
+		.backends = {&uring_backend, &epoll_backend}, .metrics = reactor->options.metrics};
+
+	reactor->result = real_new(&options, &reactor->real, &reactor->err);
 	if (reactor->result < 0) {
 		sem_post(&reactor->started);
 		return NULL;
 	}
-	uring_io(reactor->uring)->log = (struct log){
+	real_io(reactor->real)->log = (struct log){
 		.sink = log_sink_reactor,
 		.ctx = reactor,
 		.level_min = reactor->options.log->level_min,
 	};
 	sem_post(&reactor->started);
-	uring_run(reactor->uring);
-	/* uring_stop() may still be ringing. */
+	real_run(reactor->real);
+	/* real_stop() may still be ringing. */
 	wait_for(&reactor->stopped);
-	uring_free(reactor->uring);
+	real_free(reactor->real);
 	return NULL;
-}
-
-static int start_thread(struct reactor *reactor)
-{
-	pthread_attr_t attributes;
-	sigset_t all, before;
-
-	int error = pthread_attr_init(&attributes);
-
-	assert(error == 0);
-	error = pthread_attr_setstacksize(&attributes, STACK_BYTES);
-	assert(error == 0);
-	/* Signals are the control thread's. */
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&reactor->thread, &attributes, reactor_main, reactor);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	(void)pthread_attr_destroy(&attributes);
-	return -error;
 }
 
 static void reactor_free(struct reactor *reactor)
@@ -124,7 +110,9 @@ int reactor_start(
 	(void)sem_init(&reactor->started, 0, 0);
 	(void)sem_init(&reactor->stopped, 0, 0);
 	reactor->ring = log_ring_new(options->log_lines != 0 ? options->log_lines : LOG_LINES);
-	int result = reactor->ring == NULL ? -ENOMEM : start_thread(reactor);
+	int result = reactor->ring == NULL ? -ENOMEM
+					   : real_thread_start(&reactor->thread, STACK_BYTES,
+						     reactor_main, reactor);
 
 	if (result < 0) {
 		reactor_free(reactor);
@@ -146,7 +134,7 @@ void reactor_stop(struct reactor *reactor)
 	if (reactor == NULL) {
 		return;
 	}
-	uring_stop(reactor->uring);
+	real_stop(reactor->real);
 	sem_post(&reactor->stopped);
 	(void)pthread_join(reactor->thread, NULL);
 	/* Also what was logged last, and so that the loop has no message of ours any more. */
@@ -159,12 +147,12 @@ void reactor_stop(struct reactor *reactor)
 
 struct io *reactor_io(struct reactor *reactor)
 {
-	return uring_io(reactor->uring);
+	return real_io(reactor->real);
 }
 
-struct uring *reactor_uring(struct reactor *reactor)
+struct real *reactor_real(struct reactor *reactor)
 {
-	return reactor->uring;
+	return reactor->real;
 }
 
 /* ---- calls ---- */

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "grpc/loop.h"
 #include "io/io.h"
-#include "uring/uring.h"
+#include "real/real.h"
 
 struct reactor;
 
@@ -18,16 +18,16 @@ struct reactor_options {
 	const struct log *log; /* borrowed; the lines of the data thread come out of it, on the
 				  control thread */
 	unsigned log_lines;    /* of the ring between, a power of two; 0: 256 */
-	struct uring_options uring;
+	struct metric_registry *metrics; /* borrowed */
 };
 
-/* Starts the thread and waits until its ring is there. */
+/* Starts the thread and waits until its loop is there. */
 int reactor_start(const struct reactor_options *options, struct reactor **ret_reactor,
 	struct err *err) __must_check;
-/* Ends the thread: everything on it was closed before.  The ring is gone then. */
+/* Ends the thread: everything on it was closed before.  The loop is gone then. */
 void reactor_stop(struct reactor *reactor);
 struct io *reactor_io(struct reactor *reactor);
-struct uring *reactor_uring(struct reactor *reactor);
+struct real *reactor_real(struct reactor *reactor);
 uint64_t reactor_log_dropped(const struct reactor *reactor);
 
 /*

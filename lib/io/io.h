@@ -2,8 +2,8 @@
 /*
  * The seams.  Everything that is not deterministic (clock, timers, random numbers, disks, network,
  * memory) reaches the code of nexus and pool-agent through one `struct io`, one per reactor thread.
- * Implementations: lib/uring (the real world) and lib/simio (a simulated one, from a seed).  Only a
- * main.c or a test chooses.
+ * Implementations: lib/uring and lib/epoll (the real world, in the loop of lib/real) and lib/simio
+ * (a simulated one, from a seed).  Only a main.c or a test chooses.
  *
  * The completion contract, for every asynchronous operation here:
  *  - submitting never completes inline: `done` is called later, from the reactor's loop, never from
@@ -107,7 +107,7 @@ struct io_disk_op {
 	int result;         /* 0 or negative errno; a short transfer is -EIO */
 	void (*done)(struct io_disk_op *op);
 	void *ctx;           /* the caller's */
-	uint64_t backend[4]; /* the backend's */
+	uint64_t backend[6]; /* the backend's */
 };
 
 #define IO_IOV_MAX 64
@@ -223,8 +223,10 @@ struct io_listener {
 /* ---- file descriptors of the frontends (/dev/fuse)
  * ------------------------------------------------------------- */
 
-/* One read or write of a descriptor whose reads may wait for long.  The real backends only;
- * elsewhere -ENOSYS. */
+/*
+ * One read or write of a descriptor whose reads may wait for long.  The real backends only;
+ * elsewhere -ENOSYS.  Before the descriptor is closed: io_fd_forget().
+ */
 struct io_fd_op {
 	int fd;
 	bool write;
@@ -250,6 +252,7 @@ struct io_ops {
 	void (*fd_submit)(struct io *io, struct io_fd_op *op);
 	void (*fd_cancel)(struct io *io,
 		struct io_fd_op *op); /* done follows, with -ECANCELED if it had not happened */
+	void (*fd_forget)(struct io *io, int fd);
 	/* Zeroed memory at `alignment` (a power of two, >= 16); NULL when there is none. */
 	void *(*zalloc)(struct io *io, size_t alignment, size_t size);
 	void (*free)(struct io *io, void *memory);
@@ -305,6 +308,13 @@ static inline void io_fd_submit(struct io *io, struct io_fd_op *op)
 static inline void io_fd_cancel(struct io *io, struct io_fd_op *op)
 {
 	io->ops->fd_cancel(io, op);
+}
+
+/* Nothing of this descriptor is in flight, and it is going to be closed: the backend lets go of it.
+ */
+static inline void io_fd_forget(struct io *io, int fd)
+{
+	io->ops->fd_forget(io, fd);
 }
 
 /* All memory of nexus and pool-agent logic comes from here, so that a simulated crash can take it

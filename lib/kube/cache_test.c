@@ -428,8 +428,7 @@ static void nonsense_in_a_watch_ends_it_only(void **state)
 		"{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"resourceVersion\":\"999\"}}}\n",
 		"{\"type\":\"WHAT\",\"object\":{\"metadata\":{\"resourceVersion\":\"999\"}}}\n",
 		"{\"type\":\"ERROR\",\"object\":{\"code\":\"x\"}}\n",
-		"{\"type\":\"ERROR\",\"object\":{\"code\":504,\"message\":\"Too large resource "
-		"version\"}}\n",
+		"{\"type\":\"ERROR\",\"object\":{\"code\":504,\"message\":\"Too large\"}}\n",
 		"\n\n{\"type\":\"ERROR\",\"object\":{}}\n",
 	};
 	struct watcher watcher;
@@ -597,6 +596,31 @@ static void a_frozen_server_goes_on(void **state)
 	close_all(&watcher);
 }
 
+/* The connections are there, but nobody answers: a request that found out saves the watches from
+ * waiting, and nobody goes on with those connections. */
+static void a_dead_connection_is_left(void **state)
+{
+	struct watcher watcher;
+	struct kube_request request = {
+		.verb = KUBE_CREATE, .kind = &volumes, .name = "x", .timeout_ms = 200};
+
+	(void)state;
+	open_empty(&watcher);
+	put(&watcher, "a", 1);
+	begin(&watcher);
+	env_wait(&watcher.env, fake_api_watch_count(watcher.env.api) == 1);
+	fake_http_freeze(watcher.env.http, true);
+	env_turn_for(&watcher.env, 10);
+	assert_int_equal(ask_once(&watcher.env, request, json_object()), -ETIMEDOUT);
+	put(&watcher, "a", 2);
+	/* The old watch is gone, a new one waits behind it. */
+	fake_http_freeze(watcher.env.http, false);
+	env_wait(&watcher.env, same(&watcher));
+	env_wait(&watcher.env, fake_http_conn_count(watcher.env.http) == 1);
+	settle(&watcher);
+	close_all(&watcher);
+}
+
 static void shake(struct watcher *watcher, unsigned what)
 {
 	switch (what) {
@@ -614,7 +638,8 @@ static void shake(struct watcher *watcher, unsigned what)
 		fake_http_start(watcher->env.http);
 		break;
 	case 4:
-		fake_api_cut_watches_after(watcher->env.api, (size_t)random() % 900);
+		fake_api_cut_watches_after(
+			watcher->env.api, random() % 2 == 0 ? (size_t)random() % 900 : SIZE_MAX);
 		break;
 	case 5:
 		fake_api_set_late_expiry(watcher->env.api, random() % 2 == 0);
@@ -676,6 +701,7 @@ int main(void)
 		cmocka_unit_test(own_writes_are_seen_at_once_and_never_come_back),
 		cmocka_unit_test(own_writes_during_a_list_stay),
 		cmocka_unit_test(a_frozen_server_goes_on),
+		cmocka_unit_test(a_dead_connection_is_left),
 		cmocka_unit_test(whatever_happens_the_cache_is_right_in_the_end),
 	};
 

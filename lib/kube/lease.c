@@ -222,8 +222,9 @@ static void written(struct kube_request *request)
 		set_leading(lease, true, "the lease is ours");
 		return;
 	}
-	if (lease->is_leading && (request->result == -EAGAIN || request->result == -EEXIST)) {
-		/* Somebody wrote it: the step reads it at once. */
+	if (request->result == -ENOENT ||
+		(lease->is_leading && (request->result == -EAGAIN || request->result == -EEXIST))) {
+		/* Somebody wrote it, or took it away: the step reads it at once. */
 		json_decref(lease->object);
 		lease->object = NULL;
 		wait(lease, 0);

@@ -30,6 +30,7 @@ struct request {
 	uint64_t started_ms, timeout_ms, deadline_ms;
 	unsigned tries;      /* that failed, of this page */
 	bool identified_new; /* the token was read again for it */
+	bool is_repeatable;  /* executed twice it does no harm */
 
 	/* Lists. */
 	const struct kube_pager *pager; /* borrowed; NULL: collect in `list` */
@@ -288,9 +289,7 @@ static bool list_can_go_on(struct request *request)
 /* Nobody has seen the request, or it does no harm when it is executed twice. */
 static bool may_be_repeated(const struct request *request)
 {
-	enum kube_verb verb = request->caller->verb;
-
-	return verb == KUBE_GET || verb == KUBE_LIST || request->transfer.never_sent;
+	return request->is_repeatable || request->transfer.never_sent;
 }
 
 static bool goes_on_after_break(struct request *request)
@@ -479,6 +478,9 @@ void kube_send_paged(struct kube *kube, struct kube_request *caller, const struc
 	request->timeout_ms =
 		caller->timeout_ms != 0 ? caller->timeout_ms : kube->request_timeout_ms;
 	request->deadline_ms = request->started_ms + request->timeout_ms;
+	request->is_repeatable = caller->verb == KUBE_GET || caller->verb == KUBE_LIST ||
+				 caller->verb == KUBE_APPLY ||
+				 (caller->verb == KUBE_DELETE && caller->uid != NULL);
 	list_push_back(&kube->requests, &request->node);
 	request->result = prepare(request, caller);
 	/* From the loop also when it fails at once. */

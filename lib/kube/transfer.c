@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -171,6 +172,8 @@ static int socket_made(void *ctx, curl_socket_t fd, curlsocktype purpose)
 
 	(void)ctx;
 	(void)purpose;
+	/* curl's sockets would be inherited by every mount and mkfs that we start. */
+	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 	/* Bytes, or probes of keepalive, that nobody acknowledges for so long end the connection.
 	 */
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
@@ -492,11 +495,14 @@ static void set_tls(CURL *easy, const struct kube_config *config)
 	(void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, config->insecure ? 0L : 2L);
 	/* Authorities and certificates are rotated: they are read with each connection. */
 	(void)curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, 0L);
+	if (config->ca_pem != NULL || config->ca_file != NULL) {
+		/* Those of the system are trusted besides, unless they are taken away. */
+		(void)curl_easy_setopt(easy, CURLOPT_CAPATH, (char *)NULL);
+	}
 	if (config->ca_pem != NULL) {
 		set_blob(easy, CURLOPT_CAINFO_BLOB, config->ca_pem);
 	} else if (config->ca_file != NULL) {
 		(void)curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca_file);
-		(void)curl_easy_setopt(easy, CURLOPT_CAPATH, (char *)NULL);
 	}
 	if (config->cert_pem != NULL) {
 		set_blob(easy, CURLOPT_SSLCERT_BLOB, config->cert_pem);

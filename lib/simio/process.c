@@ -201,6 +201,12 @@ static void process_fd_submit(struct io *io, struct io_fd_op *op)
 	sim_complete(process_of(io), &refusal->completion);
 }
 
+static void process_fd_forget(struct io *io, int fd)
+{
+	(void)io;
+	(void)fd;
+}
+
 static void process_fd_cancel(struct io *io, struct io_fd_op *op)
 {
 	(void)io;
@@ -217,6 +223,7 @@ static const struct io_ops process_ops = {
 	.connect = sim_net_connect,
 	.fd_submit = process_fd_submit,
 	.fd_cancel = process_fd_cancel,
+	.fd_forget = process_fd_forget,
 	.zalloc = process_zalloc,
 	.free = process_free,
 };

@@ -3,7 +3,6 @@
 #include "uring/net.h"
 
 #include <errno.h>
-#include <unistd.h>
 
 static void connect_prepare(struct uring_op *op, struct io_uring_sqe *sqe)
 {
@@ -96,25 +95,17 @@ static const struct uring_op_kind failed_kind = {
 
 _Static_assert(sizeof(struct uring_op) <= sizeof(((struct io_connect *)NULL)->backend), "must fit");
 
-/* 0 or negative errno. */
-static int prepare_socket(struct uring_conn *conn, const struct io_connect *connect)
-{
-	int error = uring_sockaddr_from_address(&connect->to, &conn->to, &conn->to_length);
-
-	if (error != 0) {
-		return error;
-	}
-	conn->fd = socket(conn->to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
-	return conn->fd >= 0 ? 0 : -errno;
-}
-
 void uring_connect(struct io *io, struct io_connect *connect)
 {
 	struct uring *uring = uring_of(io);
 	struct uring_conn *conn = uring_conn_new(uring);
-	int error = conn != NULL ? prepare_socket(conn, connect) : -ENOMEM;
+	int error = -ENOMEM;
 
 	connect->conn = NULL;
+	if (conn != NULL) {
+		conn->fd = real_socket_for(&connect->to, 0, &conn->to, &conn->to_length);
+		error = conn->fd < 0 ? conn->fd : 0;
+	}
 	if (error != 0) {
 		if (conn != NULL) {
 			uring_conn_free_unused(conn);

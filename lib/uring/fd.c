@@ -147,3 +147,10 @@ void uring_fd_cancel(struct io *io, struct io_fd_op *fd_op)
 	state->in_flight++;
 	uring_op_start(uring_of(io), &state->cancel_op, &cancel_kind);
 }
+
+void uring_fd_forget(struct io *io, int fd)
+{
+	/* The ring knows a descriptor only while an operation is in flight. */
+	(void)io;
+	(void)fd;
+}

@@ -6,10 +6,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define BACKLOG 1024
-/* Without descriptors or memory accept would fail at once, again and again. */
-#define PAUSE_NS (100 * IO_NS_PER_MS)
-
 struct uring_listener {
 	struct io_listener *listener; /* NULL after unlisten */
 	struct uring *uring;
@@ -79,7 +75,7 @@ void uring_unlisten(struct io *io, struct io_listener *listener)
 	assert(own != NULL && own->listener == listener);
 	own->listener = NULL;
 	listener->backend = NULL;
-	uring_of(io)->open_count--;
+	real_of(io)->open_count--;
 	/* At once, so that nobody is let in and the port can be taken again. */
 	(void)shutdown(own->fd, SHUT_RDWR);
 	own->in_flight++;
@@ -93,7 +89,7 @@ static void pause_prepare(struct uring_op *op, struct io_uring_sqe *sqe)
 {
 	struct uring_listener *own = container_of(op, struct uring_listener, pause_op);
 
-	own->pause.tv_nsec = (long long)PAUSE_NS;
+	own->pause.tv_nsec = (long long)REAL_ACCEPT_PAUSE_NS;
 	io_uring_prep_timeout(sqe, &own->pause, 0, 0);
 }
 
@@ -118,7 +114,7 @@ static const struct uring_op_kind pause_kind = {
 static void pause_start(struct uring_listener *own, int error)
 {
 	if (!own->complained) {
-		log_warning(&own->uring->io.log, "uring", "accept-failed", "port=%u error=%s",
+		log_warning(&own->uring->real.io.log, "uring", "accept-failed", "port=%u error=%s",
 			own->listener->address.port, err_name(error));
 	}
 	own->complained = true;
@@ -139,7 +135,7 @@ static bool give_away(struct uring_listener *own, int fd)
 	}
 	own->complained = false;
 	conn->fd = fd;
-	uring_address_from_sockaddr(&own->peer, &peer);
+	real_address_from_sockaddr(&own->peer, &peer);
 	own->listener->accepted(own->listener, uring_conn_ready(conn, &peer));
 	return true;
 }
@@ -147,8 +143,7 @@ static bool give_away(struct uring_listener *own, int fd)
 static void accept_complete(struct uring *uring, struct uring_op *op, int result)
 {
 	struct uring_listener *own = container_of(op, struct uring_listener, accept_op);
-	bool short_of_something =
-		result == -EMFILE || result == -ENFILE || result == -ENOBUFS || result == -ENOMEM;
+	bool short_of_something = real_accept_is_short(result);
 
 	(void)uring;
 	if (own->listener == NULL) {
@@ -193,62 +188,24 @@ static void accept_start(struct uring_listener *own)
 /* ---- listen -----------------------------------------------------------------------------------
  */
 
-static int open_socket(const struct io_address *address, int *ret_fd)
-{
-	struct sockaddr_storage at;
-	unsigned at_length;
-	int one = 1;
-	int error = uring_sockaddr_from_address(address, &at, &at_length);
-
-	if (error != 0) {
-		return error;
-	}
-	int fd = socket(at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
-
-	if (fd < 0) {
-		return -errno;
-	}
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
-		bind(fd, (struct sockaddr *)(void *)&at, at_length) != 0 ||
-		listen(fd, BACKLOG) != 0) {
-		error = -errno;
-		close(fd);
-		return error;
-	}
-	*ret_fd = fd;
-	return 0;
-}
-
-static void learn_port(int fd, struct io_address *address)
-{
-	struct sockaddr_storage at = {0};
-	socklen_t at_length = sizeof(at);
-	struct io_address chosen;
-
-	if (getsockname(fd, (struct sockaddr *)(void *)&at, &at_length) == 0) {
-		uring_address_from_sockaddr(&at, &chosen);
-		address->port = chosen.port;
-	}
-}
-
 int uring_listen(struct io *io, struct io_listener *listener, struct err *err)
 {
 	struct uring *uring = uring_of(io);
 	struct uring_listener *own = calloc(1, sizeof(*own));
-	int error = own != NULL ? open_socket(&listener->address, &own->fd) : -ENOMEM;
+
+	if (own == NULL) {
+		return err_set(err, -ENOMEM, "no memory for a listener");
+	}
+	int error = real_socket_listen(&listener->address, 0, &own->fd, err);
 
 	if (error != 0) {
-		char text[IO_ADDRESS_TEXT_SIZE];
-
 		free(own);
-		return err_set(err, error, "listen on %s: %s",
-			io_address_to_text(&listener->address, text), err_describe(error));
+		return error;
 	}
-	learn_port(own->fd, &listener->address);
 	own->uring = uring;
 	own->listener = listener;
 	listener->backend = own;
-	uring->open_count++;
+	uring->real.open_count++;
 	accept_start(own);
 	return 0;
 }

@@ -6,61 +6,11 @@
  */
 #include "uring/net.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* ---- addresses --------------------------------------------------------------------------------
- */
-
-int uring_sockaddr_from_address(const struct io_address *address,
-	struct sockaddr_storage *ret_sockaddr, unsigned *ret_length)
-{
-	struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)ret_sockaddr;
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)ret_sockaddr;
-
-	memset(ret_sockaddr, 0, sizeof(*ret_sockaddr));
-	if (inet_pton(AF_INET, address->host, &v4->sin_addr) == 1) {
-		v4->sin_family = AF_INET;
-		v4->sin_port = htons(address->port);
-		*ret_length = sizeof(*v4);
-		return 0;
-	}
-	if (inet_pton(AF_INET6, address->host, &v6->sin6_addr) == 1) {
-		v6->sin6_family = AF_INET6;
-		v6->sin6_port = htons(address->port);
-		*ret_length = sizeof(*v6);
-		return 0;
-	}
-	return -EINVAL;
-}
-
-void uring_address_from_sockaddr(
-	const struct sockaddr_storage *from, struct io_address *ret_address)
-{
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)from;
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)from;
-	const void *host = &v4->sin_addr;
-	int family = AF_INET;
-
-	memset(ret_address, 0, sizeof(*ret_address));
-	ret_address->port = ntohs(v4->sin_port);
-	if (from->ss_family == AF_INET6) {
-		ret_address->port = ntohs(v6->sin6_port);
-		host = &v6->sin6_addr;
-		family = AF_INET6;
-		if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
-			host = &v6->sin6_addr.s6_addr[12];
-			family = AF_INET;
-		}
-	}
-	(void)inet_ntop(family, host, ret_address->host, sizeof(ret_address->host));
-}
 
 /* ---- closing ----------------------------------------------------------------------------------
  */
@@ -81,7 +31,7 @@ static void close_complete(struct uring *uring, struct uring_op *op, int result)
 
 	/* Linux gives the descriptor free even when close fails. */
 	(void)result;
-	uring->open_count--;
+	uring->real.open_count--;
 	if (conn->conn.closed != NULL) {
 		conn->conn.closed(&conn->conn);
 	}
@@ -180,22 +130,6 @@ static void send_prepare(struct uring_op *op, struct io_uring_sqe *sqe)
 	io_uring_prep_sendmsg(sqe, conn->fd, &conn->send_message, MSG_NOSIGNAL);
 }
 
-/* Leaves out what was sent.  Returns true if there is more. */
-static bool send_advance(struct uring_conn *conn, size_t sent)
-{
-	while (conn->send_iov_count > 0 && sent >= conn->send_iov->iov_len) {
-		sent -= conn->send_iov->iov_len;
-		conn->send_iov++;
-		conn->send_iov_count--;
-	}
-	if (conn->send_iov_count == 0) {
-		return false;
-	}
-	conn->send_iov->iov_base = (char *)conn->send_iov->iov_base + sent;
-	conn->send_iov->iov_len -= sent;
-	return true;
-}
-
 static void send_complete(struct uring *uring, struct uring_op *op, int result)
 {
 	struct uring_conn *conn = container_of(op, struct uring_conn, send_op);
@@ -203,7 +137,7 @@ static void send_complete(struct uring *uring, struct uring_op *op, int result)
 	bool again = result == -EINTR || result == -EAGAIN;
 
 	if (result >= 0) {
-		again = send_advance(conn, (size_t)result);
+		again = real_iov_advance(&conn->send_iov, &conn->send_iov_count, (size_t)result);
 	}
 	if (again && !conn->closing) {
 		uring_op_start(uring, op, op->kind);
@@ -305,7 +239,7 @@ struct uring_conn *uring_conn_new(struct uring *uring)
 		conn->uring = uring;
 		conn->fd = -1;
 		conn->conn.ops = &conn_ops;
-		conn->conn.io = &uring->io;
+		conn->conn.io = &uring->real.io;
 	}
 	return conn;
 }
@@ -320,21 +254,7 @@ void uring_conn_free_unused(struct uring_conn *conn)
 
 struct io_conn *uring_conn_ready(struct uring_conn *conn, const struct io_address *peer)
 {
-	struct sockaddr_storage local = {0};
-	socklen_t local_length = sizeof(local);
-	int one = 1;
-
-	/* Small answers must not wait for more to send. */
-	(void)setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	conn->conn.peer = *peer;
-	if (getsockname(conn->fd, (struct sockaddr *)(void *)&local, &local_length) == 0) {
-		uring_address_from_sockaddr(&local, &conn->conn.local);
-	}
-	conn->uring->open_count++;
+	real_socket_ready(conn->fd, &conn->conn, peer);
+	conn->uring->real.open_count++;
 	return &conn->conn;
-}
-
-int uring_conn_fd(struct io_conn *conn)
-{
-	return conn_of(conn)->fd;
 }

@@ -5,7 +5,6 @@
 
 #include "uring/internal.h"
 
-#include <netinet/in.h>
 #include <sys/socket.h>
 
 struct uring_conn {
@@ -29,7 +28,7 @@ struct uring_conn {
 	/* Only while connecting. */
 	struct io_connect *connect;
 	struct sockaddr_storage to;
-	unsigned to_length;
+	socklen_t to_length;
 	struct __kernel_timespec timeout;
 	bool timed_out;
 	int connect_result;
@@ -42,10 +41,5 @@ struct uring_conn *uring_conn_new(struct uring *uring);
 void uring_conn_free_unused(struct uring_conn *conn);
 /* Its socket is connected: from now on it belongs to whoever gets the result. */
 struct io_conn *uring_conn_ready(struct uring_conn *conn, const struct io_address *peer);
-
-int uring_sockaddr_from_address(const struct io_address *address,
-	struct sockaddr_storage *ret_sockaddr, unsigned *ret_length);
-void uring_address_from_sockaddr(
-	const struct sockaddr_storage *from, struct io_address *ret_address);
 
 #endif

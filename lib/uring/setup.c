@@ -2,15 +2,11 @@
 /* Making and freeing the ring. */
 #include "base/bytes.h"
 #include "uring/internal.h"
+#include "uring/uring.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/random.h>
-#include <time.h>
-#include <unistd.h>
 
 #define ENTRIES_DEFAULT 256u
 #define CQ_FACTOR       8u /* completions may come in bursts */
@@ -30,8 +26,6 @@ static const struct {
 		"COOP_TASKRUN TASKRUN_FLAG SUBMIT_ALL"},
 	{0, "plain"},
 };
-
-_Static_assert(ARRAY_COUNT(setups) == URING_SETUPS, "as the header says");
 
 static int explain(int error, struct err *err)
 {
@@ -58,12 +52,14 @@ static int explain(int error, struct err *err)
 	}
 }
 
-static int make_ring(struct uring *uring, unsigned first_setup, struct err *err)
+static int make_ring(struct uring *uring, struct err *err)
 {
-	unsigned entries = uring->options.entries != 0 ? uring->options.entries : ENTRIES_DEFAULT;
+	const struct real_options *options = &uring->real.options;
+	unsigned entries = options->ring_entries != 0 ? options->ring_entries : ENTRIES_DEFAULT;
 	int error = -EINVAL;
 
-	for (unsigned i = first_setup; i < ARRAY_COUNT(setups) && error == -EINVAL; i++) {
+	for (unsigned i = options->ring_first_setup; i < ARRAY_COUNT(setups) && error == -EINVAL;
+		i++) {
 		struct io_uring_params params = {
 			.flags = setups[i].flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
 			.cq_entries = entries * CQ_FACTOR,
@@ -71,8 +67,8 @@ static int make_ring(struct uring *uring, unsigned first_setup, struct err *err)
 
 		error = io_uring_queue_init_params(entries, &uring->ring, &params);
 		if (error == 0) {
-			(void)snprintf(
-				uring->flags_text, sizeof(uring->flags_text), "%s", setups[i].text);
+			(void)snprintf(uring->real.text, sizeof(uring->real.text), "io_uring %s",
+				setups[i].text);
 		}
 	}
 	if (error != 0) {
@@ -87,110 +83,50 @@ static int make_ring(struct uring *uring, unsigned first_setup, struct err *err)
 	return 0;
 }
 
-static void metrics_add(struct uring *uring)
+static int uring_open(struct real *real, struct err *err)
 {
-	struct metric_registry *registry = uring->options.metrics;
-	struct uring_metrics *metrics = &uring->metrics;
-	const char *name = uring->options.name != NULL ? uring->options.name : "0";
+	struct uring *uring = uring_of_real(real);
+	int error = make_ring(uring, err);
 
-	if (registry == NULL) {
-		return;
+	if (error == 0) {
+		/* Spares each system call the look-up of the descriptor; kernels before 5.18 refuse
+		 * it. */
+		(void)io_uring_register_ring_fd(&uring->ring);
 	}
-	metric_add(registry, &metrics->turns, METRIC_COUNTER, "strake_reactor_turns_total",
-		"Turns of the reactor's loop.", "reactor=\"%s\"", name);
-	metric_add(registry, &metrics->sleeps, METRIC_COUNTER, "strake_reactor_sleeps_total",
-		"Turns that waited in the kernel.", "reactor=\"%s\"", name);
-	metric_add(registry, &metrics->operations, METRIC_COUNTER,
-		"strake_reactor_completions_total", "Completions of the kernel.", "reactor=\"%s\"",
-		name);
-	metric_add(registry, &metrics->steps, METRIC_COUNTER, "strake_reactor_steps_total",
-		"Steps of tasks.", "reactor=\"%s\"", name);
+	return error;
 }
 
-static void metrics_remove(struct uring *uring)
+static void uring_close(struct real *real)
 {
-	struct metric_registry *registry = uring->options.metrics;
+	struct uring *uring = uring_of_real(real);
 
-	if (registry == NULL) {
-		return;
-	}
-	metric_remove(registry, &uring->metrics.turns);
-	metric_remove(registry, &uring->metrics.sleeps);
-	metric_remove(registry, &uring->metrics.operations);
-	metric_remove(registry, &uring->metrics.steps);
-}
-
-static uint64_t random_seed(void)
-{
-	uint64_t seed = 0;
-
-	if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed)) {
-		struct timespec now;
-
-		(void)clock_gettime(CLOCK_REALTIME, &now);
-		seed = (uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec << 30 ^
-		       (uint64_t)getpid() << 48;
-	}
-	return seed;
-}
-
-int uring_new_from_setup(const struct uring_options *options, unsigned first_setup,
-	struct uring **ret_uring, struct err *err)
-{
-	struct uring *uring = calloc(1, sizeof(*uring));
-
-	if (uring == NULL) {
-		return err_set(err, -ENOMEM, "no memory for a reactor");
-	}
-	if (options != NULL) {
-		uring->options = *options;
-	}
-	uring->event_fd = eventfd(0, EFD_CLOEXEC);
-	if (uring->event_fd < 0) {
-		int error = err_set(err, -errno, "eventfd: %s", err_describe(errno));
-
-		free(uring);
-		return error;
-	}
-	int error = make_ring(uring, first_setup, err);
-
-	if (error != 0) {
-		close(uring->event_fd);
-		free(uring);
-		return error;
-	}
-	/* Spares each system call the look-up of the descriptor; kernels before 5.18 refuse it. */
-	(void)io_uring_register_ring_fd(&uring->ring);
-	list_init(&uring->local_done);
-	io_init(&uring->io, &uring_io_ops, uring, random_seed(), uring->options.metrics);
-	metrics_add(uring);
-	*ret_uring = uring;
-	return 0;
-}
-
-int uring_new(const struct uring_options *options, struct uring **ret_uring, struct err *err)
-{
-	return uring_new_from_setup(options, 0, ret_uring, err);
-}
-
-void uring_free(struct uring *uring)
-{
-	if (uring == NULL) {
-		return;
-	}
 	uring_drain(uring);
-	metrics_remove(uring);
 	io_uring_queue_exit(&uring->ring);
-	close(uring->event_fd);
-	free(uring);
 }
 
-struct io *uring_io(struct uring *uring)
-{
-	return &uring->io;
-}
+static const struct io_ops io_ops = {
+	.now_ns = real_now_ns,
+	.post = real_post,
+	.listen = uring_listen,
+	.unlisten = uring_unlisten,
+	.connect = uring_connect,
+	.fd_submit = uring_fd_submit,
+	.fd_cancel = uring_fd_cancel,
+	.fd_forget = uring_fd_forget,
+	.zalloc = real_zalloc,
+	.free = real_free_memory,
+};
 
-const char *uring_flags_text(const struct uring *uring)
-{
-	return uring->flags_text;
-}
+const struct real_backend uring_backend = {
+	.name = "io_uring",
+	.cost = "nothing",
+	.ops = &io_ops,
+	.size = sizeof(struct uring),
+	.open = uring_open,
+	.close = uring_close,
+	.submit = uring_submit,
+	.has_work = uring_has_work,
+	.enter = uring_enter,
+	.complete = uring_complete,
+	.disk_start = uring_disk_start,
+};

@@ -359,6 +359,7 @@ static void close_step(struct task *task)
 	if (count_free(frontend) < FUSE_FRONTEND_SLOTS) {
 		return;
 	}
+	io_fd_forget(frontend->io, frontend->fuse_fd);
 	free_memory(frontend);
 	closed(closed_ctx);
 }

@@ -29,6 +29,7 @@ struct fixture {
 	/* The launcher. */
 	void *table;
 	struct fuse_frontend *frontend;
+	unsigned forgotten; /* descriptors */
 	bool closed;
 	unsigned char *answer; /* of the last answer taken */
 	unsigned char *request;
@@ -73,6 +74,15 @@ static void fake_fd_cancel(struct io *io, struct io_fd_op *op)
 	}
 }
 
+static void fake_fd_forget(struct io *io, int fd)
+{
+	struct fixture *f = fixture_of_io(io);
+
+	(void)fd;
+	assert_int_equal(f->read_count, 0);
+	f->forgotten++;
+}
+
 static void *fake_zalloc(struct io *io, size_t alignment, size_t size)
 {
 	void *memory = NULL;
@@ -92,6 +102,7 @@ static void fake_free(struct io *io, void *memory)
 static const struct io_ops fake_io_ops = {
 	.fd_submit = fake_fd_submit,
 	.fd_cancel = fake_fd_cancel,
+	.fd_forget = fake_fd_forget,
 	.zalloc = fake_zalloc,
 	.free = fake_free,
 };
@@ -184,6 +195,7 @@ static int teardown(void **state)
 		fuse_frontend_close(f->frontend, note_closed, f);
 		runq_run(&f->io.runq, 1000);
 		assert_true(f->closed);
+		assert_int_equal(f->forgotten, 1);
 	}
 	metric_registry_done(&f->metrics);
 	free(f->table);
@@ -642,7 +654,9 @@ static void test_close_leaves_failures_behind(void **state)
 	assert_int_equal(f->write_count, 1);
 	assert_int_equal(take_answer(f, 4, sizeof(struct fuse_write_out)), 0);
 	assert_true(f->closed);
+	assert_int_equal(f->forgotten, 1);
 	f->frontend = NULL;
+	f->forgotten = 0;
 	assert_non_null(slot_with(f, 2));
 	assert_null(slot_with(f, 4));
 	f->submitted_count = 0;

@@ -45,7 +45,7 @@ static void start_step(struct task *task)
 	struct start_job *sj = container_of(task, struct start_job, job.task);
 	struct control *control = sj->job.control;
 
-	if (agent_new(uring_io(control->uring), &sj->options, &control->agent, &sj->job.err) == 0) {
+	if (agent_new(real_io(control->real), &sj->options, &control->agent, &sj->job.err) == 0) {
 		control->address = sj->options.address;
 		control->address.port = agent_port(control->agent);
 		stores_add(control, &sj->job.err);
@@ -93,7 +93,7 @@ int control_start(struct control *control, struct daemon *daemon,
 	*control = (struct control){
 		.daemon = daemon,
 		.loop = daemon_loop(daemon),
-		.uring = reactor_uring(daemon_reactor(daemon)),
+		.real = reactor_real(daemon_reactor(daemon)),
 		.log = daemon_log(daemon),
 		.options = options,
 	};
@@ -148,7 +148,7 @@ static void stop_finish(struct job *job)
 
 	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
 		if (control->pools[i].handle != NULL) {
-			uring_disk_close(control->pools[i].handle);
+			real_disk_close(control->pools[i].handle);
 			control->pools[i].handle = NULL;
 		}
 	}

@@ -64,7 +64,7 @@ struct control_options {
 struct control {
 	struct daemon *daemon; /* borrowed, as what follows */
 	struct loop *loop;
-	struct uring *uring;
+	struct real *real;
 	const struct log *log;
 	const struct control_options *options;
 	struct uuid uuid;

@@ -58,7 +58,7 @@ void job_init(struct job *job, struct control *control, struct grpc_call *call, 
 	job->finish = finish;
 	job->to_reactor.run = job_on_reactor;
 	job->to_control.run = job_on_control;
-	task_init(&job->task, &uring_io(control->uring)->runq, step);
+	task_init(&job->task, &real_io(control->real)->runq, step);
 }
 
 void job_change(struct job *job, void (*begin)(struct job *job))
@@ -74,13 +74,13 @@ void job_continue(struct job *job, task_step *step, void (*finish)(struct job *j
 	assert(job->is_change && job->control->changing == job);
 	job->control->changing_goes_on = true;
 	job->finish = finish;
-	task_init(&job->task, &uring_io(job->control->uring)->runq, step);
+	task_init(&job->task, &real_io(job->control->real)->runq, step);
 	job_look(job);
 }
 
 void job_look(struct job *job)
 {
-	io_post(uring_io(job->control->uring), &job->to_reactor);
+	io_post(real_io(job->control->real), &job->to_reactor);
 }
 
 void job_end(struct job *job)

@@ -134,7 +134,7 @@ static void delete_begin(struct job *job)
 static void end_step(struct task *task)
 {
 	struct delete_job *dj = container_of(task, struct delete_job, job.task);
-	struct io *io = uring_io(dj->job.control->uring);
+	struct io *io = real_io(dj->job.control->real);
 	int result;
 
 	switch (dj->state) {

@@ -159,7 +159,7 @@ static int judge_identity(struct pool_job *pj)
 void pool_step(struct task *task)
 {
 	struct pool_job *pj = container_of(task, struct pool_job, job.task);
-	struct io *io = uring_io(pj->job.control->uring);
+	struct io *io = real_io(pj->job.control->real);
 	struct io_disk *disk = pj->pool->handle;
 	int result;
 
@@ -211,19 +211,19 @@ void pool_step(struct task *task)
 int disk_open(struct pool *pool, struct control *control, bool create, uint64_t size_bytes,
 	unsigned lock_wait_ms, struct err *err)
 {
-	struct uring_disk_options options = {.create = create, .size_bytes = size_bytes};
+	struct real_disk_options options = {.create = create, .size_bytes = size_bytes};
 
 	if (disk_is_memory(pool->disk)) {
-		return uring_memory_disk_new(control->uring, size_bytes, &pool->handle, err);
+		return real_memory_disk_new(control->real, size_bytes, &pool->handle, err);
 	}
-	return uring_disk_open(
-		control->uring, disk_path(pool->disk), &options, lock_wait_ms, &pool->handle, err);
+	return real_disk_open(
+		control->real, disk_path(pool->disk), &options, lock_wait_ms, &pool->handle, err);
 }
 
 void disk_give_back(struct pool *pool, bool made_file)
 {
 	if (pool->handle != NULL) {
-		uring_disk_close(pool->handle);
+		real_disk_close(pool->handle);
 		pool->handle = NULL;
 	}
 	if (made_file) {

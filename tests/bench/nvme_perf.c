@@ -9,7 +9,9 @@
 #include "base/bytes.h"
 #include "base/size.h"
 #include "base/uuid.h"
+#include "epoll/epoll.h"
 #include "nvmeh/nvmeh.h"
+#include "real/real.h"
 #include "tests/bench/cpu_time.h"
 #include "uring/uring.h"
 
@@ -64,7 +66,7 @@ struct slot {
 
 struct perf {
 	struct settings settings;
-	struct uring *uring;
+	struct real *real;
 	struct io *io;
 	struct nvmeh *assoc;
 	struct task task;
@@ -329,7 +331,7 @@ static void perf_step(struct task *task)
 		AWAIT(perf, PERF_DRAIN, perf->in_flight == 0 || perf->failed);
 		nvmeh_close(perf->assoc);
 		AWAIT(perf, PERF_CLOSE, perf->closed);
-		uring_stop(perf->uring);
+		real_stop(perf->real);
 		return;
 	}
 }
@@ -646,15 +648,16 @@ static bool settings_parse(struct settings *settings, int argc, char **argv)
 
 static int perf_run(struct perf *perf)
 {
-	const struct uring_options options = {.poll_ns = perf->settings.poll_ns};
+	const struct real_options options = {
+		.backends = {&uring_backend, &epoll_backend}, .poll_ns = perf->settings.poll_ns};
 	struct err err;
 	uint64_t seed;
 
-	if (uring_new(&options, &perf->uring, &err) != 0) {
+	if (real_new(&options, &perf->real, &err) != 0) {
 		fprintf(stderr, "nvme-perf: %s\n", err.text);
 		return 1;
 	}
-	perf->io = uring_io(perf->uring);
+	perf->io = real_io(perf->real);
 	if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed)) {
 		seed = 1;
 	}
@@ -666,14 +669,14 @@ static int perf_run(struct perf *perf)
 		fprintf(stderr, "nvme-perf: out of memory\n");
 		return 1;
 	}
-	uring_run(perf->uring);
+	real_run(perf->real);
 	for (unsigned i = 0; i < perf->settings.depth; i++) {
 		if (perf->slots[i].buffer != NULL) {
 			io_free(perf->io, perf->slots[i].buffer);
 		}
 	}
 	io_free(perf->io, perf->slots);
-	uring_free(perf->uring);
+	real_free(perf->real);
 	return perf->exit_code;
 }
 

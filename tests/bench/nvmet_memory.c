@@ -8,7 +8,9 @@
  */
 #include "base/size.h"
 #include "base/uuid.h"
+#include "epoll/epoll.h"
 #include "nvmet/nvmet.h"
+#include "real/real.h"
 #include "tests/bench/cpu_time.h"
 #include "uring/uring.h"
 
@@ -24,7 +26,7 @@
 #define POOL_BYTES (64u << 20)
 
 struct server {
-	struct uring *uring;
+	struct real *real;
 	struct io *io;
 	struct io_disk *disk;
 	struct blk_dev dev;
@@ -94,7 +96,7 @@ static void target_closed(void *ctx)
 {
 	struct server *server = ctx;
 
-	uring_stop(server->uring);
+	real_stop(server->real);
 }
 
 static void blk_removed(void *ctx)
@@ -139,18 +141,18 @@ static void signals_watch(struct server *server)
 
 /* ---- the beginning ---- */
 
-static int server_start(struct server *server, const struct uring_options *ring, uint16_t port,
+static int server_start(struct server *server, const struct real_options *ring, uint16_t port,
 	uint64_t size_bytes, struct err *err)
 {
 	struct nvmet_options options = {.address = {"127.0.0.1", port}};
 	struct uuid uuid;
-	int result = uring_new(ring, &server->uring, err);
+	int result = real_new(ring, &server->real, err);
 
 	if (result != 0) {
 		return result;
 	}
-	server->io = uring_io(server->uring);
-	result = uring_memory_disk_new(server->uring, size_bytes, &server->disk, err);
+	server->io = real_io(server->real);
+	result = real_memory_disk_new(server->real, size_bytes, &server->disk, err);
 	if (result != 0) {
 		return result;
 	}
@@ -179,7 +181,8 @@ static const struct option long_options[] = {
 int main(int argc, char **argv)
 {
 	struct metric_registry metrics;
-	struct uring_options ring = {.metrics = &metrics};
+	struct real_options ring = {
+		.backends = {&uring_backend, &epoll_backend}, .metrics = &metrics};
 	struct server server = {0};
 	uint64_t size_bytes = 256u << 20;
 	uint16_t port = 4439;
@@ -206,10 +209,10 @@ int main(int argc, char **argv)
 	printf("{\"traddr\": \"127.0.0.1\", \"trsvcid\": %u, \"nqn\": \"%s\", \"pid\": %d}\n",
 		nvmet_port(server.target), NQN, (int)getpid());
 	fflush(stdout);
-	uring_run(server.uring);
+	real_run(server.real);
 	bufpool_free(server.buffers);
-	uring_disk_close(server.disk);
-	uring_free(server.uring);
+	real_disk_close(server.disk);
+	real_free(server.real);
 	metric_registry_done(&metrics);
 	return 0;
 }

@@ -69,6 +69,35 @@ for command in requests "many 1200" events; do
 	tail -n 2 "$dir/${command%% *}.out"
 done
 
+note "who we are and who the server is"
+fields() { kubectl config view --raw -o "jsonpath={.clusters[0].cluster.$1}"; }
+kubeconfig() { # user, further keys of the cluster
+	printf 'current-context: x\ncontexts: [{name: x, context: {cluster: c, user: u}}]\nusers: [{name: u, user: %s}]\nclusters: [{name: c, cluster: {server: "%s", %s}}]\n' \
+		"$1" "$(fields server)" "$2" >"$dir/kubeconfig"
+}
+ca="certificate-authority: $dir/api/ca.crt"
+answers() { # text that the client must end with or say
+	timeout 60 "$client" "$dir/kubeconfig" default requests >"$dir/identity.out" 2>&1 && die "that should not work"
+	grep -q "$1" "$dir/identity.out" || die "it does not say $1"
+}
+kubectl create serviceaccount nobody >/dev/null
+"$api" token default/nobody --dir "$dir/api" >"$dir/token" || die "no token"
+kubeconfig '{tokenFile: token}' "$ca"
+answers 'get of what is not there: EPERM'
+kubeconfig '{token: wrong}' "$ca"
+answers 'get of what is not there: EACCES'
+kubeconfig '{tokenFile: token}' "$ca, tls-server-name: kubernetes.default.svc"
+answers 'get of what is not there: EPERM'
+kubeconfig '{tokenFile: token}' "$ca, tls-server-name: another.name"
+answers 'another.name'
+kubeconfig '{tokenFile: token}' 'insecure-skip-tls-verify: true'
+answers 'get of what is not there: EPERM'
+kubeconfig '{tokenFile: token}' 'tls-server-name: kubernetes.default.svc'
+answers 'SSL certificate problem'
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout /dev/null -out "$dir/other.crt" -subj /CN=other 2>/dev/null
+kubeconfig '{tokenFile: token}' "certificate-authority-data: $(base64 -w 0 "$dir/other.crt")"
+answers 'SSL certificate problem'
+
 note "a cache, its server killed"
 make a 1
 make b 1

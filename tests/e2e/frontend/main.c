@@ -9,8 +9,10 @@
  * (for measuring).  Prints "published DEVICE" once.
  */
 #include "base/bytes.h"
+#include "epoll/epoll.h"
 #include "nexus/frontend/fuse.h"
 #include "nexus/frontend/launcher_link.h"
+#include "real/real.h"
 #include "uring/uring.h"
 
 #include <assert.h>
@@ -56,7 +58,7 @@ struct program {
 	struct launcher_volume *volume;
 	/* The reactor's thread. */
 	pthread_t thread;
-	struct uring *uring;
+	struct real *real;
 	struct fuse_frontend *frontend;
 	struct io_msg start_msg, close_msg;
 	pthread_mutex_t lock;
@@ -176,7 +178,7 @@ static void start_frontend(struct io_msg *msg)
 	};
 	struct err err;
 
-	if (fuse_frontend_new(uring_io(program->uring), &options, &program->frontend, &err) != 0) {
+	if (fuse_frontend_new(real_io(program->real), &options, &program->frontend, &err) != 0) {
 		(void)fprintf(stderr, "frontend: %s\n", err.text);
 		abort();
 	}
@@ -204,24 +206,25 @@ static void close_frontend(struct io_msg *msg)
 static void *run_reactor(void *arg)
 {
 	struct program *program = arg;
-	struct uring_options options = {.metrics = &program->metrics};
+	struct real_options options = {
+		.backends = {&uring_backend, &epoll_backend}, .metrics = &program->metrics};
 	struct err err;
 
-	if (uring_new(&options, &program->uring, &err) != 0) {
-		(void)fprintf(stderr, "uring: %s\n", err.text);
+	if (real_new(&options, &program->real, &err) != 0) {
+		(void)fprintf(stderr, "fuse-null: %s\n", err.text);
 		abort();
 	}
-	struct io *io = uring_io(program->uring);
+	struct io *io = real_io(program->real);
 
 	io->log = program->log;
 	program->disk.io = io;
 	task_init(&program->disk.task, &io->runq, disk_step);
 	io_timer_init(&program->disk.timer, io, &program->disk.task);
 	set_flag(program, &program->running);
-	uring_run(program->uring);
+	real_run(program->real);
 	io_timer_stop(&program->disk.timer);
 	task_done(&program->disk.task);
-	uring_free(program->uring);
+	real_free(program->real);
 	return NULL;
 }
 
@@ -233,14 +236,14 @@ static void on_held(struct launcher_volume *volume, void *ctx)
 
 	program->volume = volume;
 	program->start_msg.run = start_frontend;
-	io_post(uring_io(program->uring), &program->start_msg);
+	io_post(real_io(program->real), &program->start_msg);
 }
 
 static void close_and_wait(struct program *program)
 {
 	program->closed = false;
 	program->close_msg.run = close_frontend;
-	io_post(uring_io(program->uring), &program->close_msg);
+	io_post(real_io(program->real), &program->close_msg);
 	wait_flag(program, &program->closed);
 }
 
@@ -395,7 +398,7 @@ int main(int argc, char **argv)
 	run_control(&program, signal_fd);
 	close_and_wait(&program);
 	launcher_link_free(program.link);
-	uring_stop(program.uring);
+	real_stop(program.real);
 	pthread_join(program.thread, NULL);
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the kernel tells about a disk: who holds it and when its unflushed writes may be gone. */
-#include "uring/internal.h"
+#include "real/backend.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,7 +46,7 @@ static size_t read_small_file(const char *path, char *text, size_t text_size)
 	return (size_t)length;
 }
 
-uint64_t uring_disk_power(int fd)
+uint64_t real_disk_power(int fd)
 {
 	uint64_t hash = UINT64_C(0xCBF29CE484222325);
 	struct stat status;
@@ -78,7 +78,7 @@ uint64_t uring_disk_power(int fd)
 	return hash_bytes(hash, &status.st_ino, sizeof(status.st_ino));
 }
 
-void uring_disk_lock_holder(int fd, char *text, size_t text_size)
+void real_disk_lock_holder(int fd, char *text, size_t text_size)
 {
 	struct stat status;
 	char line[256];

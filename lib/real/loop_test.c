@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The loop against the real kernel: loopback sockets, files in a temporary directory, threads. */
-#include "base/bytes.h"
-#include "base/testing.h"
-#include "uring/internal.h"
+#include "real/env_test.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,36 +12,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SKIPPED 77
-
 struct fixture {
-	struct uring *uring;
+	struct real *real;
 	struct io *io;
 	char directory[64];
 };
 
-/* How a test's ring is made, as its initial state; none: the best of what the kernel has. */
-struct way {
-	unsigned first_setup;
-	uint64_t poll_ns;
-};
-
 static int set_up(void **state)
 {
-	const struct way *way = *state;
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
 	struct err err;
-	struct uring_options options = {.entries = 16, .poll_ns = way != NULL ? way->poll_ns : 0};
-	unsigned first_setup = way != NULL ? way->first_setup : 0;
 
 	assert_non_null(fixture);
-	/* A small ring, so that a full submission queue is the rule. */
-	if (uring_new_from_setup(&options, first_setup, &fixture->uring, &err) != 0) {
-		fprintf(stderr, "skipped: %s\n", err.text);
-		exit(SKIPPED);
-	}
-	fixture->io = uring_io(fixture->uring);
-	snprintf(fixture->directory, sizeof(fixture->directory), "/var/tmp/uring_test.XXXXXX");
+	assert_int_equal(way_new(*state, &fixture->real, &err), 0);
+	fixture->io = real_io(fixture->real);
+	snprintf(fixture->directory, sizeof(fixture->directory), "/var/tmp/real_test.XXXXXX");
 	assert_non_null(mkdtemp(fixture->directory));
 	*state = fixture;
 	return 0;
@@ -53,7 +36,7 @@ static int tear_down(void **state)
 {
 	struct fixture *fixture = *state;
 
-	uring_free(fixture->uring);
+	real_free(fixture->real);
 	assert_int_equal(rmdir(fixture->directory), 0);
 	free(fixture);
 	return 0;
@@ -62,18 +45,18 @@ static int tear_down(void **state)
 /* A task that stops the loop when it runs: what is awaited wakes it. */
 struct stopper {
 	struct task task;
-	struct uring *uring;
+	struct real *real;
 };
 
 static void stopper_step(struct task *task)
 {
-	uring_stop(container_of(task, struct stopper, task)->uring);
+	real_stop(container_of(task, struct stopper, task)->real);
 }
 
 static void stopper_init(struct stopper *stopper, struct fixture *fixture)
 {
 	task_init(&stopper->task, &fixture->io->runq, stopper_step);
-	stopper->uring = fixture->uring;
+	stopper->real = fixture->real;
 }
 
 /* ---- timers and stop --------------------------------------------------------------------------
@@ -90,16 +73,16 @@ static void test_timer_and_stop(void **state)
 	uint64_t begin_ns = io_now_ns(fixture->io);
 
 	io_timer_start_after(&timer, 20 * IO_NS_PER_MS);
-	uring_run(fixture->uring);
+	real_run(fixture->real);
 	assert_true(io_now_ns(fixture->io) >= begin_ns + 20 * IO_NS_PER_MS);
 	assert_false(io_timer_is_running(&timer));
 	/* A deadline in the past expires at once, and a stop before the run is not lost. */
 	io_timer_start(&timer, 1);
-	uring_run(fixture->uring);
+	real_run(fixture->real);
 	assert_false(io_timer_is_running(&timer));
-	uring_stop(fixture->uring);
-	uring_run(fixture->uring);
-	assert_true(strlen(uring_flags_text(fixture->uring)) > 0);
+	real_stop(fixture->real);
+	real_run(fixture->real);
+	assert_true(strlen(real_text(fixture->real)) > 0);
 }
 
 static void test_idle_does_not_wake(void **state)
@@ -111,11 +94,11 @@ static void test_idle_does_not_wake(void **state)
 	stopper_init(&stopper, fixture);
 	io_timer_init(&timer, fixture->io, &stopper.task);
 	io_timer_start_after(&timer, 300 * IO_NS_PER_MS);
-	uint64_t turns = metric_get(&fixture->uring->metrics.turns);
+	uint64_t turns = metric_get(&fixture->real->metrics.turns);
 
-	uring_run(fixture->uring);
+	real_run(fixture->real);
 	/* One or two that arm the wake-up and the timer's own, with room for a stray signal. */
-	assert_true(metric_get(&fixture->uring->metrics.turns) - turns <= 6);
+	assert_true(metric_get(&fixture->real->metrics.turns) - turns <= 6);
 }
 
 /* ---- messages ---------------------------------------------------------------------------------
@@ -183,7 +166,7 @@ static void test_messages_arrive_in_order(void **state)
 		assert_int_equal(
 			pthread_create(&posters[i].thread, NULL, poster_main, &posters[i]), 0);
 	}
-	uring_run(fixture->uring);
+	real_run(fixture->real);
 	for (unsigned i = 0; i < POSTERS; i++) {
 		pthread_join(posters[i].thread, NULL);
 		assert_int_equal(posters[i].expected, MESSAGES);
@@ -193,7 +176,7 @@ static void test_messages_arrive_in_order(void **state)
 
 static void *stop_main(void *ctx)
 {
-	uring_stop(ctx);
+	real_stop(ctx);
 	return NULL;
 }
 
@@ -204,8 +187,8 @@ static void test_stop_from_another_thread(void **state)
 	for (unsigned i = 0; i < 200; i++) {
 		pthread_t thread;
 
-		assert_int_equal(pthread_create(&thread, NULL, stop_main, fixture->uring), 0);
-		uring_run(fixture->uring);
+		assert_int_equal(pthread_create(&thread, NULL, stop_main, fixture->real), 0);
+		real_run(fixture->real);
 		pthread_join(thread, NULL);
 	}
 }
@@ -244,7 +227,7 @@ static void run_disk_ops(
 		io_disk_submit(disk, &ops[i]);
 		assert_int_equal(ops[i].result, 1);
 	}
-	uring_run(fixture->uring);
+	real_run(fixture->real);
 	assert_int_equal(run.left, 0);
 }
 
@@ -321,7 +304,7 @@ static void exercise_disk(struct fixture *fixture, struct io_disk *disk)
 static void test_file_disk(void **state)
 {
 	struct fixture *fixture = *state;
-	struct uring_disk_options options = {
+	struct real_disk_options options = {
 		.create = true, .size_bytes = DISK_BYTES, .buffered_allowed = true};
 	struct io_disk *disk = NULL;
 	struct io_disk *second = NULL;
@@ -329,14 +312,14 @@ static void test_file_disk(void **state)
 	char path[96];
 
 	snprintf(path, sizeof(path), "%s/disk", fixture->directory);
-	assert_int_equal(uring_disk_open(fixture->uring, path, &options, 0, &disk, &err), 0);
+	assert_int_equal(real_disk_open(fixture->real, path, &options, 0, &disk, &err), 0);
 	assert_int_equal(disk->size_bytes, DISK_BYTES);
 	assert_true(disk->starts_zeroed);
 	uint64_t power = disk->power;
 
 	exercise_disk(fixture, disk);
 	/* Punched out, then by ranges, then by writing: each gives zeros. */
-	struct uring_disk *own = container_of(disk, struct uring_disk, disk);
+	struct real_disk *own = container_of(disk, struct real_disk, disk);
 
 	own->no_punch_hole = true;
 	exercise_disk(fixture, disk);
@@ -345,32 +328,30 @@ static void test_file_disk(void **state)
 
 	/* Nobody else gets it, not even the same process, and the file is not made again. */
 	options.create = false;
-	assert_int_equal(
-		uring_disk_open(fixture->uring, path, &options, 30, &second, &err), -EBUSY);
-	assert_non_null(strstr(err.text, ", uring_uring_"));
+	assert_int_equal(real_disk_open(fixture->real, path, &options, 30, &second, &err), -EBUSY);
+	assert_non_null(strstr(err.text, ", real_loop_"));
 	options.create = true;
-	assert_int_equal(
-		uring_disk_open(fixture->uring, path, &options, 0, &second, &err), -EEXIST);
-	uring_disk_close(disk);
+	assert_int_equal(real_disk_open(fixture->real, path, &options, 0, &second, &err), -EEXIST);
+	real_disk_close(disk);
 	options.create = false;
-	assert_int_equal(uring_disk_open(fixture->uring, path, &options, 0, &disk, &err), 0);
+	assert_int_equal(real_disk_open(fixture->real, path, &options, 0, &disk, &err), 0);
 	assert_true(disk->power == power);
 	assert_false(disk->starts_zeroed);
-	uring_disk_close(disk);
+	real_disk_close(disk);
 	unlink(path);
 }
 
 static void test_disk_that_shrank_gives_eio(void **state)
 {
 	struct fixture *fixture = *state;
-	struct uring_disk_options options = {
+	struct real_disk_options options = {
 		.create = true, .size_bytes = DISK_BYTES, .buffered_allowed = true};
 	struct io_disk *disk = NULL;
 	struct err err = {0};
 	char path[96];
 
 	snprintf(path, sizeof(path), "%s/disk", fixture->directory);
-	assert_int_equal(uring_disk_open(fixture->uring, path, &options, 0, &disk, &err), 0);
+	assert_int_equal(real_disk_open(fixture->real, path, &options, 0, &disk, &err), 0);
 	assert_int_equal(truncate(path, DISK_BYTES / 2), 0);
 	unsigned char *buffer = io_zalloc_aligned(fixture->io, 4096, DISK_BYTES);
 	struct iovec all = {.iov_base = buffer, .iov_len = DISK_BYTES};
@@ -378,7 +359,7 @@ static void test_disk_that_shrank_gives_eio(void **state)
 		.kind = IO_DISK_READ, .length = DISK_BYTES, .iov = &all, .iov_count = 1};
 
 	assert_int_equal(run_disk_op(fixture, disk, read), -EIO);
-	uring_disk_close(disk);
+	real_disk_close(disk);
 	unlink(path);
 	io_free(fixture->io, buffer);
 }
@@ -389,10 +370,10 @@ static void test_memory_disk(void **state)
 	struct io_disk *disk = NULL;
 	struct err err = {0};
 
-	assert_int_equal(uring_memory_disk_new(fixture->uring, DISK_BYTES, &disk, &err), 0);
+	assert_int_equal(real_memory_disk_new(fixture->real, DISK_BYTES, &disk, &err), 0);
 	exercise_disk(fixture, disk);
-	uring_disk_close(disk);
-	assert_int_equal(uring_memory_disk_new(fixture->uring, 1, &disk, &err), -EINVAL);
+	real_disk_close(disk);
+	assert_int_equal(real_memory_disk_new(fixture->real, 1, &disk, &err), -EINVAL);
 }
 
 static void test_disk_open_errors(void **state)
@@ -401,10 +382,10 @@ static void test_disk_open_errors(void **state)
 	struct io_disk *disk = NULL;
 	struct err err = {0};
 
-	assert_int_equal(uring_disk_open(fixture->uring, "/nonexistent/disk", NULL, 0, &disk, &err),
-		-ENOENT);
+	assert_int_equal(
+		real_disk_open(fixture->real, "/nonexistent/disk", NULL, 0, &disk, &err), -ENOENT);
 	assert_non_null(strstr(err.text, "/nonexistent/disk"));
-	assert_true(uring_disk_open(fixture->uring, "/dev/null", NULL, 0, &disk, &err) < 0);
+	assert_true(real_disk_open(fixture->real, "/dev/null", NULL, 0, &disk, &err) < 0);
 	assert_null(disk);
 }
 
@@ -446,7 +427,7 @@ static void run_for_a_moment(struct fixture *fixture, struct fd_run *run)
 
 	io_timer_init(&timer, fixture->io, &run->stopper.task);
 	io_timer_start_after(&timer, 5 * IO_NS_PER_MS);
-	uring_run(fixture->uring);
+	real_run(fixture->real);
 	assert_false(run->done);
 }
 
@@ -462,7 +443,7 @@ static void exercise_fd(struct fixture *fixture, int pipe_flags)
 	(void)fd_read(fixture, &run, fds[0], &iov);
 	run_for_a_moment(fixture, &run);
 	assert_int_equal(write(fds[1], "hello", 5), 5);
-	uring_run(fixture->uring);
+	real_run(fixture->real);
 	assert_true(run.done);
 	assert_int_equal(run.result, 5);
 	assert_memory_equal(text, "hello", 5);
@@ -477,10 +458,11 @@ static void exercise_fd(struct fixture *fixture, int pipe_flags)
 		io_fd_cancel(fixture->io, op);
 		io_fd_cancel(fixture->io, op);
 		assert_false(run.done);
-		uring_run(fixture->uring);
+		real_run(fixture->real);
 		assert_true(run.done);
 		assert_int_equal(run.result, -ECANCELED);
 	}
+	io_fd_forget(fixture->io, fds[0]);
 	close(fds[0]);
 	close(fds[1]);
 }
@@ -512,12 +494,6 @@ static void test_zalloc(void **state)
 
 int main(void)
 {
-	static struct way ways[] = {
-		{.first_setup = 1},
-		{.first_setup = 2},
-		{.first_setup = 3},
-		{.poll_ns = 50000},
-	};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_timer_and_stop, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_idle_does_not_wake, set_up, tear_down),
@@ -529,21 +505,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_disk_open_errors, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_fd_ops, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_zalloc, set_up, tear_down),
-#define OTHER_WAY(test, i)                                                                         \
-	cmocka_unit_test_prestate_setup_teardown(test, set_up, tear_down, &ways[i])
-		OTHER_WAY(test_idle_does_not_wake, 0),
-		OTHER_WAY(test_messages_arrive_in_order, 0),
-		OTHER_WAY(test_file_disk, 0),
-		OTHER_WAY(test_fd_ops, 1),
-		OTHER_WAY(test_file_disk, 1),
-		OTHER_WAY(test_idle_does_not_wake, 2),
-		OTHER_WAY(test_stop_from_another_thread, 2),
-		OTHER_WAY(test_file_disk, 2),
-		OTHER_WAY(test_fd_ops, 2),
-		OTHER_WAY(test_idle_does_not_wake, 3),
-		OTHER_WAY(test_messages_arrive_in_order, 3),
-		OTHER_WAY(test_file_disk, 3),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return run_in_all_ways(tests, ARRAY_COUNT(tests));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening, locking and closing of disks: the control path, which may block. */
 #include "base/bytes.h"
-#include "uring/internal.h"
+#include "real/backend.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -61,7 +61,7 @@ static bool is_block_device(const char *path)
 }
 
 /* A descriptor or negative errno.  *wait_ms is what is left of the waiting time. */
-static int open_path(const char *path, const struct uring_disk_options *options, unsigned *wait_ms,
+static int open_path(const char *path, const struct real_disk_options *options, unsigned *wait_ms,
 	struct err *err)
 {
 	int flags = (options->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_DIRECT;
@@ -118,7 +118,7 @@ static int lock(int fd, const char *path, bool shared, unsigned wait_ms, struct 
 		if (wait_ms == 0) {
 			char holder[128] = "";
 
-			uring_disk_lock_holder(fd, holder, sizeof(holder));
+			real_disk_lock_holder(fd, holder, sizeof(holder));
 			return err_set(err, -EBUSY,
 				"%s is locked by another process%s: stop it first, or give this "
 				"one another "
@@ -136,7 +136,7 @@ static int lock(int fd, const char *path, bool shared, unsigned wait_ms, struct 
 /* ---- size and alignment -----------------------------------------------------------------------
  */
 
-static int measure_block_device(struct uring_disk *disk, const char *path, struct err *err)
+static int measure_block_device(struct real_disk *disk, const char *path, struct err *err)
 {
 	uint64_t size_bytes = 0;
 	int logical_bytes = 0;
@@ -154,7 +154,7 @@ static int measure_block_device(struct uring_disk *disk, const char *path, struc
 	return 0;
 }
 
-static int measure_file(struct uring_disk *disk, const char *path, struct err *err)
+static int measure_file(struct real_disk *disk, const char *path, struct err *err)
 {
 	struct statx status;
 	unsigned mask = STATX_SIZE;
@@ -195,7 +195,7 @@ static int sync_directory(const char *path)
 }
 
 static int make_file(
-	int fd, const char *path, const struct uring_disk_options *options, struct err *err)
+	int fd, const char *path, const struct real_disk_options *options, struct err *err)
 {
 	int error = 0;
 
@@ -213,8 +213,8 @@ static int make_file(
 	return error;
 }
 
-static int prepare_disk(struct uring_disk *disk, const char *path,
-	const struct uring_disk_options *options, struct err *err)
+static int prepare_disk(struct real_disk *disk, const char *path,
+	const struct real_disk_options *options, struct err *err)
 {
 	struct stat status;
 
@@ -234,23 +234,24 @@ static int prepare_disk(struct uring_disk *disk, const char *path,
 		}
 		disk->disk.starts_zeroed = true;
 	}
-	disk->disk.power = uring_disk_power(disk->fd);
+	disk->disk.power = real_disk_power(disk->fd);
 	return disk->is_block_device ? measure_block_device(disk, path, err)
 				     : measure_file(disk, path, err);
 }
 
-int uring_disk_open(struct uring *uring, const char *path, const struct uring_disk_options *options,
+int real_disk_open(struct real *real, const char *path, const struct real_disk_options *options,
 	unsigned lock_wait_ms, struct io_disk **ret_disk, struct err *err)
 {
-	static const struct uring_disk_options defaults = {0};
-	struct uring_disk *disk = calloc(1, sizeof(*disk));
+	static const struct real_disk_options defaults = {0};
+	struct real_disk *disk = calloc(1, sizeof(*disk));
 
 	if (disk == NULL) {
 		return err_set(err, -ENOMEM, "open %s: no memory", path);
 	}
 	options = options != NULL ? options : &defaults;
-	disk->disk.ops = &uring_disk_ops;
-	disk->uring = uring;
+	disk->disk.ops = &real_disk_ops;
+	disk->real = real;
+	disk->backend = real->backend;
 	disk->fd = open_path(path, options, &lock_wait_ms, err);
 	if (disk->fd < 0) {
 		int error = disk->fd;
@@ -263,6 +264,9 @@ int uring_disk_open(struct uring *uring, const char *path, const struct uring_di
 	if (error == 0) {
 		error = prepare_disk(disk, path, options, err);
 	}
+	if (error == 0 && disk->backend->disk_open != NULL) {
+		error = disk->backend->disk_open(disk, err);
+	}
 	if (error != 0) {
 		if (options->create) {
 			(void)unlink(path);
@@ -271,6 +275,7 @@ int uring_disk_open(struct uring *uring, const char *path, const struct uring_di
 		free(disk);
 		return error;
 	}
+	atomic_fetch_add(&real->disk_count, 1);
 	*ret_disk = &disk->disk;
 	return 0;
 }
@@ -278,11 +283,11 @@ int uring_disk_open(struct uring *uring, const char *path, const struct uring_di
 /* ---- memory -----------------------------------------------------------------------------------
  */
 
-int uring_memory_disk_new(
-	struct uring *uring, uint64_t size_bytes, struct io_disk **ret_disk, struct err *err)
+int real_memory_disk_new(
+	struct real *real, uint64_t size_bytes, struct io_disk **ret_disk, struct err *err)
 {
 	uint64_t size = size_bytes / FILE_BLOCK_BYTES * FILE_BLOCK_BYTES;
-	struct uring_disk *disk = calloc(1, sizeof(*disk));
+	struct real_disk *disk = calloc(1, sizeof(*disk));
 
 	if (disk == NULL || size == 0) {
 		free(disk);
@@ -300,27 +305,32 @@ int uring_memory_disk_new(
 		return error;
 	}
 	disk->memory = memory;
-	disk->uring = uring;
+	disk->real = real;
 	disk->fd = -1;
 	disk->disk = (struct io_disk){
-		.ops = &uring_disk_ops,
+		.ops = &real_disk_ops,
 		.size_bytes = size,
 		.block_bytes = FILE_BLOCK_BYTES,
 		/* Its contents live exactly as long as it does. */
-		.power = rng_u64(&uring->io.rng),
+		.power = rng_u64(&real->io.rng),
 		.starts_zeroed = true,
 	};
+	atomic_fetch_add(&real->disk_count, 1);
 	*ret_disk = &disk->disk;
 	return 0;
 }
 
-void uring_disk_close(struct io_disk *io_disk)
+void real_disk_close(struct io_disk *io_disk)
 {
 	if (io_disk == NULL) {
 		return;
 	}
-	struct uring_disk *disk = container_of(io_disk, struct uring_disk, disk);
+	struct real_disk *disk = container_of(io_disk, struct real_disk, disk);
 
+	if (disk->fd >= 0 && disk->backend->disk_close != NULL) {
+		disk->backend->disk_close(disk);
+	}
+	atomic_fetch_sub(&disk->real->disk_count, 1);
 	if (disk->memory != NULL) {
 		(void)munmap(disk->memory, disk->disk.size_bytes);
 	} else {

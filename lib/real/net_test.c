@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sockets of the loop over loopback: echo with random sizes and tiny buffers, closing in flight,
  * running out of descriptors. */
-#include "base/bytes.h"
-#include "base/testing.h"
-#include "uring/internal.h"
+#include "real/env_test.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -14,12 +12,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SKIPPED    77
 #define STREAM_MAX (3u * 1024 * 1024)
 #define CHUNK_MAX  65536u
 
 struct fixture {
-	struct uring *uring;
+	struct real *real;
 	struct io *io;
 	struct io_listener listener;
 	struct rng rng;
@@ -30,21 +27,17 @@ struct fixture {
 
 static void stop_step(struct task *task)
 {
-	uring_stop(container_of(task, struct fixture, stop_task)->uring);
+	real_stop(container_of(task, struct fixture, stop_task)->real);
 }
 
 static int set_up(void **state)
 {
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
-	struct uring_options options = {.entries = 16};
 	struct err err;
 
 	assert_non_null(fixture);
-	if (uring_new(&options, &fixture->uring, &err) != 0) {
-		fprintf(stderr, "skipped: %s\n", err.text);
-		exit(SKIPPED);
-	}
-	fixture->io = uring_io(fixture->uring);
+	assert_int_equal(way_new(*state, &fixture->real, &err), 0);
+	fixture->io = real_io(fixture->real);
 	rng_init(&fixture->rng, 11);
 	task_init(&fixture->stop_task, &fixture->io->runq, stop_step);
 	*state = fixture;
@@ -55,7 +48,7 @@ static int tear_down(void **state)
 {
 	struct fixture *fixture = *state;
 
-	uring_free(fixture->uring);
+	real_free(fixture->real);
 	free(fixture);
 	return 0;
 }
@@ -127,13 +120,38 @@ static void server_closed(struct io_conn *conn)
 	task_wake(&server->fixture->stop_task);
 }
 
+/* A connection's socket, found by its two ends. */
+static int socket_of(const struct io_conn *conn)
+{
+	for (int fd = 0; fd < 1024; fd++) {
+		struct sockaddr_storage at;
+		socklen_t length = sizeof(at);
+		struct io_address local, peer;
+
+		if (getsockname(fd, (struct sockaddr *)(void *)&at, &length) != 0) {
+			continue;
+		}
+		real_address_from_sockaddr(&at, &local);
+		length = sizeof(at);
+		if (getpeername(fd, (struct sockaddr *)(void *)&at, &length) != 0) {
+			continue;
+		}
+		real_address_from_sockaddr(&at, &peer);
+		if (local.port == conn->local.port && peer.port == conn->peer.port) {
+			return fd;
+		}
+	}
+	fail();
+	return -1;
+}
+
 /* So that sends are partial.  A small buffer for receiving would make TCP wait 200 ms for a window,
  * again and again. */
 static void set_small_buffers(struct io_conn *conn)
 {
 	int bytes = 4096;
 
-	(void)setsockopt(uring_conn_fd(conn), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	(void)setsockopt(socket_of(conn), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 }
 
 static void server_accepted(struct io_listener *listener, struct io_conn *conn)
@@ -171,7 +189,7 @@ static void finish_servers(struct fixture *fixture)
 {
 	for (unsigned i = 0; i < fixture->server_count; i++) {
 		while (!fixture->servers[i]->closed) {
-			uring_run(fixture->uring);
+			real_run(fixture->real);
 		}
 		free(fixture->servers[i]);
 	}
@@ -217,7 +235,7 @@ static void client_connect(struct client *client, struct fixture *fixture)
 	client->connect.done = client_connected;
 	client->connect.ctx = client;
 	io_connect(fixture->io, &client->connect);
-	uring_run(fixture->uring);
+	real_run(fixture->real);
 	assert_int_equal(client->connect.result, 0);
 	client->conn->ctx = client;
 	client->conn->closed = client_closed;
@@ -285,7 +303,7 @@ static void client_close(struct client *client)
 	io_conn_close(client->conn);
 	assert_false(client->closed);
 	while (!client->closed) {
-		uring_run(client->fixture->uring);
+		real_run(client->fixture->real);
 	}
 }
 
@@ -309,7 +327,7 @@ static void test_echo(void **state)
 	client_send_more(&client);
 	client_receive(&client);
 	while (client.received < STREAM_MAX) {
-		uring_run(fixture->uring);
+		real_run(fixture->real);
 	}
 	assert_memory_equal(client.out, client.in, STREAM_MAX);
 	client_close(&client);
@@ -364,7 +382,7 @@ static void close_in_flight(struct fixture *fixture, unsigned turns)
 	io_conn_recv(client.conn, &client.recv);
 	for (unsigned i = 0; i < turns; i++) {
 		task_wake(&fixture->stop_task);
-		uring_run(fixture->uring);
+		real_run(fixture->real);
 	}
 	bool recv_was_done = client.recv_done;
 
@@ -405,11 +423,11 @@ static void test_close_within_done(void **state)
 	io_conn_recv(client.conn, &client.recv);
 	while (fixture->server_count == 0) {
 		task_wake(&fixture->stop_task);
-		uring_run(fixture->uring);
+		real_run(fixture->real);
 	}
-	(void)shutdown(uring_conn_fd(fixture->servers[0]->conn), SHUT_WR);
+	(void)shutdown(socket_of(fixture->servers[0]->conn), SHUT_WR);
 	while (!client.closed) {
-		uring_run(fixture->uring);
+		real_run(fixture->real);
 	}
 	assert_int_equal(client.recv.result, 0);
 	finish_servers(fixture);
@@ -430,7 +448,7 @@ static int connect_result(struct fixture *fixture, struct io_address to, uint64_
 		.result = 1};
 	io_connect(fixture->io, &client.connect);
 	assert_int_equal(client.connect.result < 0 ? 1 : client.connect.result, 1);
-	uring_run(fixture->uring);
+	real_run(fixture->real);
 	assert_null(client.conn);
 	return client.connect.result;
 }
@@ -505,18 +523,18 @@ static void test_accept_survives_emfile(void **state)
 	assert_int_equal(connect(raw, (struct sockaddr *)(void *)&at, sizeof(at)), 0);
 	io_timer_init(&timer, fixture->io, &fixture->stop_task);
 	io_timer_start_after(&timer, 350 * IO_NS_PER_MS);
-	uint64_t turns = metric_get(&fixture->uring->metrics.turns);
+	uint64_t turns = metric_get(&fixture->real->metrics.turns);
 
 	while (io_timer_is_running(&timer)) {
-		uring_run(fixture->uring);
+		real_run(fixture->real);
 	}
-	turns = metric_get(&fixture->uring->metrics.turns) - turns;
+	turns = metric_get(&fixture->real->metrics.turns) - turns;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	assert_int_equal(fixture->server_count, 0);
 	assert_true(turns < 30);
 	while (fixture->server_count == 0) {
 		io_timer_start_after(&timer, 10 * IO_NS_PER_MS);
-		uring_run(fixture->uring);
+		real_run(fixture->real);
 	}
 	io_timer_stop(&timer);
 	close(raw);
@@ -535,5 +553,5 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_accept_survives_emfile, set_up, tear_down),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return run_in_all_ways(tests, ARRAY_COUNT(tests));
 }
