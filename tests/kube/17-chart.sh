@@ -166,3 +166,33 @@ may other $(patch pools n1 '{"metadata":{"finalizers":["strake.io/in-use"]}}')
 may_not forbidden other get secrets
 may_not forbidden other delete pools.strake.io n1
 }
+
+note "uninstalling is refused while there are volumes"
+cat >"$dir/uninstall.kubeconfig" <<YAML
+{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}],
+ clusters: [{name: c, cluster: {server: "$server", certificate-authority: $api/ca.crt}}],
+ users: [{name: u, user: {token: $(cluster_api token $namespace/strake-uninstall)}}]}
+YAML
+uninstall_check() { "$bin/deploy/uninstall/strake-uninstall-check" "$dir/uninstall.kubeconfig" >"$dir/out" 2>&1; }
+if uninstall_check; then die "passed: $(cat "$dir/out")"; fi
+grep -q '^Volume db$' "$dir/out" || die "$(cat "$dir/out")"
+kubectl delete volumes.strake.io db >/dev/null || die "delete"
+make <<-YAML
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: other}
+spec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /tmp}}
+YAML
+uninstall_check || die "$(cat "$dir/out")"
+make <<-YAML
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: ours}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  csi: {driver: csi.strake.io, volumeHandle: db}
+  claimRef: {namespace: shop, name: data}
+YAML
+if uninstall_check; then die "passed: $(cat "$dir/out")"; fi
+grep -qF 'PersistentVolume ours (claim data in namespace shop)' "$dir/out" || die "$(cat "$dir/out")"
