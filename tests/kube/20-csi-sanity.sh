@@ -89,6 +89,6 @@ mkdir -p "$dir/n1/kubelet/sanity"
 grep -E '^(Ran|SUCCESS)' "$dir/sanity.log"
 [ -z "$(kubectl get volumes.strake.io,replicas.strake.io -o name)" ] || die "left: $(kubectl get strake)"
 for node in n1 n2 n3; do
-	[ -z "$(strake $node volume list -o json | jq -r '.[].name')" ] || die "the nexus of $node still has a volume"
+	[ -z "$(strake $node volume list -o json 2>/dev/null | jq -r '.[].name')" ] || die "the nexus of $node still has a volume"
 	wait_for 20 "pool-$node is empty" is pools.strake.io pool-$node '{.status.replicas}' 0
 done
