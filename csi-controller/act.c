@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A write that was sent before the Lease was lost must not be executed under the next leader. */
-#define WRITE_MS_MAX 5000
-
 struct act *act_begin(struct controller *controller, unsigned queue, const char *key)
 {
 	struct act *act = must_alloc(sizeof(*act));
@@ -76,7 +73,7 @@ struct act_request *act_request_new(
 		.verb = verb,
 		.kind = kind,
 		.name = name != NULL ? request->name : NULL,
-		.timeout_ms = WRITE_MS_MAX,
+		.timeout_ms = CONTROLLER_WRITE_MS_MAX,
 		.done = request_done,
 	};
 	return request;

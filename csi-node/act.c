@@ -41,6 +41,13 @@ json_t *finalizer_removal(const json_t *object, const char *finalizer)
 	return NULL;
 }
 
+json_t *nexus_setting(const struct node *node, json_t *nexus)
+{
+	return json_pack("[{s:s, s:s, s:s}, {s:s, s:s, s:o}]", "op", "test", "path",
+		"/status/attachment/node", "value", node->options.name, "op", "add", "path",
+		"/status/nexus", "value", nexus);
+}
+
 json_t *nexus_removal(const struct node *node)
 {
 	return json_pack("[{s:s, s:s, s:s}, {s:s, s:s}]", "op", "test", "path",

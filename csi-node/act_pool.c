@@ -200,7 +200,9 @@ void act_on_pool(void *ctx, const char *key)
 
 	act->node = node;
 	(void)snprintf(act->key, sizeof(act->key), "%s", key);
-	if (json == NULL || !node_is_ready(node) || !node->agent_poll.is_heard) {
+	/* The next look at the pool-agent brings it back. */
+	if (json == NULL || !node_is_ready(node) ||
+		!note_is_seen(note_get(node, QUEUE_POOLS, key), &node->agent_poll)) {
 		act_over(act, true);
 		return;
 	}

@@ -61,7 +61,7 @@ static void nexus_written(struct kube_request *request)
 {
 	struct act *act = container_of(request, struct act, request);
 
-	if (request->result < 0 && request->result != -ENOENT) {
+	if (request->result < 0 && request->result != -ENOENT && request->result != -ESTALE) {
 		fail(act);
 		return;
 	}
@@ -220,9 +220,7 @@ static void begin(struct act *act, const json_t *json)
 		act_over(act, true);
 		return;
 	case VOLUME_WRITE_NEXUS:
-		send(act, KUBE_APPLY, "status",
-			status_body(&objects_volumes, act->key,
-				json_pack("{s:o}", "nexus", next.nexus)),
+		send(act, KUBE_JSON_PATCH, "status", nexus_setting(act->node, next.nexus),
 			nexus_written);
 		return;
 	case VOLUME_REMOVE_NEXUS:
@@ -232,13 +230,6 @@ static void begin(struct act *act, const json_t *json)
 		confirm(act);
 		return;
 	}
-}
-
-/* The nexus was asked after the last operation on it ended. */
-static bool is_view_fresh(struct node *node, const char *key)
-{
-	return node->nexus_poll.is_heard &&
-	       node->nexus_poll.asked_ms >= note_get(node, QUEUE_VOLUMES, key)->touched_ms;
 }
 
 void act_on_volume(void *ctx, const char *key)
@@ -257,7 +248,8 @@ void act_on_volume(void *ctx, const char *key)
 		return;
 	}
 	/* The next look at the nexus brings it back. */
-	if (!node_is_ready(node) || op_of(node, key) != NULL || !is_view_fresh(node, key) ||
+	if (!node_is_ready(node) || op_of(node, key) != NULL ||
+		!note_is_seen(note_get(node, QUEUE_VOLUMES, key), &node->nexus_poll) ||
 		(json == NULL && view_failure(&node->nexus_poll) != NULL)) {
 		act_over(act, true);
 		return;

@@ -71,16 +71,20 @@ static int bind_server(struct endpoint *endpoint, struct err *err)
 	if (result == 0 && lstat(endpoint->path, &stat_of) == 0) {
 		endpoint->inode = stat_of.st_ino;
 		endpoint->device = stat_of.st_dev;
+		endpoint->made = stat_of.st_mtim;
 	}
 	return result;
 }
 
+/* Numbers of inodes are used again; the time of its making is not. */
 static bool is_replaced(const struct endpoint *endpoint)
 {
 	struct stat stat_of;
 
 	return lstat(endpoint->path, &stat_of) < 0 || stat_of.st_ino != endpoint->inode ||
-	       stat_of.st_dev != endpoint->device;
+	       stat_of.st_dev != endpoint->device ||
+	       stat_of.st_mtim.tv_sec != endpoint->made.tv_sec ||
+	       stat_of.st_mtim.tv_nsec != endpoint->made.tv_nsec;
 }
 
 static void look(struct endpoint *endpoint)

@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "grpc/grpc.h"
 
+#include <time.h>
+
 struct endpoint {
 	/* set by the owner before endpoint_start() */
 	struct loop *loop;     /* borrowed */
@@ -23,7 +25,8 @@ struct endpoint {
 
 	struct grpc_server *server; /* NULL: not bound */
 	struct loop_timer timer;
-	uint64_t inode, device;
+	uint64_t inode, device; /* of its file, as the time of its making */
+	struct timespec made;
 	bool has_warned, is_stopping;
 	unsigned closing_count; /* servers that were stopped and have calls to answer */
 	void (*stopped)(void *ctx);

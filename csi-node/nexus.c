@@ -15,6 +15,7 @@
 /* Closing waits for what is under way, publishing for the launcher. */
 #define CHANGE_MS 60000
 #define POLL_MS   100
+#define BUSY_MS   3000
 
 #define METHOD(name, request_type, response_type)                                                  \
 	{"/strake.v1.Nexus/" name, &strake__v1__##request_type##__descriptor,                      \
@@ -188,9 +189,23 @@ static int forget(struct grpc_client *client, const char *name, struct err *err)
 
 /* ---- away ---- */
 
+/* Just after an unmount something may still be looking at the device (udev, blkid). */
+static int unpublish_soon(struct grpc_client *client, const char *name, bool force, struct err *err)
+{
+	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
+	uint64_t end_ms = monotonic_ms() + BUSY_MS;
+	int result = unpublish(client, name, force, err);
+
+	while (result == -EBUSY && monotonic_ms() < end_ms) {
+		(void)nanosleep(&pause, NULL);
+		result = unpublish(client, name, force, err);
+	}
+	return result;
+}
+
 static int take_away(struct grpc_client *client, const char *name, bool force, struct err *err)
 {
-	int result = unpublish(client, name, force, err);
+	int result = unpublish_soon(client, name, force, err);
 
 	result = result < 0 ? result : close_it(client, name, err);
 	result = result < 0 ? result : forget(client, name, err);

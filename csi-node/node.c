@@ -78,6 +78,7 @@ void note_attempt(struct node *node, unsigned queue, const char *name, const str
 	struct note *note = note_get(node, queue, name);
 	uint64_t delay_ms = RETRY_MS_MIN;
 
+	note->touched_ms = loop_now_ms(node->loop);
 	if (err == NULL) {
 		note->failure = (struct plan_failure){0};
 		note->failure_count = 0;
@@ -102,6 +103,11 @@ void note_written(struct node *node, unsigned queue, const char *name, bool is_i
 	if (is_idle) {
 		node->idle_written_ms = now_ms;
 	}
+}
+
+bool note_is_seen(const struct note *note, const struct view *view)
+{
+	return view->is_heard && view->asked_ms >= note->touched_ms;
 }
 
 /* ---- operations ---- */

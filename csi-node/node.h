@@ -42,7 +42,7 @@ struct note {
 	unsigned failure_count;
 	uint64_t retry_ms;   /* the failure counts until then */
 	uint64_t written_ms; /* its status */
-	uint64_t touched_ms; /* end of the last operation on a volume */
+	uint64_t touched_ms; /* end of the last change by its daemon */
 };
 
 /* What a daemon said last. */
@@ -117,6 +117,8 @@ void note_fill(struct node *node, const struct note *note, struct plan_failure *
 	struct plan_clock *ret_clock);
 /* The end of an attempt; `err` NULL: it went well. */
 void note_attempt(struct node *node, unsigned queue, const char *name, const struct err *err);
+/* The daemon was asked what it has after the last change that it made for us. */
+bool note_is_seen(const struct note *note, const struct view *view);
 void note_written(struct node *node, unsigned queue, const char *name, bool is_idle);
 void note_forget(struct node *node, unsigned queue, const char *name);
 
@@ -157,6 +159,9 @@ void act_sweep(struct node *node);
 json_t *status_body(const struct kube_kind *kind, const char *name, json_t *status);
 /* The JSON patch that takes the finalizer away, if it is where it was; NULL: it is not there. */
 json_t *finalizer_removal(const json_t *object, const char *finalizer);
+/* The JSON patch that sets status.nexus (stolen), if the Volume is still attached to this node: a
+ * node that has lost it, and does not know yet, must not overwrite what the other one says. */
+json_t *nexus_setting(const struct node *node, json_t *nexus);
 /* The JSON patch that takes status.nexus away, if it is this node's. */
 json_t *nexus_removal(const struct node *node);
 

@@ -48,6 +48,11 @@ void service_job_run(
 
 void service_job_fail(struct service_job *job)
 {
+	/* NOT_FOUND is for volumes; a path or a program that is missing is something to be put in
+	 * order. */
+	if (job->result < 0 && grpc_code_from_errno(job->err.code) == GRPC_NOT_FOUND) {
+		job->err.code = -EBUSY;
+	}
 	log_warning(job->node->log, "node", "call-failed", "volume=%s call=%s code=%s error=%s",
 		job->op.volume, job->what, grpc_code_name(grpc_code_from_errno(job->err.code)),
 		job->err.text);

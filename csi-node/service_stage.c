@@ -133,8 +133,13 @@ static void nexus_written(struct kube_request *request)
 	struct stage *stage = container_of(request, struct stage, request);
 	struct node *node = stage->job.node;
 
-	if (request->result < 0) {
+	if (request->result == -ESTALE) {
+		(void)err_set(&stage->job.err, -EALREADY,
+			"volume %s is attached to another node meanwhile", stage->wish.volume);
+	} else if (request->result < 0) {
 		service_api_error(&request->err, &stage->job.err);
+	}
+	if (request->result < 0) {
 		stage_fail(stage);
 		return;
 	}
@@ -206,10 +211,9 @@ static void open_done(struct work *work)
 	}
 	nexus = plan_nexus_json(
 		node->options.name, stage->opened, stage->nexus_json, kube_time_now(now));
-	body = status_body(
-		&objects_volumes, stage->wish.volume, json_pack("{s:o}", "nexus", nexus));
+	body = nexus_setting(node, nexus);
 	stage->request = (struct kube_request){
-		.verb = KUBE_APPLY,
+		.verb = KUBE_JSON_PATCH,
 		.kind = &objects_volumes,
 		.name = stage->wish.volume,
 		.subresource = "status",

@@ -181,7 +181,8 @@ static void nexus_done(struct work *work)
 	{
 		kube_queue_add(node->queues[QUEUE_VOLUMES], key);
 	}
-	bool is_idle = volume_count == 0 && kube_cache_count(node->caches[CACHE_VOLUMES]) == 0 &&
+	bool is_idle = view->failure[0] == '\0' && volume_count == 0 &&
+		       kube_cache_count(node->caches[CACHE_VOLUMES]) == 0 &&
 		       json_object_size(node->said) == 0;
 
 	ask_later(view, is_idle ? NEXUS_IDLE_MS : NEXUS_MS);

@@ -61,47 +61,11 @@ start_controller() { # name socket port
 }
 leads() { csi list; }
 
-note "An account with the rights of csi-controller"
+note "The account of the chart"
 kubectl create namespace strake >/dev/null
-kubectl apply -f - >"$dir/rbac.out" <<'EOF' || die "RBAC"
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: csi-controller, namespace: strake}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: csi-controller}
-rules:
-- {apiGroups: [strake.io], resources: [volumes], verbs: [get, list, watch, create, patch, delete]}
-- {apiGroups: [strake.io], resources: [volumes/status], verbs: [patch]}
-- {apiGroups: [strake.io], resources: [replicas], verbs: [get, list, watch, create, patch, delete]}
-- {apiGroups: [strake.io], resources: [replicas/status], verbs: [patch]}
-- {apiGroups: [strake.io], resources: [pools], verbs: [get, list, watch, patch]}
-- {apiGroups: [strake.io], resources: [pools/status], verbs: [patch]}
-- {apiGroups: [""], resources: [nodes], verbs: [get, list, watch, patch]}
-- {apiGroups: [""], resources: [persistentvolumeclaims], verbs: [get]}
-- {apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: csi-controller}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: csi-controller}
-subjects: [{kind: ServiceAccount, name: csi-controller, namespace: strake}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: csi-controller, namespace: strake}
-rules:
-- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create]}
-- {apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [strake-controller], verbs: [get, update]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: csi-controller, namespace: strake}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: csi-controller}
-subjects: [{kind: ServiceAccount, name: csi-controller, namespace: strake}]
-EOF
-token=$(cluster_api token strake/csi-controller) || die "no token"
+"$kube_bin/helm" template strake deploy/helm --namespace strake --show-only templates/rbac.yaml 2>"$dir/rbac.log" |
+	kubectl apply -f - >>"$dir/rbac.log" 2>&1 || die "the chart's rights"
+token=$(cluster_api token strake/strake-csi-controller) || die "no token"
 cp "$api/admin.kubeconfig" "$dir/controller.kubeconfig"
 KUBERC=off "$kube_bin/kubectl" --kubeconfig "$dir/controller.kubeconfig" config set-credentials controller "--token=$token" >/dev/null
 KUBERC=off "$kube_bin/kubectl" --kubeconfig "$dir/controller.kubeconfig" config set-context --current --user controller >/dev/null

@@ -42,8 +42,7 @@ node_start() { # process what-it-says command...
 start_agent() { node_start "$1-agent" '"event":"serving"' "$bin/pool-agent/pool-agent"; } # node
 # The launcher's pid is kept under the nexus's name.
 start_nexus() { # node
-	node_start "$1-nexus" '"event":"serving"' "$bin/launcher/strake-launcher" --run-dir "$dir/$1/run" \
-		--keeper "$dir/$1/run/keeper.sock" -- "$bin/nexus/nexus"
+	node_start "$1-nexus" '"event":"serving"' "$bin/launcher/strake-launcher" --run-dir "$dir/$1/run" -- "$bin/nexus/nexus"
 }
 start_csi_node() { node_start "$1-csi" '"event":"serving","socket":"[^"]*csi.sock"' "$bin/csi-node/csi-node"; } # node
 nexus_pid() { pgrep -P "${pids[$1-nexus]}" -x nexus; } # node
@@ -54,7 +53,7 @@ make_node() { # name
 	node_index[$name]=$index
 	mkdir -p "$dir/$name/run" "$dir/$name/pools" "$dir/$name/kubelet/plugins_registry"
 	token=$(cluster_api token strake/csi-node --node "$name") || die "token of $name"
-	sed -e "s|client-certificate.*|token: $token|" -e '/client-key/d' "$api/admin.kubeconfig" >"$dir/$name.kubeconfig"
+	sed "s|user: {client-certificate.*|user: {token: $token}|" "$api/admin.kubeconfig" >"$dir/$name.kubeconfig"
 	cat >"$dir/$name-agent.yaml" <<-YAML
 	name: pool-agent
 	address: 127.0.0.1:$((base_port + index))
