@@ -71,11 +71,11 @@ struct act_request *act_request_new(
 	struct act_request *request = must_alloc(sizeof(*request));
 
 	request->act = act;
-	(void)snprintf(request->name, sizeof(request->name), "%s", name);
+	(void)snprintf(request->name, sizeof(request->name), "%s", name != NULL ? name : "");
 	request->request = (struct kube_request){
 		.verb = verb,
 		.kind = kind,
-		.name = request->name,
+		.name = name != NULL ? request->name : NULL,
 		.timeout_ms = WRITE_MS_MAX,
 		.done = request_done,
 	};

@@ -38,6 +38,7 @@ struct controller {
 	struct kube_lease *lease;
 	bool is_stopping;
 	struct list waits; /* wait.h */
+	struct loop_timer resync;
 
 	unsigned stopping_count; /* parts that have not ended yet */
 	void (*stopped)(void *ctx);

@@ -23,7 +23,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define LAUNCHER_VOLUMES_MAX 1000
+#define LAUNCHER_VOLUMES_MAX LAUNCH_VOLUMES_MAX
 
 enum held_state {
 	HELD_ATTACHING, /* the helper binds the loop device */

@@ -142,10 +142,11 @@ static void link_lost(struct launcher_link *link, int result)
 {
 	log_error(link->log, MODULE, "launcher-lost", "error=%s", err_name(result));
 	link->lost = true;
+	end_pending(link, -ECONNRESET, "the launcher is gone");
+	/* The owner stops watching the descriptor, which must be open for that. */
+	link->ops->lost(link->ctx);
 	close(link->fd);
 	link->fd = -1;
-	end_pending(link, -ECONNRESET, "the launcher is gone");
-	link->ops->lost(link->ctx);
 }
 
 static void take_message(
