@@ -32,6 +32,11 @@ kubectl apply --server-side -n $namespace -f "$dir/chart.yaml" >"$dir/apply.log"
 kubectl apply --server-side --dry-run=server -n $namespace -f "$dir/other.yaml" >"$dir/apply-other.log" 2>&1 || die "$(cat "$dir/apply-other.log")"
 ! grep -i warning "$dir/apply.log" || die "warnings"
 
+kubectl create serviceaccount default >/dev/null || die "service account"
+for example in deploy/examples/*.yaml; do
+	kubectl create --dry-run=server -f "$example" >"$dir/out" 2>&1 || die "$example: $(cat "$dir/out")"
+done
+
 note "objects"
 uuid=11111111-1111-4111-8111-111111111111
 make() { kubectl apply -f - >"$dir/out" 2>&1 || die "$(cat "$dir/out")"; }
