@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A write that was sent before the Lease was lost must not be executed under the next leader. */
-#define WRITE_MS_MAX 5000
-
 struct act *act_begin(struct controller *controller, unsigned queue, const char *key)
 {
 	struct act *act = must_alloc(sizeof(*act));
@@ -71,12 +68,12 @@ struct act_request *act_request_new(
 	struct act_request *request = must_alloc(sizeof(*request));
 
 	request->act = act;
-	(void)snprintf(request->name, sizeof(request->name), "%s", name);
+	(void)snprintf(request->name, sizeof(request->name), "%s", name != NULL ? name : "");
 	request->request = (struct kube_request){
 		.verb = verb,
 		.kind = kind,
-		.name = request->name,
-		.timeout_ms = WRITE_MS_MAX,
+		.name = name != NULL ? request->name : NULL,
+		.timeout_ms = CONTROLLER_WRITE_MS_MAX,
 		.done = request_done,
 	};
 	return request;

@@ -36,7 +36,8 @@ void act_on_node(void *controller, const char *key);
 struct act *act_begin(struct controller *controller, unsigned queue, const char *key);
 /* The builder is done; the work ends with the last answer. */
 void act_end(struct act *act);
-/* For another step of the same act; `cache` and `answered` are set before act_send. */
+/* For another step of the same act (`name` NULL: of LIST); `cache` and `answered` are set before
+ * act_send. */
 struct act_request *act_request_new(
 	struct act *act, enum kube_verb verb, const struct kube_kind *kind, const char *name);
 /* Takes the body (NULL: none). */

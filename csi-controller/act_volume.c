@@ -133,6 +133,62 @@ static void write_status(
 	act_send(request, body);
 }
 
+/* ---- reading afresh ---- */
+
+static void replicas_listed(struct act_request *request)
+{
+	struct controller *controller = request->act->controller;
+	struct world_volume *volume = world_volume(&controller->world, request->act->key);
+	const json_t *items = kube_at(request->request.response, "items");
+
+	if (request->request.result < 0) {
+		act_fail(request);
+		return;
+	}
+	for (size_t i = 0; i < json_array_size(items); i++) {
+		kube_cache_absorb(controller->caches[CACHE_REPLICAS], json_array_get(items, i));
+	}
+	if (volume != NULL &&
+		strcmp(kube_uid(volume->json), kube_text(request->json, "uid")) == 0) {
+		volume->is_verified = true;
+	}
+	kube_queue_add(request->act->queue, request->act->key);
+}
+
+static void volume_read(struct act_request *request)
+{
+	struct act *act = request->act;
+	struct act_request *list;
+	char selector[OBJECTS_VOLUME_SIZE + 16];
+
+	if (request->request.result == -ENOENT) {
+		/* The cache hears of it. */
+		return;
+	}
+	if (request->request.result < 0) {
+		act_fail(request);
+		return;
+	}
+	(void)snprintf(selector, sizeof(selector), "spec.volume=%.63s", act->key);
+	list = act_request_new(act, KUBE_LIST, &objects_replicas, NULL);
+	list->request.field_selector = selector;
+	list->answered = replicas_listed;
+	list->json = json_pack("{s:s}", "uid", kube_uid(request->request.response));
+	act_send(list, NULL);
+}
+
+/* What another leader did last may not have come through the caches yet. */
+static void verify(struct act *act)
+{
+	struct act_request *request = act_request_new(act, KUBE_GET, &objects_volumes, act->key);
+
+	request->cache = act->controller->caches[CACHE_VOLUMES];
+	request->answered = volume_read;
+	act_send(request, NULL);
+}
+
+/* ---- replicas ---- */
+
 static json_t *make_replica(struct controller *controller, const struct world_volume *volume,
 	const struct volume_placement *placement)
 {
@@ -323,6 +379,12 @@ static void carry_out(
 	}
 }
 
+/* Or believes that there are none. */
+static bool changes_replicas(enum volume_action action)
+{
+	return action == VOLUME_PLACE || action == VOLUME_DROP || action == VOLUME_RELEASE;
+}
+
 void act_on_volume(void *ctx, const char *key)
 {
 	struct controller *controller = ctx;
@@ -334,7 +396,11 @@ void act_on_volume(void *ctx, const char *key)
 		controller_look_at_clock(controller);
 		plan_volume(&controller->world, volume, &plan);
 		act->again_s = plan.again_s;
-		carry_out(act, volume, &plan);
+		if (!volume->is_verified && changes_replicas(plan.action)) {
+			verify(act);
+		} else {
+			carry_out(act, volume, &plan);
+		}
 		volume_plan_done(&plan);
 	}
 	act_end(act);

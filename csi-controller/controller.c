@@ -12,6 +12,8 @@
 #include <time.h>
 
 #define LEASE_NAME "strake-controller"
+/* Everything is looked at again, should a change have been missed. */
+#define RESYNC_MS 300000
 
 /* ---- who is to be looked at ---- */
 
@@ -251,6 +253,14 @@ static void leading(void *ctx, bool leads)
 	}
 }
 
+static void resync(struct loop_timer *timer)
+{
+	struct controller *controller = container_of(timer, struct controller, resync);
+
+	look_at_all(controller);
+	loop_timer_start(kube_loop(controller->kube), timer, RESYNC_MS);
+}
+
 static int64_t wall_clock_s(void)
 {
 	return (int64_t)time(NULL);
@@ -321,6 +331,8 @@ int controller_start(
 	rng_init(&controller->rng, options->seed);
 	world_init(&controller->world, options->overcommit_percent);
 	list_init(&controller->waits);
+	controller->resync.expired = resync;
+	loop_timer_start(kube_loop(options->kube), &controller->resync, RESYNC_MS);
 	/* Queues first: caches fill them. */
 	int result = start_queues(controller, err);
 
@@ -338,6 +350,7 @@ static void part_ended(void *ctx)
 	if (--controller->stopping_count > 0) {
 		return;
 	}
+	loop_timer_stop(&controller->resync);
 	for (unsigned i = 0; i < CACHE_COUNT; i++) {
 		kube_cache_free(controller->caches[i]);
 	}

@@ -9,6 +9,9 @@
 
 #include "csi-controller/world.h"
 
+/* A write that was sent before the Lease was lost is not executed under the next leader. */
+#define CONTROLLER_WRITE_MS_MAX 5000
+
 struct controller_options {
 	struct kube *kube; /* borrowed, as the texts */
 	const struct log *log;
@@ -38,6 +41,7 @@ struct controller {
 	struct kube_lease *lease;
 	bool is_stopping;
 	struct list waits; /* wait.h */
+	struct loop_timer resync;
 
 	unsigned stopping_count; /* parts that have not ended yet */
 	void (*stopped)(void *ctx);

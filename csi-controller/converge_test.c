@@ -38,12 +38,14 @@ struct sim {
 	struct loop *loop;
 	struct fake_server server;
 	struct fake_nodes nodes;
-	struct kube *kube;
-	struct controller controller;
+	struct part {
+		struct kube *kube;
+		struct controller controller;
+	} parts[2], *leader;
 	struct grpc_call *calls[CALLS];
 	/* "volume uid" to {uid: true} of the replicas at its first attachment. */
 	json_t *voters;
-	bool is_traced;
+	bool is_traced, is_taking_over;
 	unsigned placed, replaced, attached, crashes, unplaceable;
 };
 
@@ -54,7 +56,7 @@ static int64_t sim_now_s(void)
 	return sim.server.now_s;
 }
 
-static void wrong(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static void wrong(const char *format, ...)
 {
 	char text[512];
 	va_list args;
@@ -293,7 +295,7 @@ static struct grpc_call *begin(grpc_handler *handler, ProtobufCMessage *request)
 	for (unsigned i = 0; i < CALLS; i++) {
 		if (sim.calls[i] == NULL) {
 			sim.calls[i] = calloc(1, sizeof(struct grpc_call));
-			sim.calls[i]->ctx = &sim.controller;
+			sim.calls[i]->ctx = &sim.leader->controller;
 			handler(sim.calls[i], request);
 			return sim.calls[i];
 		}
@@ -378,7 +380,7 @@ static void end_calls(void)
 /* A client's deadline. */
 static void end_a_wait(void)
 {
-	struct list_node *node = list_first(&sim.controller.waits);
+	struct list_node *node = list_first(&sim.leader->controller.waits);
 
 	if (node != NULL) {
 		struct wait *wait = container_of(node, struct wait, node);
@@ -452,7 +454,7 @@ static void disturb(void)
 
 /* ---- the controller's life ---- */
 
-static void start_controller(void)
+static void start_controller(struct part *part)
 {
 	struct controller_options options = {.log = &log_null,
 		.namespace = "strake",
@@ -462,10 +464,9 @@ static void start_controller(void)
 		.now_s = sim_now_s};
 	struct err err = {0};
 
-	sim.kube = fake_kube_new(&sim.server, sim.loop, &sim.rng);
-	options.kube = sim.kube;
-	assert_int_equal(controller_start(&sim.controller, &options, &err), 0);
-	fake_kube_lead(sim.kube, true);
+	part->kube = fake_kube_new(&sim.server, sim.loop, &sim.rng);
+	options.kube = part->kube;
+	assert_int_equal(controller_start(&part->controller, &options, &err), 0);
 }
 
 static void stopped(void *ctx)
@@ -473,16 +474,43 @@ static void stopped(void *ctx)
 	*(bool *)ctx = true;
 }
 
-static void kill_controller(void)
+static void kill_controller(struct part *part)
 {
 	bool is_stopped = false;
 
-	controller_stop_waiting(&sim.controller);
-	fake_kube_drop_requests(sim.kube);
-	controller_stop(&sim.controller, stopped, &is_stopped);
+	controller_stop_waiting(&part->controller);
+	fake_kube_drop_requests(part->kube);
+	controller_stop(&part->controller, stopped, &is_stopped);
 	assert_true(is_stopped);
-	fake_kube_free(sim.kube);
+	fake_kube_free(part->kube);
 	end_calls();
+}
+
+static void step(void);
+
+/* A second one reads everything and hears nothing any more while the first goes on, which dies
+ * then. */
+static void take_over(void)
+{
+	struct part *old = sim.leader, *new = &sim.parts[old == &sim.parts[0]];
+
+	start_controller(new);
+	while (!controller_is_ready(&new->controller)) {
+		(void)fake_kube_hear(new->kube);
+	}
+	for (uint64_t i = rng_below(&sim.rng, 400); i > 0; i--) {
+		step();
+	}
+	kill_controller(old);
+	sim.leader = new;
+	fake_kube_lead(new->kube, true);
+}
+
+static void restart(void)
+{
+	kill_controller(sim.leader);
+	start_controller(sim.leader);
+	fake_kube_lead(sim.leader->kube, true);
 }
 
 static void step(void)
@@ -490,13 +518,13 @@ static void step(void)
 	uint64_t what = rng_below(&sim.rng, 1000);
 
 	if (what < 250) {
-		(void)fake_kube_execute(sim.kube, 10);
+		(void)fake_kube_execute(sim.leader->kube, 10);
 	} else if (what < 500) {
-		(void)fake_kube_answer(sim.kube);
+		(void)fake_kube_answer(sim.leader->kube);
 	} else if (what < 650) {
-		(void)fake_kube_hear(sim.kube);
+		(void)fake_kube_hear(sim.leader->kube);
 	} else if (what < 850) {
-		(void)fake_kube_work(sim.kube);
+		(void)fake_kube_work(sim.leader->kube);
 	} else if (what < 930) {
 		fake_nodes_step(&sim.nodes);
 	} else if (what < 970) {
@@ -505,11 +533,12 @@ static void step(void)
 		disturb();
 	} else if (what < 998) {
 		sim.server.now_s += (int64_t)rng_below(&sim.rng, 10);
-		fake_kube_pass_time(sim.kube);
-	} else {
-		kill_controller();
+		fake_kube_pass_time(sim.leader->kube);
+	} else if (!sim.is_taking_over) {
 		sim.crashes++;
-		start_controller();
+		sim.is_taking_over = true;
+		(rng_percent(&sim.rng, 50) ? restart : take_over)();
+		sim.is_taking_over = false;
 	}
 }
 
@@ -531,16 +560,16 @@ static bool come_to_rest(void)
 
 	for (unsigned round = 0; round < REST_ROUNDS && quiet < 5; round++) {
 		for (unsigned i = 0; i < 1500; i++) {
-			(void)fake_kube_execute(sim.kube, 0);
-			(void)fake_kube_answer(sim.kube);
-			(void)fake_kube_hear(sim.kube);
-			(void)fake_kube_work(sim.kube);
+			(void)fake_kube_execute(sim.leader->kube, 0);
+			(void)fake_kube_answer(sim.leader->kube);
+			(void)fake_kube_hear(sim.leader->kube);
+			(void)fake_kube_work(sim.leader->kube);
 		}
 		fake_nodes_all(&sim.nodes);
 		end_calls();
 		fake_server_each(&sim.server, "volumes", detach_deleted, NULL);
 		sim.server.now_s += 20;
-		fake_kube_pass_time(sim.kube);
+		fake_kube_pass_time(sim.leader->kube);
 		quiet = sim.server.version == version ? quiet + 1 : 0;
 		version = sim.server.version;
 	}
@@ -639,7 +668,9 @@ static void run_seed(uint64_t seed)
 	for (unsigned i = 0; i < POOLS; i++) {
 		put_pool(i);
 	}
-	start_controller();
+	sim.leader = &sim.parts[0];
+	start_controller(sim.leader);
+	fake_kube_lead(sim.leader->kube, true);
 	for (unsigned i = 0; i < STEPS; i++) {
 		step();
 	}
@@ -652,10 +683,10 @@ static void run_seed(uint64_t seed)
 		wrong("it does not come to rest");
 	}
 	check_rest();
-	while (!list_is_empty(&sim.controller.waits)) {
+	while (!list_is_empty(&sim.leader->controller.waits)) {
 		end_a_wait();
 	}
-	kill_controller();
+	kill_controller(sim.leader);
 	for (unsigned i = 0; i < CALLS; i++) {
 		assert_null(sim.calls[i]);
 	}

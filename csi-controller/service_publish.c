@@ -113,6 +113,7 @@ static void job_patch(struct job *job, const json_t *object, json_int_t number, 
 		.name = job->name,
 		.subresource = "status",
 		.body = body,
+		.timeout_ms = CONTROLLER_WRITE_MS_MAX,
 		.done = done};
 	kube_send(job->controller->kube, &job->request);
 	json_decref(body);

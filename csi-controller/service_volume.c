@@ -46,6 +46,7 @@ static void job_send(struct job *job, enum kube_verb verb, json_t *body,
 		.name = job->name,
 		.body = body,
 		.uid = job->uid[0] != '\0' ? job->uid : NULL,
+		.timeout_ms = CONTROLLER_WRITE_MS_MAX,
 		.done = done};
 	kube_send(job->controller->kube, &job->request);
 	json_decref(body);

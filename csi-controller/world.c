@@ -181,6 +181,9 @@ int world_set_volume(struct world *world, const char *name, const json_t *json, 
 	struct world_volume *volume = need_volume(world, name);
 	int result = 0;
 
+	if (strcmp(kube_uid(volume->json), kube_uid(json)) != 0) {
+		volume->is_verified = false;
+	}
 	replace_json(&volume->json, json);
 	volume->is_there = json != NULL;
 	if (json != NULL) {
@@ -311,8 +314,13 @@ void world_doom(struct world *world, const char *name)
 
 void world_forget_asked(struct world *world)
 {
-	struct table_entry *entry = table_next(&world->replicas, NULL);
+	struct table_entry *entry;
 
+	for (entry = table_next(&world->volumes, NULL); entry != NULL;
+		entry = table_next(&world->volumes, entry)) {
+		container_of(entry, struct world_volume, entry)->is_verified = false;
+	}
+	entry = table_next(&world->replicas, NULL);
 	while (entry != NULL) {
 		struct world_replica *replica = container_of(entry, struct world_replica, entry);
 

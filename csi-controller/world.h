@@ -48,6 +48,8 @@ struct world_volume {
 	bool is_valid;
 	struct volume_object object;
 	json_t *json;
+	/* Read afresh, with its replicas, since we lead: what the leader before us did is in it. */
+	bool is_verified;
 	int64_t deleted_s;    /* Unix time of the deletionTimestamp, 0: not deleted */
 	struct list replicas; /* all that name it, also those of an earlier one of the same name */
 };
@@ -93,7 +95,7 @@ void world_reserve(struct world *world, const struct world_volume *volume, const
 void world_unreserve(struct world *world, const char *name);
 /* Remembers that its deletion was asked for, until it is gone. */
 void world_doom(struct world *world, const char *name);
-/* Forgets what was asked for: somebody else decides now. */
+/* Forgets what was asked for and verified: somebody else decides now. */
 void world_forget_asked(struct world *world);
 
 /* NULL: not there, nor named by anything. */

@@ -15,7 +15,7 @@
 #define TEST_BEFORE "2023-11-14T22:00:00Z" /* long before */
 #define TEST_UUID   "7d1c5bf0-5f0a-4c1e-9f0e-3b2a1c0d9e8f"
 
-static inline json_t *parse(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static inline json_t *parse(const char *format, ...)
 {
 	char text[4096];
 	json_error_t why;

@@ -88,7 +88,9 @@ void kube_send(struct kube *kube, struct kube_request *caller)
 	sent->request = (struct fake_server_request){
 		.verb = caller->verb,
 		.plural = caller->kind->plural,
-		.name = must_copy(caller->name),
+		.name = must_copy(caller->verb == KUBE_LIST
+					  ? strchr(caller->field_selector, '=') + 1
+					  : caller->name),
 		.uid = caller->uid != NULL ? must_copy(caller->uid) : NULL,
 		.is_status = caller->subresource != NULL,
 		.body = caller->body != NULL ? json_deep_copy(caller->body) : NULL,

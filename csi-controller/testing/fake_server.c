@@ -50,7 +50,8 @@ static json_t *metadata_of(const json_t *object)
 	return metadata;
 }
 
-static void set_text(json_t *object, const char *key, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void set_text(
+	json_t *object, const char *key, const char *format, ...)
 {
 	char text[64];
 	va_list args;
@@ -310,6 +311,28 @@ static void execute_delete(struct fake_server *server, struct fake_server_reques
 	}
 }
 
+struct listed {
+	const char *volume;
+	json_t *items;
+};
+
+static void list_replica(void *ctx, const json_t *object)
+{
+	struct listed *listed = ctx;
+
+	if (strcmp(kube_text(object, "spec.volume"), listed->volume) == 0) {
+		(void)json_array_append_new(listed->items, json_deep_copy(object));
+	}
+}
+
+static void execute_list(struct fake_server *server, struct fake_server_request *request)
+{
+	struct listed listed = {request->name, json_array()};
+
+	fake_server_each(server, request->plural, list_replica, &listed);
+	request->response = json_pack("{s:o}", "items", listed.items);
+}
+
 void fake_server_execute(struct fake_server *server, struct fake_server_request *request)
 {
 	const json_t *object = fake_server_get(server, request->plural, request->name);
@@ -317,6 +340,8 @@ void fake_server_execute(struct fake_server *server, struct fake_server_request 
 	request->result = 0;
 	if (request->verb == KUBE_CREATE) {
 		execute_create(server, request);
+	} else if (request->verb == KUBE_LIST) {
+		execute_list(server, request);
 	} else if (object == NULL) {
 		request->result = -ENOENT;
 	} else if (request->verb == KUBE_GET) {

@@ -9,7 +9,7 @@
 #include <sys/epoll.h>
 
 #define EPOLL_EVENTS       128
-#define EPOLL_DISK_THREADS 4
+#define EPOLL_DISK_THREADS 8
 
 struct epoll;
 

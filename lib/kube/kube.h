@@ -42,7 +42,8 @@ struct kube_options {
  * first request: that the server is away is no error here. */
 int kube_new(
 	const struct kube_options *options, struct kube **ret_kube, struct err *err) __must_check;
-/* Requests, caches, queues, leases and recorders were ended before. */
+/* Requests, caches, queues, leases and recorders were ended before.  Not from a callback of theirs.
+ */
 void kube_free(struct kube *kube);
 struct loop *kube_loop(struct kube *kube);
 
@@ -78,8 +79,10 @@ enum kube_verb {
  * -ESTALE lost a test of a JSON patch (422); -EINVAL the server refuses the object, its text says
  * why; -EACCES, -EPERM who we are or what we may (401, 403); -EBUSY too many requests, also after
  * our own retries; -ETIMEDOUT; -ECONNREFUSED and other network errors; -EPROTO no proper answer;
- * -EREMOTEIO 5xx. 429 and 503 with Retry-After are tried again within the request's time; GET and
- * LIST after any broken connection too.  A write whose connection broke may have been executed.
+ * -EREMOTEIO 5xx. 429 and 503 with Retry-After are tried again within the request's time; a few
+ * times also every request that never left us, and GET, LIST, APPLY and DELETE of a uid after any
+ * broken connection.  Another write whose connection broke (-ECONNRESET, -ETIMEDOUT) may have been
+ * executed.
  */
 struct kube_request {
 	enum kube_verb verb;
@@ -96,10 +99,11 @@ struct kube_request {
 	void *ctx;
 
 	int result;
-	unsigned status;  /* HTTP, 0 without an answer */
-	json_t *response; /* the object, or the list; gone when done returns unless json_incref'ed
-			   */
-	struct err err;   /* text: "volumes.strake.io db: ..." */
+	unsigned status; /* HTTP, 0 without an answer */
+	/* The object, the list, or the Status of a refusal (NULL without one); gone when done
+	 * returns unless json_incref'ed. */
+	json_t *response;
+	struct err err; /* text: "volumes.strake.io db: ..." */
 
 	void *backend;
 };
@@ -124,7 +128,7 @@ struct kube_cache_options {
 	/* Takes away what is not needed (managedFields are always dropped); NULL: nothing. */
 	void (*trim)(json_t *object);
 	/* `object` NULL: it is gone (or does not match the selectors any more); `before` NULL: new.
-	 * Only called for a change.  During a relist too. */
+	 * Only called for a change.  During a relist too.  Must not free the cache. */
 	void (*changed)(void *ctx, const char *key, const json_t *before, const json_t *object);
 	void (*synced)(void *ctx); /* the first list is in; once */
 	void *ctx;
@@ -143,7 +147,8 @@ void kube_cache_each(const struct kube_cache *cache,
 /* Since the server last said anything on it (bookmarks count): UINT64_MAX before the first list. */
 uint64_t kube_cache_age_ms(const struct kube_cache *cache);
 /* Puts in what a write just returned, if it is newer than what is there: a reconciler then sees its
- * own writes. */
+ * own writes.  Calls `changed` at once.  Only what the cache's selectors match: of anything else no
+ * watch would ever say that it is gone. */
 void kube_cache_absorb(struct kube_cache *cache, const json_t *object);
 
 /* ---- work queues ---- */
@@ -158,7 +163,8 @@ struct kube_queue_options {
 	const char *name;                    /* for log and metrics */
 	unsigned parallel_max;               /* keys worked on at the same time; 0: 16 */
 	unsigned again_ms_min, again_ms_max; /* 0: 200 ms and 60 s */
-	/* Begins work, which ends with kube_queue_done(), at once or later. */
+	/* Begins work, which ends with kube_queue_done(), at once or later; `key` stays until then.
+	 */
 	void (*work)(void *ctx, const char *key);
 	void *ctx;
 };
@@ -182,6 +188,7 @@ void kube_queue_stop(struct kube_queue *queue, void (*stopped)(void *ctx), void 
 struct kube_lease;
 
 struct kube_lease_options {
+	/* The identity is this process's alone: after its own restart it is another. */
 	const char *namespace, *name, *identity;
 	unsigned duration_ms, renew_ms, retry_ms; /* 0: 15 s, 10 s (its deadline), 2 s */
 	void (*leading)(void *ctx, bool leads);   /* false: at once stop acting as the leader */
@@ -190,7 +197,8 @@ struct kube_lease_options {
 
 int kube_lease_new(struct kube *kube, const struct kube_lease_options *options,
 	struct kube_lease **ret_lease, struct err *err) __must_check;
-/* Gives the lease back when it is ours, so that the next need not wait; then `freed`. */
+/* Gives the lease back when it is ours, so that the next need not wait; then `freed`.  Whoever led has
+ * stopped before: `leading` is not called any more. */
 void kube_lease_free(struct kube_lease *lease, void (*freed)(void *ctx), void *ctx);
 bool kube_lease_is_leading(const struct kube_lease *lease);
 
@@ -203,7 +211,9 @@ struct kube_recorder;
 int kube_recorder_new(struct kube *kube, const char *controller, const char *instance,
 	struct kube_recorder **ret_recorder, struct err *err) __must_check;
 void kube_recorder_free(struct kube_recorder *recorder);
-/* `object` has apiVersion, kind and metadata (a cached object, a reference made by hand). */
+/* `object` has apiVersion, kind and metadata (a cached object, a reference made by hand).  Of an
+ * object without namespace it is in "default".  `reason` and `action` are needed: UpperCamelCase.
+ */
 void kube_event(struct kube_recorder *recorder, const json_t *object, bool is_warning,
 	const char *reason, const char *action, const char *note_format, ...)
 	__attribute__((format(printf, 6, 7)));

@@ -440,6 +440,9 @@ static void exercise_fd(struct fixture *fixture, int pipe_flags)
 
 	stopper_init(&run.stopper, fixture);
 	assert_int_equal(pipe2(fds, pipe_flags), 0);
+	/* As the launcher does: the file lives on when our descriptor of it is closed. */
+	int kept = dup(fds[0]);
+
 	(void)fd_read(fixture, &run, fds[0], &iov);
 	run_for_a_moment(fixture, &run);
 	assert_int_equal(write(fds[1], "hello", 5), 5);
@@ -464,13 +467,69 @@ static void exercise_fd(struct fixture *fixture, int pipe_flags)
 	}
 	io_fd_forget(fixture->io, fds[0]);
 	close(fds[0]);
+	/* Nobody hears of it any more, whatever has the number now. */
+	assert_int_equal(write(fds[1], "late", 4), 4);
+	run.done = false;
+	run_for_a_moment(fixture, &run);
 	close(fds[1]);
+	close(kept);
 }
 
 static void test_fd_ops(void **state)
 {
-	exercise_fd(*state, O_CLOEXEC);
-	exercise_fd(*state, O_CLOEXEC | O_NONBLOCK);
+	for (unsigned i = 0; i < 2; i++) {
+		exercise_fd(*state, O_CLOEXEC);
+		exercise_fd(*state, O_CLOEXEC | O_NONBLOCK);
+	}
+}
+
+/* As /dev/fuse has them: each message ends one of the reads that wait, whichever. */
+static void test_reads_of_one_fd(void **state)
+{
+	enum { READS = 8 };
+	struct fixture *fixture = *state;
+	struct fd_run runs[READS] = {0};
+	struct io_fd_op *ops[READS];
+	char text[READS][8];
+	struct iovec iov[READS];
+	unsigned done = 0;
+	int fds[2];
+
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+	for (unsigned i = 0; i < READS; i++) {
+		stopper_init(&runs[i].stopper, fixture);
+		iov[i] = (struct iovec){.iov_base = text[i], .iov_len = sizeof(text[i])};
+		ops[i] = fd_read(fixture, &runs[i], fds[0], &iov[i]);
+	}
+	run_for_a_moment(fixture, &runs[0]);
+	for (unsigned sent = 1; sent <= READS / 2; sent++) {
+		assert_int_equal(write(fds[1], "hello", 5), 5);
+		while (done < sent) {
+			real_run(fixture->real);
+			done = 0;
+			for (unsigned i = 0; i < READS; i++) {
+				done += runs[i].done;
+				assert_true(!runs[i].done || runs[i].result == 5);
+			}
+		}
+		assert_int_equal(done, sent);
+	}
+	for (unsigned i = 0; i < READS; i++) {
+		if (!runs[i].done) {
+			io_fd_cancel(fixture->io, ops[i]);
+		}
+	}
+	for (unsigned i = 0; i < READS; i++) {
+		while (!runs[i].done) {
+			real_run(fixture->real);
+		}
+		done += runs[i].result == -ECANCELED;
+	}
+	assert_int_equal(done, READS);
+	io_fd_forget(fixture->io, fds[0]);
+	close(fds[0]);
+	close(fds[1]);
 }
 
 /* ---- allocation -------------------------------------------------------------------------------
@@ -504,6 +563,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_memory_disk, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_disk_open_errors, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_fd_ops, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_reads_of_one_fd, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_zalloc, set_up, tear_down),
 	};
 

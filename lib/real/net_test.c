@@ -434,6 +434,38 @@ static void test_close_within_done(void **state)
 	io_unlisten(fixture->io, &fixture->listener);
 }
 
+/* The end of the stream is seen when it comes with the last bytes, before anybody looked, and when
+ * it comes later. */
+static void test_end_behind_bytes(void **state)
+{
+	struct fixture *fixture = *state;
+
+	listen_on_loopback(fixture);
+	for (unsigned turns = 0; turns < 8; turns++) {
+		struct sockaddr_in at = {.sin_family = AF_INET,
+			.sin_port = htons(fixture->listener.address.port),
+			.sin_addr = {htonl(INADDR_LOOPBACK)}};
+		int raw = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		char bytes[300] = "";
+
+		assert_int_equal(connect(raw, (struct sockaddr *)(void *)&at, sizeof(at)), 0);
+		assert_int_equal(write(raw, bytes, sizeof(bytes)), sizeof(bytes));
+		for (unsigned i = 0; i < turns; i++) {
+			task_wake(&fixture->stop_task);
+			real_run(fixture->real);
+		}
+		assert_int_equal(shutdown(raw, SHUT_WR), 0);
+		while (fixture->server_count == 0) {
+			task_wake(&fixture->stop_task);
+			real_run(fixture->real);
+		}
+		finish_servers(fixture);
+		assert_int_equal(recv(raw, bytes, sizeof(bytes), MSG_WAITALL), sizeof(bytes));
+		close(raw);
+	}
+	io_unlisten(fixture->io, &fixture->listener);
+}
+
 /* ---- failures ---------------------------------------------------------------------------------
  */
 
@@ -548,6 +580,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_echo, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_close_in_flight, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_close_within_done, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_end_behind_bytes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_connect_fails, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_connect_times_out, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_accept_survives_emfile, set_up, tear_down),

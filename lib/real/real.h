@@ -44,7 +44,7 @@ void real_run(struct real *real);
 /* Any thread: the loop returns from real_run after its turn. */
 void real_stop(struct real *real);
 
-/* For log and status: "io_uring SINGLE_ISSUER ...", "epoll, 4 threads for each disk". */
+/* For log and status: "io_uring SINGLE_ISSUER ...", "epoll, 8 threads for each disk". */
 const char *real_text(const struct real *real);
 /* Why a better backend could not be had, and what this one costs instead; "" when it is the best or
  * was asked for. */

@@ -52,6 +52,25 @@ static int explain(int error, struct err *err)
 	}
 }
 
+/* A filter may let the set-up through and not the rest: better to know it now. */
+static int try_ring(struct io_uring *ring)
+{
+	struct io_uring_cqe *cqe;
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+
+	io_uring_prep_nop(sqe);
+	int error = io_uring_submit_and_wait(ring, 1);
+
+	if (error < 0) {
+		return error;
+	}
+	error = io_uring_peek_cqe(ring, &cqe);
+	if (error == 0) {
+		io_uring_cqe_seen(ring, cqe);
+	}
+	return error;
+}
+
 static int make_ring(struct uring *uring, struct err *err)
 {
 	const struct real_options *options = &uring->real.options;
@@ -79,6 +98,11 @@ static int make_ring(struct uring *uring, struct err *err)
 	if ((uring->ring.features & needed) != needed) {
 		io_uring_queue_exit(&uring->ring);
 		return explain(-ENOSYS, err);
+	}
+	error = try_ring(&uring->ring);
+	if (error != 0) {
+		io_uring_queue_exit(&uring->ring);
+		return explain(error, err);
 	}
 	return 0;
 }

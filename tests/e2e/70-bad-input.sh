@@ -27,9 +27,29 @@ refused 'bad.yaml:2:10: address: this machine has no address in 203.0.113.0/24; 
 printf 'name: z\nexport:\n  address: 0.0.0.0/33\n' >"$dir/bad.yaml"
 refused 'bad.yaml:3:12: export.address: .*neither an address nor a network' "$bin/nexus/nexus" --config "$dir/bad.yaml"
 
-note "io_uring forbidden"
-printf 'name: x\nrun_dir: %s\nstate_dir: %s\naddress: 127.0.0.1:1\n' "$dir/x-run" "$dir/x-state" >"$dir/good.yaml"
-refused 'io_uring is forbidden.*allow it' "$bin/tests/e2e/deny-uring/deny-uring" "$bin/pool-agent/pool-agent" --config "$dir/good.yaml"
+note "io_uring forbidden, and asked for"
+deny=$bin/tests/e2e/deny-uring/deny-uring
+for name in x y; do
+	printf 'name: %s\nrun_dir: %s\nstate_dir: %s\nmetrics: {address: "unix:%s"}\n' $name "$dir/x-run" "$dir/x-state" "$dir/$name.metrics" >"$dir/$name.yaml"
+	prefix[$name]=$deny
+done
+echo "address: 127.0.0.1:$((base_port + 6))" >>"$dir/x.yaml"
+start x "$bin/pool-agent/pool-agent"
+start y "$bin/nexus/nexus"
+for name in x y; do
+	grep '"event":"second-best-io"' "$dir/$name.log" | grep -q 'io_uring is forbidden here: allow it with' || die "$name does not say why it uses epoll"
+	curl -s --unix-socket "$dir/$name.metrics" http://_/metrics | grep -q '^strake_reactor_info{reactor="0",backend="epoll"} 1$' || die "metrics of $name"
+done
+"$bin/cli/strake" --run-dir "$dir/x-run" daemon list -o json | jq -e 'length == 2 and all(.io | test("^epoll, [0-9]+ threads"))' >/dev/null || die "daemon list"
+kill_9 y
+kill_9 x
+for program in pool-agent:x nexus:y; do
+	config=$dir/${program#*:}.yaml
+	program=$bin/${program%:*}/${program%:*}
+	refused 'io_uring is forbidden.*allow it' env STRAKE_IO=io_uring "$deny" "$program" --config "$config"
+	refused 'STRAKE_IO is "aio": it may be io_uring or epoll or unset' env STRAKE_IO=aio "$program" --config "$config"
+done
+rm -rf "$dir/x-run" "$dir/x-state"
 
 note "pools"
 refused 'exists' strake pool create pool-a --agent a --disk "file://$dir/pools/x" --size 1G

@@ -32,6 +32,11 @@ kubectl apply --server-side -n $namespace -f "$dir/chart.yaml" >"$dir/apply.log"
 kubectl apply --server-side --dry-run=server -n $namespace -f "$dir/other.yaml" >"$dir/apply-other.log" 2>&1 || die "$(cat "$dir/apply-other.log")"
 ! grep -i warning "$dir/apply.log" || die "warnings"
 
+kubectl create serviceaccount default >/dev/null || die "service account"
+for example in deploy/examples/*.yaml; do
+	kubectl create --dry-run=server -f "$example" >"$dir/out" 2>&1 || die "$example: $(cat "$dir/out")"
+done
+
 note "objects"
 uuid=11111111-1111-4111-8111-111111111111
 make() { kubectl apply -f - >"$dir/out" 2>&1 || die "$(cat "$dir/out")"; }
@@ -166,3 +171,33 @@ may other $(patch pools n1 '{"metadata":{"finalizers":["strake.io/in-use"]}}')
 may_not forbidden other get secrets
 may_not forbidden other delete pools.strake.io n1
 }
+
+note "uninstalling is refused while there are volumes"
+cat >"$dir/uninstall.kubeconfig" <<YAML
+{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}],
+ clusters: [{name: c, cluster: {server: "$server", certificate-authority: $api/ca.crt}}],
+ users: [{name: u, user: {token: $(cluster_api token $namespace/strake-uninstall)}}]}
+YAML
+uninstall_check() { "$bin/deploy/uninstall/strake-uninstall-check" "$dir/uninstall.kubeconfig" >"$dir/out" 2>&1; }
+if uninstall_check; then die "passed: $(cat "$dir/out")"; fi
+grep -q '^Volume db$' "$dir/out" || die "$(cat "$dir/out")"
+kubectl delete volumes.strake.io db >/dev/null || die "delete"
+make <<-YAML
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: other}
+spec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /tmp}}
+YAML
+uninstall_check || die "$(cat "$dir/out")"
+make <<-YAML
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: ours}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  csi: {driver: csi.strake.io, volumeHandle: db}
+  claimRef: {namespace: shop, name: data}
+YAML
+if uninstall_check; then die "passed: $(cat "$dir/out")"; fi
+grep -qF 'PersistentVolume ours (claim data in namespace shop)' "$dir/out" || die "$(cat "$dir/out")"

@@ -108,19 +108,20 @@ struct crowd {
 	struct client *client;
 	enum kube_verb verb;
 	unsigned begun, ended, count;
+	unsigned broken; /* requests whose connection broke: they are sent again */
 	bool is_done;
 	struct kube_request requests[16];
+	unsigned numbers[16]; /* what each is about */
 };
 
-static void next_of_crowd(struct kube_request *request)
+#define CROWD_BROKEN_MAX 32
+
+static void send_of_crowd(struct kube_request *request)
 {
 	struct crowd *crowd = request->ctx;
 	char name[32];
 
-	if (crowd->begun == crowd->count) {
-		return;
-	}
-	(void)snprintf(name, sizeof(name), "many-%04u", crowd->begun++);
+	(void)snprintf(name, sizeof(name), "many-%04u", crowd->numbers[request - crowd->requests]);
 	json_t *body = crowd->verb == KUBE_CREATE ? config_map(name, "x") : NULL;
 
 	request->verb = crowd->verb;
@@ -130,10 +131,26 @@ static void next_of_crowd(struct kube_request *request)
 	json_decref(body);
 }
 
+static void next_of_crowd(struct kube_request *request)
+{
+	struct crowd *crowd = request->ctx;
+
+	if (crowd->begun < crowd->count) {
+		crowd->numbers[request - crowd->requests] = crowd->begun++;
+		send_of_crowd(request);
+	}
+}
 static void one_of_crowd(struct kube_request *request)
 {
 	struct crowd *crowd = request->ctx;
 
+	/* A write whose connection broke may have been executed: it is the caller who knows that it
+	 * may be sent again. */
+	if (request->result < 0 && request->status == 0 && crowd->broken < CROWD_BROKEN_MAX) {
+		crowd->broken++;
+		send_of_crowd(request);
+		return;
+	}
 	if (request->result < 0 && request->result != -EEXIST && request->result != -ENOENT) {
 		die("%s", request->err.text);
 	}
