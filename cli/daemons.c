@@ -128,7 +128,8 @@ static void try_daemon(struct cli *cli, const char *file)
 	(void)snprintf(daemon->path, sizeof(daemon->path), "%s/%s", cli->args.run_dir, file);
 	if (ask_kind(daemon, &err) == 0) {
 		cli->daemon_count++;
-	} else {
+	} else if (err.code != -EPROTOTYPE) {
+		/* A keeper's socket has other messages than calls. */
 		(void)fprintf(stderr, "strake: %s does not answer: %s\n", daemon->name, err.text);
 	}
 }

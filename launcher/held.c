@@ -2,11 +2,12 @@
 #include "launcher/launcher.h"
 #include "launcher/loopdev.h"
 #include "launcher/mounts.h"
+#include "launcher/record.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #define STOP_TEXT          "the launcher stops"
 #define TABLE_BYTES_MAX    (UINT64_C(1) << 30)
 #define TRANSFER_BYTES_MAX (1024u * 1024)
+#define KEEP_NS            (UINT64_C(10) * 1000 * 1000 * 1000)
 
 struct held *held_find(struct launcher *launcher, const char *name)
 {
@@ -42,9 +44,27 @@ static void release(struct launcher *launcher, struct held *held)
 		close(held->table_fd);
 	}
 	(void)rmdir(held->folder);
+	record_remove(launcher->records_folder, held->name);
+	if (held->offered) {
+		keeper_tell_gone(launcher, held->name);
+	}
 	list_remove(&held->node);
 	launcher->volume_count--;
 	free(held);
+}
+
+void held_leave_all(struct launcher *launcher)
+{
+	struct list_node *node;
+
+	while ((node = list_pop_front(&launcher->volumes)) != NULL) {
+		struct held *held = container_of(node, struct held, node);
+
+		worker_abandon(&held->worker);
+		close(held->fuse_fd);
+		close(held->table_fd);
+		free(held);
+	}
 }
 
 static void answer(struct launcher *launcher, struct held *held, int result, const char *text)
@@ -78,6 +98,7 @@ static void attach_job(const void *arg, struct worker_result *result)
 	set_result(result,
 		loopdev_attach(file, held->size_bytes, held->block_bytes, result->device, &err),
 		&err);
+	result->disk_sequence = loopdev_sequence(result->device);
 }
 
 static void detach_job(const void *arg, struct worker_result *result)
@@ -114,13 +135,8 @@ static void stop_job(const void *arg, struct worker_result *result)
  * ----------------------------------------------------------------------------------------------------------
  */
 
-static int check_request(struct launcher *launcher, const struct launch_msg *msg, struct err *err)
+int held_check_sizes(const struct launch_msg *msg, struct err *err)
 {
-	int result = launch_check_name(msg->name, err);
-
-	if (result != 0) {
-		return result;
-	}
 	if (msg->block_bytes < 512 || msg->block_bytes > 4096 ||
 		(msg->block_bytes & (msg->block_bytes - 1)) != 0 || msg->size_bytes == 0 ||
 		msg->size_bytes % msg->block_bytes != 0 || msg->size_bytes > INT64_MAX) {
@@ -129,10 +145,24 @@ static int check_request(struct launcher *launcher, const struct launch_msg *msg
 			(unsigned long long)msg->size_bytes, msg->block_bytes);
 	}
 	if (msg->table_bytes == 0 || msg->table_bytes > TABLE_BYTES_MAX ||
-		msg->table_bytes % 4096 != 0 || msg->transfer_bytes < 4096 ||
-		msg->transfer_bytes > TRANSFER_BYTES_MAX) {
+		msg->table_bytes % 4096 != 0) {
 		return err_set(err, -EINVAL, "a request table of %llu bytes is not possible",
 			(unsigned long long)msg->table_bytes);
+	}
+	return 0;
+}
+
+static int check_request(struct launcher *launcher, const struct launch_msg *msg, struct err *err)
+{
+	int result = launch_check_name(msg->name, err);
+
+	result = result != 0 ? result : held_check_sizes(msg, err);
+	if (result != 0) {
+		return result;
+	}
+	if (msg->transfer_bytes < 4096 || msg->transfer_bytes > TRANSFER_BYTES_MAX) {
+		return err_set(
+			err, -EINVAL, "requests of %u bytes are not possible", msg->transfer_bytes);
 	}
 	if (launcher->stopping) {
 		return err_set(err, -ESHUTDOWN, STOP_TEXT);
@@ -166,7 +196,8 @@ static int new_table(const struct launch_msg *msg, struct err *err)
 }
 
 /* Folder, descriptors and mount. */
-static int prepare(struct held *held, const struct launch_msg *msg, struct err *err)
+static int prepare(
+	struct launcher *launcher, struct held *held, const struct launch_msg *msg, struct err *err)
 {
 	int result;
 
@@ -187,7 +218,13 @@ static int prepare(struct held *held, const struct launch_msg *msg, struct err *
 	if (result != 0) {
 		return result;
 	}
-	result = worker_start(&held->worker, attach_job, held, err);
+	held->fuse_connection = mounts_connection(held->folder);
+	/* Before there can be a device, which stays behind when we die. */
+	result = held_record(launcher, held, err);
+	if (result == 0) {
+		result = worker_start(
+			&held->worker, launcher->helpers_lock_fd, attach_job, held, err);
+	}
 	if (result != 0) {
 		mounts_abort(held->folder);
 		mounts_drop(held->folder);
@@ -195,15 +232,14 @@ static int prepare(struct held *held, const struct launch_msg *msg, struct err *
 	return result;
 }
 
-static void publish_new(struct launcher *launcher, const struct launch_msg *msg)
+struct held *held_new(struct launcher *launcher, const struct launch_msg *msg)
 {
 	struct held *held = calloc(1, sizeof(*held));
-	struct err err;
-	int result = -ENOMEM;
 
-	if (held == NULL) {
-		nexus_answer(launcher, msg->id, NULL, result, "the launcher is out of memory");
-		return;
+	if (held == NULL || (size_t)snprintf(held->folder, sizeof(held->folder), "%s/%s",
+				    launcher->volumes_folder, msg->name) >= sizeof(held->folder)) {
+		free(held);
+		return NULL;
 	}
 	memcpy(held->name, msg->name, sizeof(held->name));
 	held->size_bytes = msg->size_bytes;
@@ -211,21 +247,54 @@ static void publish_new(struct launcher *launcher, const struct launch_msg *msg)
 	held->table_bytes = msg->table_bytes;
 	held->fuse_fd = -1;
 	held->table_fd = -1;
-	held->state = HELD_ATTACHING;
-	held->asked = msg->id;
 	list_push_back(&launcher->volumes, &held->node);
 	launcher->volume_count++;
-	if ((size_t)snprintf(held->folder, sizeof(held->folder), "%s/%s", launcher->volumes_folder,
-		    held->name) >= sizeof(held->folder)) {
-		result = err_set(&err, -ENAMETOOLONG, "the run folder's path is too long");
-	} else {
-		result = prepare(held, msg, &err);
+	return held;
+}
+
+int held_record(const struct launcher *launcher, const struct held *held, struct err *err)
+{
+	struct record record = {
+		.disk_sequence = held->disk_sequence,
+		.fuse_connection = held->fuse_connection,
+	};
+
+	memcpy(record.name, held->name, sizeof(record.name));
+	memcpy(record.device, held->device, sizeof(record.device));
+	return record_write(launcher->records_folder, &record, err);
+}
+
+static void publish_new(struct launcher *launcher, const struct launch_msg *msg)
+{
+	struct held *held = held_new(launcher, msg);
+	struct err err;
+	int result;
+
+	if (held == NULL) {
+		nexus_answer(launcher, msg->id, NULL, -ENOMEM,
+			"the launcher is out of memory, or the run folder's path is too long");
+		return;
 	}
+	held->state = HELD_ATTACHING;
+	held->asked = msg->id;
+	result = prepare(launcher, held, msg, &err);
 	if (result != 0) {
 		answer(launcher, held, result, err.text);
 		release(launcher, held);
 	}
 	/* The descriptors go out with nexus_flush(). */
+}
+
+/* Without the keeper it would not outlive us. */
+static int check_keeper(const struct launcher *launcher, struct err *err)
+{
+	if (launcher->keeper_path == NULL || launcher->keeper_ready) {
+		return 0;
+	}
+	return err_set(err, -EAGAIN,
+		"the keeper at %s is not connected, which would hold it too: start it and try "
+		"again",
+		launcher->keeper_path);
 }
 
 void held_publish(struct launcher *launcher, const struct launch_msg *msg)
@@ -237,7 +306,11 @@ void held_publish(struct launcher *launcher, const struct launch_msg *msg)
 	if (result != 0) {
 		nexus_answer(launcher, msg->id, NULL, result, err.text);
 	} else if (held == NULL) {
-		publish_new(launcher, msg);
+		if (check_keeper(launcher, &err) == 0) {
+			publish_new(launcher, msg);
+		} else {
+			nexus_answer(launcher, msg->id, NULL, err.code, err.text);
+		}
 	} else if (held->state != HELD_PUBLISHED) {
 		nexus_answer(launcher, msg->id, NULL, -EBUSY,
 			"it is just being published or unpublished");
@@ -272,7 +345,7 @@ void held_unpublish(struct launcher *launcher, const struct launch_msg *msg)
 		return;
 	}
 	held->data_is_lost = (msg->flags & LAUNCH_DATA_IS_LOST) != 0;
-	result = worker_start(&held->worker, detach_job, held, &err);
+	result = worker_start(&held->worker, launcher->helpers_lock_fd, detach_job, held, &err);
 	if (result != 0) {
 		nexus_answer(launcher, msg->id, held, result, err.text);
 		return;
@@ -285,22 +358,65 @@ void held_unpublish(struct launcher *launcher, const struct launch_msg *msg)
  * --------------------------------------------------------------------------------------------------------------
  */
 
+static void published(struct launcher *launcher, struct held *held)
+{
+	held->state = HELD_PUBLISHED;
+	log_info(&launcher->log, MODULE, "published", "volume=%s device=%s kept=%s", held->name,
+		held->device, held->kept ? "yes" : "no");
+	if (held->asked == 0) {
+		/* Who asked is dead; its successor learns the device's name by an answer to
+		 * nobody. */
+		nexus_answer(launcher, 0, held, 0, "");
+	}
+	answer(launcher, held, 0, "");
+	if (launcher->stopping && launcher->keeper_path == NULL) {
+		held_stop(launcher, held);
+	}
+}
+
+void held_kept(struct launcher *launcher, struct held *held, int result, const char *text)
+{
+	held->kept = result == 0;
+	if (result != 0) {
+		log_error(
+			&launcher->log, MODULE, "not-kept", "volume=%s error=%s", held->name, text);
+	}
+	if (held->state != HELD_KEEPING) {
+		return;
+	}
+	if (result == 0) {
+		published(launcher, held);
+	} else {
+		held_force(launcher, held, result, text);
+	}
+}
+
+void held_keep_expired(struct launcher *launcher, struct held *held)
+{
+	char text[LAUNCH_TEXT_SIZE];
+
+	(void)snprintf(text, sizeof(text), "the keeper at %.150s did not take it: does it run?",
+		launcher->keeper_path);
+	held_force(launcher, held, -ETIMEDOUT, text);
+}
+
 static void attached(
 	struct launcher *launcher, struct held *held, const struct worker_result *result)
 {
+	struct err err;
+
 	if (result->result == 0) {
-		held->state = HELD_PUBLISHED;
 		memcpy(held->device, result->device, sizeof(held->device));
-		log_info(&launcher->log, MODULE, "published", "volume=%s device=%s", held->name,
-			held->device);
-		if (held->asked == 0) {
-			/* Who asked is dead; its successor learns the device's name by an answer to
-			 * nobody. */
-			nexus_answer(launcher, 0, held, 0, "");
+		held->disk_sequence = result->disk_sequence;
+		if (held_record(launcher, held, &err) != 0) {
+			log_warning(&launcher->log, MODULE, "not-recorded", "volume=%s error=%s",
+				held->name, err.text);
 		}
-		answer(launcher, held, 0, "");
-		if (launcher->stopping) {
-			held_stop(launcher, held);
+		if (launcher->keeper_path == NULL) {
+			published(launcher, held);
+		} else {
+			held->state = HELD_KEEPING;
+			held->keep_deadline_ns = launcher_now_ns() + KEEP_NS;
 		}
 		return;
 	}
@@ -328,7 +444,7 @@ static void detached(
 	answer(launcher, held, result->result, result->text);
 	log_warning(&launcher->log, MODULE, "unpublish-refused", "volume=%s device=%s error=%s",
 		held->name, held->device, result->text);
-	if (launcher->stopping) {
+	if (launcher->stopping && !held->kept) {
 		held_force(launcher, held, -ESHUTDOWN, STOP_TEXT);
 	}
 }
@@ -347,10 +463,11 @@ void held_worker_ready(struct launcher *launcher, struct held *held)
 	case HELD_DETACHING:
 		detached(launcher, held, &result);
 		return;
+	case HELD_KEEPING:
 	case HELD_PUBLISHED:
 		break;
 	}
-	assert(held->state != HELD_PUBLISHED);
+	assert(held->state == HELD_ATTACHING || held->state == HELD_DETACHING);
 }
 
 void held_stop(struct launcher *launcher, struct held *held)
@@ -362,27 +479,46 @@ void held_stop(struct launcher *launcher, struct held *held)
 		return;
 	}
 	held->state = HELD_DETACHING;
-	if (worker_start(&held->worker, stop_job, held, &err) != 0) {
+	if (worker_start(&held->worker, launcher->helpers_lock_fd, stop_job, held, &err) != 0) {
 		held_force(launcher, held, -ESHUTDOWN, STOP_TEXT);
 	}
 }
 
-/* The loop devices onto files below the folder, while it is still mounted: their files have no path
- * afterwards. */
-static void drop_devices(struct launcher *launcher, const char *folder)
+void held_drop_device(struct launcher *launcher, const char *device)
+{
+	char mount_point[PATH_MAX];
+
+	if (mounts_find_device(device, mount_point, sizeof(mount_point))) {
+		log_warning(&launcher->log, MODULE, "device-in-use",
+			"device=%s mounted_at=%s help=umount it, every access fails", device,
+			mount_point);
+	}
+	loopdev_detach_lazily(device);
+}
+
+/* A helper that was given up may have bound one that we were not told of. */
+static void drop_devices(struct launcher *launcher, const struct held *held)
 {
 	char device[LOOPDEV_PATH_SIZE];
-	char mount_point[PATH_MAX];
 	unsigned index = 0;
 
-	while (loopdev_next_below(folder, &index, device)) {
-		if (mounts_find_device(device, mount_point, sizeof(mount_point))) {
-			log_warning(&launcher->log, MODULE, "device-in-use",
-				"device=%s mounted_at=%s help=umount it, every access fails",
-				device, mount_point);
+	if (held->device[0] != '\0') {
+		if (loopdev_check(held->device, held->name, held->disk_sequence, NULL) != -ENODEV) {
+			held_drop_device(launcher, held->device);
 		}
-		loopdev_detach_lazily(device);
+		return;
 	}
+	while (loopdev_next_of(held->name, held->fuse_connection, &index, device)) {
+		held_drop_device(launcher, device);
+	}
+}
+
+/* The number of a connection that is dead already may be another one's by now. */
+static bool is_alive(const struct held *held)
+{
+	struct pollfd polled = {.fd = held->fuse_fd};
+
+	return poll(&polled, 1, 0) == 0 || (polled.revents & POLLERR) == 0;
 }
 
 void held_force(struct launcher *launcher, struct held *held, int result, const char *text)
@@ -390,43 +526,14 @@ void held_force(struct launcher *launcher, struct held *held, int result, const 
 	log_warning(&launcher->log, MODULE, "cut-off",
 		"volume=%s device=%s reason=in use or not answering: what was not written is lost",
 		held->name, held->device);
+	if (held->fuse_connection != 0 && is_alive(held)) {
+		mounts_abort_connection(held->fuse_connection);
+	}
 	mounts_abort(held->folder);
 	worker_abandon(&held->worker);
-	drop_devices(launcher, held->folder);
+	drop_devices(launcher, held);
 	mounts_drop(held->folder);
 	nexus_tell_gone(launcher, held);
 	answer(launcher, held, result, result == 0 ? "" : text);
 	release(launcher, held);
-}
-
-/* ---- what a killed launcher left
- * ------------------------------------------------------------------------------------------ */
-
-static void clean_mount(const char *path, void *ctx)
-{
-	struct launcher *launcher = ctx;
-
-	mounts_abort(path);
-	drop_devices(launcher, path);
-	mounts_drop(path);
-	log_warning(&launcher->log, MODULE, "leftover-cleaned", "path=%s", path);
-}
-
-void held_clean_leftovers(struct launcher *launcher)
-{
-	DIR *dir;
-	struct dirent *entry;
-
-	if (mounts_list_below(launcher->volumes_folder, clean_mount, launcher) < 0) {
-		log_error(&launcher->log, MODULE, "mounts-unknown", NULL);
-	}
-	dir = opendir(launcher->volumes_folder);
-	while (dir != NULL && (entry = readdir(dir)) != NULL) {
-		if (entry->d_name[0] != '.') {
-			(void)unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR);
-		}
-	}
-	if (dir != NULL) {
-		closedir(dir);
-	}
 }

@@ -18,7 +18,8 @@
 #include <unistd.h>
 
 #define LOOP_MAJOR       7
-#define ATTEMPTS_MAX     16
+#define ATTEMPTS_MAX     100
+#define ATTEMPT_US_MAX   20000
 #define POLL_US          20000
 #define GONE_WAIT_US     5000000
 #define SYSFS_LOOP       "/sys/block/loop%u/loop/backing_file"
@@ -71,31 +72,48 @@ static int check_bound(int loop_fd, const char *device, uint64_t size_bytes, str
 	return 0;
 }
 
+/* A descriptor, -EAGAIN: somebody else was quicker or took the device away, else an error. */
+static int bind_one(unsigned number, const struct loop_config *config,
+	char device[LOOPDEV_PATH_SIZE], struct err *err)
+{
+	int fd = open_loop(number, device);
+
+	if (fd == -ENXIO || fd == -ENODEV || fd == -EBUSY) {
+		return -EAGAIN;
+	}
+	if (fd < 0) {
+		return err_set(err, fd, "opening %s: %s", device, err_describe(fd));
+	}
+	if (ioctl(fd, LOOP_CONFIGURE, config) == 0) {
+		return fd;
+	}
+	int error = errno;
+
+	close(fd);
+	if (error == EBUSY || error == EAGAIN || error == ENXIO) {
+		return -EAGAIN;
+	}
+	return err_set(err, -error, "binding %s (needs Linux 5.8 or newer): %s", device,
+		err_describe(error));
+}
+
+/* Finding a free one and taking it are two steps, and many may be at it on one machine. */
 static int bind_free(int control_fd, const struct loop_config *config,
 	char device[LOOPDEV_PATH_SIZE], struct err *err)
 {
+	unsigned seed = (unsigned)getpid();
+
 	for (unsigned attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
 		int number = ioctl(control_fd, LOOP_CTL_GET_FREE);
-		int fd;
+		int fd = number < 0 ? -errno : bind_one((unsigned)number, config, device, err);
 
-		if (number < 0) {
-			return err_set(err, -errno, "no free loop device: %s", err_describe(errno));
+		if (number < 0 && fd != -EEXIST && fd != -EAGAIN) {
+			return err_set(err, fd, "no free loop device: %s", err_describe(fd));
 		}
-		fd = open_loop((unsigned)number, device);
-		if (fd < 0) {
-			return err_set(err, fd, "opening %s: %s", device, err_describe(fd));
-		}
-		if (ioctl(fd, LOOP_CONFIGURE, config) == 0) {
+		if (number >= 0 && fd != -EAGAIN) {
 			return fd;
 		}
-		int error = errno;
-
-		close(fd);
-		if (error != EBUSY) {
-			return err_set(err, -error, "binding %s (needs Linux 5.8 or newer): %s",
-				device, err_describe(error));
-		}
-		/* Somebody else was quicker: the next one. */
+		usleep((useconds_t)(rand_r(&seed) % ATTEMPT_US_MAX));
 	}
 	return err_set(err, -EBUSY, "others took every free loop device");
 }
@@ -306,26 +324,139 @@ void loopdev_detach_lazily(const char *device)
  * ----------------------------------------------------------------------------------------------------
  */
 
-static bool is_below(unsigned number, const char *folder)
+/* One line of a file of sysfs; 0, -ENOENT, ... */
+static int read_attribute(unsigned number, const char *attribute, char *line, size_t size)
 {
 	char path[LOOPDEV_PATH_SIZE];
-	char file_name[PATH_MAX] = "";
-	size_t length = strlen(folder);
 	FILE *file;
+	int result = 0;
 
-	(void)snprintf(path, sizeof(path), SYSFS_LOOP, number);
+	(void)snprintf(path, sizeof(path), "/sys/block/loop%u/%s", number, attribute);
 	file = fopen(path, "re");
 	if (file == NULL) {
-		return false;
+		return -errno;
 	}
-	if (fgets(file_name, sizeof(file_name), file) == NULL) {
-		file_name[0] = '\0';
+	if (fgets(line, (int)size, file) == NULL) {
+		result = ferror(file) != 0 ? -EIO : -ENOENT;
+	} else {
+		line[strcspn(line, "\n")] = '\0';
 	}
 	(void)fclose(file);
-	return strncmp(file_name, folder, length) == 0 && file_name[length] == '/';
+	return result;
 }
 
-bool loopdev_next_below(const char *folder, unsigned *index, char ret_device[LOOPDEV_PATH_SIZE])
+static uint64_t read_number(unsigned number, const char *attribute)
+{
+	char line[32];
+
+	return read_attribute(number, attribute, line, sizeof(line)) == 0 ? strtoull(line, NULL, 10)
+									  : 0;
+}
+
+/* The last part of the path: what is before it depends on mount namespaces, and is gone with ours.
+ * The file is our own: its name tells the volume. */
+static int read_file_name(unsigned number, char *name, size_t size)
+{
+	char path[PATH_MAX];
+	int result = read_attribute(number, "loop/backing_file", path, sizeof(path));
+
+	if (result == 0) {
+		const char *slash = strrchr(path, '/');
+
+		(void)snprintf(name, size, "%.*s", (int)size - 1, slash == NULL ? path : slash + 1);
+	}
+	return result;
+}
+
+uint64_t loopdev_sequence(const char *device)
+{
+	unsigned number;
+
+	return sscanf(device, LOOP_PATH, &number) == 1 && is_bound(device)
+		       ? read_number(number, "diskseq")
+		       : 0;
+}
+
+int loopdev_check(const char *device, const char *name, uint64_t sequence, struct err *err)
+{
+	char found[NAME_MAX + 1];
+	unsigned number;
+	uint64_t now;
+	int result;
+
+	if (sscanf(device, LOOP_PATH, &number) != 1) {
+		return err_set(err, -ENODEV, "\"%s\" is no loop device", device);
+	}
+	result = read_file_name(number, found, sizeof(found));
+	if (result == -ENOENT || result == -ENXIO) {
+		/* The folder of a device that is not bound is not there: not for want of sysfs. */
+		return access("/sys/block", F_OK) == 0
+			       ? err_set(err, -ENODEV, "%s is not bound", device)
+			       : err_set(err, -EIO, "/sys is not mounted");
+	}
+	if (result != 0) {
+		return err_set(
+			err, -EIO, "%s: what it is bound to: %s", device, err_describe(result));
+	}
+	if (strcmp(found, name) != 0) {
+		return err_set(err, -ENODEV, "%s is bound to %s", device, found);
+	}
+	now = read_number(number, "diskseq");
+	if (sequence != 0 && now != 0 && now != sequence) {
+		return err_set(err, -ENODEV, "%s was bound anew", device);
+	}
+	return 0;
+}
+
+int loopdev_check_size(
+	const char *device, uint64_t size_bytes, uint32_t block_bytes, struct err *err)
+{
+	unsigned number;
+
+	if (sscanf(device, LOOP_PATH, &number) != 1) {
+		return err_set(err, -ENODEV, "\"%s\" is no loop device", device);
+	}
+	uint64_t found_bytes = read_number(number, "size") * 512;
+	uint64_t found_block = read_number(number, "queue/logical_block_size");
+
+	if (found_bytes == size_bytes && found_block == block_bytes) {
+		return 0;
+	}
+	return err_set(err, -ENODEV, "%s has %llu bytes in blocks of %llu, not %llu of %u", device,
+		(unsigned long long)found_bytes, (unsigned long long)found_block,
+		(unsigned long long)size_bytes, block_bytes);
+}
+
+/* Loop reports the device of the file's file system, for FUSE the number of the connection. */
+static bool is_on_connection(unsigned number, uint32_t fuse_connection)
+{
+	struct loop_info64 info;
+	char device[LOOPDEV_PATH_SIZE];
+	int fd = open_loop(number, device);
+	bool is_it = false;
+
+	if (fd < 0) {
+		return false;
+	}
+	if (ioctl(fd, LOOP_GET_STATUS64, &info) == 0) {
+		is_it = ((info.lo_device & 0xff) | ((info.lo_device >> 12) & 0xfff00)) ==
+				fuse_connection &&
+			((info.lo_device >> 8) & 0xfff) == 0;
+	}
+	close(fd);
+	return is_it;
+}
+
+static bool is_of(unsigned number, const char *name, uint32_t fuse_connection)
+{
+	char found[NAME_MAX + 1];
+
+	return read_file_name(number, found, sizeof(found)) == 0 && strcmp(found, name) == 0 &&
+	       is_on_connection(number, fuse_connection);
+}
+
+bool loopdev_next_of(const char *name, uint32_t fuse_connection, unsigned *index,
+	char ret_device[LOOPDEV_PATH_SIZE])
 {
 	DIR *dir = opendir("/sys/block");
 	struct dirent *entry;
@@ -336,7 +467,7 @@ bool loopdev_next_below(const char *folder, unsigned *index, char ret_device[LOO
 		unsigned number;
 
 		if (sscanf(entry->d_name, "loop%u", &number) == 1 && number >= *index &&
-			number < best && is_below(number, folder)) {
+			number < best && is_of(number, name, fuse_connection)) {
 			best = number;
 		}
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Loop devices.  Everything here may wait for the nexus: helper processes call it, never the
+ * Loop devices.  Attaching and detaching may wait for the nexus: helper processes do it, never the
  * launcher's own loop.
  */
 #ifndef LAUNCHER_LOOPDEV_H
@@ -19,6 +19,23 @@
 int loopdev_attach(const char *file, uint64_t size_bytes, uint32_t block_bytes,
 	char ret_device[LOOPDEV_PATH_SIZE], struct err *err) __must_check;
 
+/*
+ * The kernel's number of what is bound to the device now: another binding has another number.  0:
+ * not bound, or the kernel is older than 5.15.
+ */
+uint64_t loopdev_sequence(const char *device);
+
+/*
+ * Is the device bound to a file of this name, and by the binding with this number (0: unknown)?
+ * Asks sysfs only, which waits for nobody.  -ENODEV: no, for certain, with what is there instead;
+ * any other error: it cannot be told.
+ */
+int loopdev_check(
+	const char *device, const char *name, uint64_t sequence, struct err *err) __must_check;
+/* And has it this size and block size? */
+int loopdev_check_size(const char *device, uint64_t size_bytes, uint32_t block_bytes,
+	struct err *err) __must_check;
+
 /* -EBUSY with a text that says by whom while it is mounted or open; else the device is unbound when
  * this returns.  -ENXIO: it was not bound.  A flush that fails keeps it bound, unless the data is
  * lost anyway. */
@@ -27,7 +44,11 @@ int loopdev_detach(const char *device, bool data_is_lost, struct err *err) __mus
 /* Unbinds it as soon as nobody uses it any more, now or later. */
 void loopdev_detach_lazily(const char *device);
 
-/* Bound to a file below `folder`: one after the other, *index from 0; false: no more. */
-bool loopdev_next_below(const char *folder, unsigned *index, char ret_device[LOOPDEV_PATH_SIZE]);
+/*
+ * Bound to a file of this name on this FUSE connection: one after the other, *index from 0; false:
+ * no more.  For a connection that is aborted: old kernels ask who serves it.
+ */
+bool loopdev_next_of(const char *name, uint32_t fuse_connection, unsigned *index,
+	char ret_device[LOOPDEV_PATH_SIZE]);
 
 #endif

@@ -9,12 +9,15 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define POLL_US         20000
 #define REMOVE_WAIT_US  5000000
-#define CONNECTION_PATH "/sys/fs/fuse/connections/%u/abort"
+#define CONTROL_PATH    "/sys/fs/fuse/connections"
+#define CONNECTION_PATH CONTROL_PATH "/%u/abort"
+#define CONTROL_MAGIC   0x65735543
 
 struct mount {
 	unsigned major, minor;
@@ -136,24 +139,54 @@ static bool is_our_path(const struct mount *mount, void *ctx)
 	return false;
 }
 
-void mounts_abort(const char *folder)
+uint32_t mounts_connection(const char *folder)
 {
 	struct find_path find = {.path = folder};
-	char path[64];
-	int fd;
 
 	/* Not by stat(), which would ask whoever serves it. */
-	if (each_mount(is_our_path, &find) != 1) {
+	return each_mount(is_our_path, &find) == 1 ? find.minor : 0;
+}
+
+static int write_abort(uint32_t fuse_connection)
+{
+	char path[64];
+	int fd;
+	int result;
+
+	(void)snprintf(path, sizeof(path), CONNECTION_PATH, fuse_connection);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0) {
+		return -errno;
+	}
+	result = write(fd, "1", 1) == 1 ? 0 : -errno;
+	close(fd);
+	return result;
+}
+
+/* A container's /sys may lack it. */
+static bool mount_control(void)
+{
+	struct statfs status;
+
+	return statfs(CONTROL_PATH, &status) == 0 && status.f_type != CONTROL_MAGIC &&
+	       mount("none", CONTROL_PATH, "fusectl", 0, NULL) == 0;
+}
+
+void mounts_abort_connection(uint32_t fuse_connection)
+{
+	if (write_abort(fuse_connection) == -ENOENT && mount_control()) {
+		(void)write_abort(fuse_connection);
+	}
+}
+
+void mounts_abort(const char *folder)
+{
+	uint32_t fuse_connection = mounts_connection(folder);
+
+	if (fuse_connection == 0) {
 		return;
 	}
-	(void)snprintf(path, sizeof(path), CONNECTION_PATH, find.minor);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		ssize_t written = write(fd, "1", 1);
-
-		(void)written;
-		close(fd);
-	}
+	mounts_abort_connection(fuse_connection);
 	/* Aborts too, where the control file system is not mounted, and does nothing else to a
 	 * mount in use. */
 	(void)umount2(folder, MNT_FORCE | UMOUNT_NOFOLLOW);

@@ -216,6 +216,8 @@ static _Noreturn void run_nexus(const struct launcher *launcher, int socket_fd, 
 	setpgid(0, 0);
 	sigprocmask(SIG_SETMASK, &launcher->signals_before, NULL);
 	(void)snprintf(number, sizeof(number), "%d", socket_fd);
+	/* Until its last thread is gone, also when we die with it. */
+	(void)fcntl(launcher->nexus_lock_fd, F_SETFD, 0);
 	if (fcntl(socket_fd, F_SETFD, 0) == 0 && setenv(LAUNCH_FD_ENVIRONMENT, number, 1) == 0) {
 		execvp(launcher->command[0], launcher->command);
 	}

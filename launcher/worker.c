@@ -11,10 +11,25 @@
 #include <unistd.h>
 
 #define PIPE_FD     3
+#define KEPT_FD     4
 #define END_WAIT_US 1000000
 #define POLL_US     1000
 
-static _Noreturn void run_job(int pipe_fd, worker_job *job, const void *arg, pid_t parent)
+/* Both descriptors to the lowest numbers, everything else closed. */
+static bool close_others(int pipe_fd, int kept_fd)
+{
+	int pipe_copy = fcntl(pipe_fd, F_DUPFD_CLOEXEC, KEPT_FD + 1);
+	int kept_copy = kept_fd < 0 ? -1 : fcntl(kept_fd, F_DUPFD_CLOEXEC, KEPT_FD + 1);
+
+	if (pipe_copy < 0 || dup2(pipe_copy, PIPE_FD) < 0 ||
+		(kept_fd >= 0 && (kept_copy < 0 || dup2(kept_copy, KEPT_FD) < 0))) {
+		return false;
+	}
+	return close_range(kept_fd < 0 ? KEPT_FD : KEPT_FD + 1, ~0U, 0) == 0;
+}
+
+static _Noreturn void run_job(
+	int pipe_fd, int kept_fd, worker_job *job, const void *arg, pid_t parent)
 {
 	struct worker_result result = {0};
 	sigset_t none;
@@ -24,10 +39,9 @@ static _Noreturn void run_job(int pipe_fd, worker_job *job, const void *arg, pid
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent) {
 		_exit(1);
 	}
-	if (pipe_fd != PIPE_FD && dup2(pipe_fd, PIPE_FD) < 0) {
+	if (!close_others(pipe_fd, kept_fd)) {
 		_exit(1);
 	}
-	(void)close_range(PIPE_FD + 1, ~0U, 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	job(arg, &result);
@@ -35,7 +49,8 @@ static _Noreturn void run_job(int pipe_fd, worker_job *job, const void *arg, pid
 	_exit(written == sizeof(result) ? 0 : 1);
 }
 
-int worker_start(struct worker *worker, worker_job *job, const void *arg, struct err *err)
+int worker_start(
+	struct worker *worker, int kept_fd, worker_job *job, const void *arg, struct err *err)
 {
 	pid_t parent = getpid();
 	int fds[2];
@@ -54,7 +69,7 @@ int worker_start(struct worker *worker, worker_job *job, const void *arg, struct
 		return result;
 	}
 	if (worker->pid == 0) {
-		run_job(fds[1], job, arg, parent);
+		run_job(fds[1], kept_fd, job, arg, parent);
 	}
 	close(fds[1]);
 	worker->pipe_fd = fds[0];

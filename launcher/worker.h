@@ -13,6 +13,7 @@
 struct worker_result {
 	int32_t result;
 	char device[LAUNCH_DEVICE_SIZE];
+	uint64_t disk_sequence;
 	char text[LAUNCH_TEXT_SIZE];
 };
 
@@ -23,9 +24,10 @@ struct worker {
 
 typedef void worker_job(const void *arg, struct worker_result *result);
 
-/* The job runs in a copy of this process that holds none of its descriptors. */
-int worker_start(
-	struct worker *worker, worker_job *job, const void *arg, struct err *err) __must_check;
+/* The job runs in a copy of this process that holds none of its descriptors but kept_fd (-1:
+ * none). */
+int worker_start(struct worker *worker, int kept_fd, worker_job *job, const void *arg,
+	struct err *err) __must_check;
 
 static inline bool worker_is_running(const struct worker *worker)
 {

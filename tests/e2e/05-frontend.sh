@@ -11,6 +11,7 @@ program=$PWD/$build/tests/e2e/frontend/fuse-null
 dir=/tmp/strake-e2e-frontend
 run=$dir/run
 pid=
+launchers=()
 
 [ "$(id -u)" -eq 0 ] && [ -c /dev/fuse ] && [ -c /dev/loop-control ] ||
 	{ echo "needs root, /dev/fuse and /dev/loop-control"; exit 77; }
@@ -43,6 +44,7 @@ nothing_left() {
 	[ -z "$(ls "$run/volumes")" ] || die "a folder is left"
 }
 clean() {
+	[ ${#launchers[@]} = 0 ] || kill -KILL "${launchers[@]}" 2>/dev/null
 	[ -z "$pid" ] || { kill -KILL "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; }
 	umount "$dir/mnt" 2>/dev/null
 	if [ -d "$run" ]; then
@@ -140,6 +142,21 @@ mount "$device" "$dir/mnt" || die "mount"
 umount "$dir/mnt"
 stop
 nothing_left
+
+note "many launchers that take loop devices at the same time"
+many=12
+for i in $(seq $many); do
+	truncate -s 16M "$dir/shm/disk$i"
+	"$launcher" --run-dir "$dir/run$i" -- "$program" --name "many$i" --backing "$dir/shm/disk$i" >"$dir/out$i" 2>>"$dir/err" &
+	launchers[i]=$!
+done
+for i in $(seq $many); do
+	wait_for 10 "the block device of launcher $i" grep -q '^published' "$dir/out$i"
+done
+[ "$(cat "$dir"/out[0-9]* | awk '/^published/ {print $2}' | sort -u | wc -l)" = $many ] || die "two have the same device"
+kill -TERM "${launchers[@]}"
+wait "${launchers[@]}" || die "a launcher ended with $?"
+losetup -a | grep "$dir" && die "a loop device is left"
 
 note "one launcher for a run folder, and a program that cannot start"
 start

@@ -65,7 +65,8 @@ start() { # name command...
 }
 start_agent() { start "$1" "$bin/pool-agent/pool-agent"; } # name
 # The launcher's pid is kept under the nexus's name.
-start_nexus() { start "$1" "$bin/launcher/strake-launcher" --run-dir "$run" -- "$bin/nexus/nexus"; } # name
+launcher_options=()
+start_nexus() { start "$1" "$bin/launcher/strake-launcher" --run-dir "$run" "${launcher_options[@]}" -- "$bin/nexus/nexus"; } # name
 
 nexus_pid() { pgrep -P "${pids[${1:-nexus}]}" -x nexus; }
 

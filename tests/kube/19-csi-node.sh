@@ -39,7 +39,7 @@ publish() { # node volume pod [use]
 unpublish() { calls "$1" unpublish "$2" "$(target "$@")"; }
 
 note "ready, and registered with a kubelet"
-wait_for 20 "n1 to be ready" grep -q '"event":"ready"' "$dir/n1-csi.log"
+for node in n1 n2 n3; do wait_for 20 "$node to be ready" ready $node; done
 register() { "$bin/tests/kube/node-call/node-call" "$dir/n1/kubelet/plugins_registry/csi.strake.io-reg.sock" registered "$@" >"$dir/out"; }
 made() { stat -c %y "$dir/n1/kubelet/plugins_registry/csi.strake.io-reg.sock" 2>/dev/null; }
 made_again() { [ -n "$(made)" ] && [ "$(made)" != "$1" ]; }
@@ -137,12 +137,37 @@ unpublish n2 one a
 unstage n2 one
 nexus_is one node n1 || die "n2 took what n1 says away"
 
-note "nexus, launcher and csi-node all killed: errors, and then staged anew"
+note "launcher and nexus killed, csi-node lives: a pause"
 publish n1 one a
-nexus=$(nexus_pid n1)
+kill_launcher() { # node: and its nexus
+	local nexus
+	nexus=$(nexus_pid "$1")
+	kill_9 "$1-nexus"
+	kill -KILL "$nexus" 2>/dev/null
+	wait_for 10 "the nexus to end" test ! -e "/proc/$nexus"
+}
+kill_launcher n1
+dd if=/dev/urandom "of=$(target n1 one a)/paused" bs=1M count=4 conv=fsync 2>/dev/null &
+writer=$!
+! ready n1 || die "n1 is ready without a launcher"
+start_nexus n1
+wait $writer || die "the write that waited has failed"
+sha256sum <"$(target n1 one a)/data" | cmp -s - "$dir/sum" || die "the data are others"
+wait_for 20 "n1 to be ready" ready n1
+stage n1 one attach=3
+
+note "csi-node killed, then launcher and nexus: a pause too"
 kill_9 n1-csi
-kill_9 n1-nexus
-wait_for 10 "the nexus to end" test ! -e "/proc/$nexus"
+start_csi_node n1
+wait_for 20 "n1 to be ready" ready n1
+kill_launcher n1
+start_nexus n1
+cmp <(tail -c 4M "$(target n1 one a)/paused" | wc -c) <(echo 4194304) || die "what was written in the pause"
+echo again >"$(target n1 one a)/again" && sync -f "$(target n1 one a)/again" || die "write"
+
+note "nexus, launcher and csi-node all killed: errors, and then staged anew"
+kill_9 n1-csi
+kill_launcher n1
 start_csi_node n1
 start_nexus n1
 stage n1 one attach=3

@@ -42,7 +42,8 @@ node_start() { # process what-it-says command...
 start_agent() { node_start "$1-agent" '"event":"serving"' "$bin/pool-agent/pool-agent"; } # node
 # The launcher's pid is kept under the nexus's name.
 start_nexus() { # node
-	node_start "$1-nexus" '"event":"serving"' "$bin/launcher/strake-launcher" --run-dir "$dir/$1/run" -- "$bin/nexus/nexus"
+	node_start "$1-nexus" '"event":"serving"' "$bin/launcher/strake-launcher" --run-dir "$dir/$1/run" \
+		--keeper "$dir/$1/run/keeper.sock" -- "$bin/nexus/nexus"
 }
 start_csi_node() { node_start "$1-csi" '"event":"serving","socket":"[^"]*csi.sock"' "$bin/csi-node/csi-node"; } # node
 nexus_pid() { pgrep -P "${pids[$1-nexus]}" -x nexus; } # node
