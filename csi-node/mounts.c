@@ -22,13 +22,12 @@
 
 /* ---- mountinfo ---- */
 
-/* The next word, with its \040 as they were. */
-static bool take_word(const char **text, char *to, size_t size)
+/* The next word, in its place, with its \040 as they were; "" at the end of the line. */
+static char *take_word(char **text)
 {
-	const char *from = *text;
-	size_t length = 0;
+	char *word = *text, *from = *text, *to = *text;
 
-	while (*from != ' ' && *from != '\n' && *from != '\0') {
+	while (*from != ' ' && *from != '\0') {
 		char byte = *from++;
 
 		if (byte == '\\' && from[0] >= '0' && from[0] <= '3' &&
@@ -36,13 +35,11 @@ static bool take_word(const char **text, char *to, size_t size)
 			byte = (char)((from[0] - '0') * 64 + (from[1] - '0') * 8 + (from[2] - '0'));
 			from += 3;
 		}
-		if (length + 1 < size) {
-			to[length++] = byte;
-		}
+		*to++ = byte;
 	}
-	to[length] = '\0';
 	*text = *from == ' ' ? from + 1 : from;
-	return length > 0;
+	*to = '\0';
+	return word;
 }
 
 static bool has_option(const char *options, const char *name)
@@ -59,55 +56,50 @@ static bool has_option(const char *options, const char *name)
 }
 
 /* "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue" */
-static bool parse_line(const char **text, struct mount_entry *entry)
+static bool parse_line(char *line, struct mount_entry *entry)
 {
-	char word[PATH_MAX], options[512], super_options[2048];
+	const char *options, *super_options, *word;
 	unsigned major, minor;
 
-	if (!take_word(text, word, sizeof(word)) || !take_word(text, word, sizeof(word)) ||
-		!take_word(text, word, sizeof(word)) ||
-		sscanf(word, "%u:%u", &major, &minor) != 2 ||
-		!take_word(text, entry->root, sizeof(entry->root)) ||
-		!take_word(text, entry->path, sizeof(entry->path)) ||
-		!take_word(text, options, sizeof(options))) {
+	(void)take_word(&line);
+	(void)take_word(&line);
+	if (sscanf(take_word(&line), "%u:%u", &major, &minor) != 2) {
 		return false;
 	}
+	entry->root = take_word(&line);
+	entry->path = take_word(&line);
+	options = take_word(&line);
 	do {
-		if (!take_word(text, word, sizeof(word))) {
-			return false;
-		}
-	} while (strcmp(word, "-") != 0);
-	if (!take_word(text, entry->type, sizeof(entry->type))) {
-		return false;
-	}
-	/* The source may be empty. */
-	(void)take_word(text, word, sizeof(word));
-	(void)take_word(text, super_options, sizeof(super_options));
+		word = take_word(&line);
+	} while (word[0] != '\0' && strcmp(word, "-") != 0);
+	entry->type = take_word(&line);
+	/* The source, which may be empty. */
+	(void)take_word(&line);
+	super_options = take_word(&line);
 	entry->device = makedev(major, minor);
 	entry->is_read_only = has_option(options, "ro") || has_option(super_options, "ro");
-	return true;
+	return entry->path[0] == '/' && entry->type[0] != '\0';
 }
 
 int mounts_parse(const char *text, struct mounts *ret_mounts, struct err *err)
 {
-	size_t capacity = 0;
+	size_t line_count = 1;
+	char *line, *rest = NULL;
 
-	*ret_mounts = (struct mounts){0};
-	while (*text != '\0') {
-		if (ret_mounts->count == capacity) {
-			capacity = capacity == 0 ? 64 : capacity * 2;
-			struct mount_entry *more =
-				realloc(ret_mounts->entries, capacity * sizeof(*more));
-
-			if (more == NULL) {
-				mounts_done(ret_mounts);
-				return err_set(err, -ENOMEM, "no memory for the table of mounts");
-			}
-			ret_mounts->entries = more;
-		}
-		ret_mounts->count += parse_line(&text, &ret_mounts->entries[ret_mounts->count]);
-		text += strcspn(text, "\n");
-		text += *text == '\n';
+	for (const char *at = text; *at != '\0'; at++) {
+		line_count += *at == '\n';
+	}
+	*ret_mounts = (struct mounts){
+		.text = strdup(text),
+		.entries = calloc(line_count, sizeof(struct mount_entry)),
+	};
+	if (ret_mounts->text == NULL || ret_mounts->entries == NULL) {
+		mounts_done(ret_mounts);
+		return err_set(err, -ENOMEM, "no memory for the table of mounts");
+	}
+	for (line = strtok_r(ret_mounts->text, "\n", &rest); line != NULL;
+		line = strtok_r(NULL, "\n", &rest)) {
+		ret_mounts->count += parse_line(line, &ret_mounts->entries[ret_mounts->count]);
 	}
 	return 0;
 }
@@ -128,6 +120,7 @@ int mounts_read(struct mounts *ret_mounts, struct err *err)
 void mounts_done(struct mounts *mounts)
 {
 	free(mounts->entries);
+	free(mounts->text);
 	*mounts = (struct mounts){0};
 }
 

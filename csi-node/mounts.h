@@ -11,9 +11,9 @@
 #include <sys/types.h>
 
 struct mount_entry {
-	char path[PATH_MAX];
-	char root[PATH_MAX]; /* within the file system: "/loop3" of a device node's bind mount */
-	char type[32];
+	const char *path; /* the texts are borrowed from the table */
+	const char *root; /* within the file system: "/loop3" of a device node's bind mount */
+	const char *type;
 	dev_t device;      /* st_dev of what is in it */
 	bool is_read_only; /* this mount, or the whole file system */
 };
@@ -21,6 +21,7 @@ struct mount_entry {
 struct mounts {
 	size_t count;
 	struct mount_entry *entries; /* owned; in order of mounting */
+	char *text;                  /* owned */
 };
 
 int mounts_read(struct mounts *ret_mounts, struct err *err) __must_check;

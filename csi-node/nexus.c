@@ -41,9 +41,12 @@ static char *text_of(const char *text)
 
 static int connect_to(const char *socket, struct grpc_client **ret_client, struct err *err)
 {
-	/* A nexus that is just being started again serves in a moment; the caller tries again. */
-	return grpc_client_new(socket, CONNECT_MS, ret_client, err) < 0 ? err_prefix(err, "nexus")
-									: 0;
+	if (grpc_client_new(socket, CONNECT_MS, ret_client, err) == 0) {
+		return 0;
+	}
+	/* One that is just being started again serves in a moment: the caller tries again. */
+	err->code = -EAGAIN;
+	return err_prefix(err, "nexus");
 }
 
 /* The answer is dropped. */

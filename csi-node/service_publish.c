@@ -23,9 +23,10 @@ struct publish {
 
 /* What is to be at the target. */
 struct source {
-	const char *path; /* is bound to the target */
-	dev_t number;     /* of a file system; else 0 */
-	const char *node; /* of a block volume: the device's name below /dev; else NULL */
+	const char *path;  /* is bound to the target */
+	dev_t number;      /* of a file system; else 0 */
+	bool is_read_only; /* the file system, to whomever */
+	const char *node;  /* of a block volume: the device's name below /dev; else NULL */
 };
 
 static bool is_source(const struct mount_entry *entry, const struct source *source)
@@ -80,12 +81,11 @@ static int bind_to_target(struct publish *publish, const struct mounts *mounts,
 		return result;
 	}
 	if (target != NULL && is_source(target, source)) {
-		/* A read-only file system is read-only at each of its mounts. */
-		return target->is_read_only || !publish->wish.is_read_only
+		return target->is_read_only == (publish->wish.is_read_only || source->is_read_only)
 			       ? 0
-			       : err_set(err, -EEXIST,
-					 "volume %s is published at %s to read and write",
-					 publish->wish.volume, publish->target_path);
+			       : err_set(err, -EEXIST, "volume %s is published at %s already, %s",
+					 publish->wish.volume, publish->target_path,
+					 target->is_read_only ? "read-only" : "to read and write");
 	}
 	if (target != NULL) {
 		/* Of a device that died. */
@@ -107,6 +107,7 @@ static int publish_filesystem(struct publish *publish, const struct mounts *moun
 			publish->staging_path);
 	}
 	source.number = staged->device;
+	source.is_read_only = staged->is_read_only;
 	return bind_to_target(publish, mounts, &source, err);
 }
 
@@ -266,40 +267,28 @@ struct stats {
 	struct err err;
 };
 
-static int find_mount(const char *wanted, struct mount_entry *ret_entry, struct err *err)
+static int take_numbers(struct stats *stats, const struct mounts *mounts, const char *path)
 {
-	char path[PATH_MAX];
-	struct mounts mounts = {0};
-	const struct mount_entry *entry = NULL;
-	int result = mount_path_resolve(wanted, path, err);
+	const struct mount_entry *entry = mounts_find(mounts, path);
 
-	result = result < 0 ? result : mounts_read(&mounts, err);
-	if (result == 0) {
-		entry = mounts_find(&mounts, path);
-		result =
-			entry != NULL ? 0 : err_set(err, -ENOENT, "nothing is mounted at %s", path);
+	if (entry == NULL) {
+		return err_set(&stats->err, -ENOENT, "nothing is mounted at %s", path);
 	}
-	if (entry != NULL) {
-		*ret_entry = *entry;
-	}
-	mounts_done(&mounts);
-	return result;
+	stats->is_block = mount_is_node(entry, NULL);
+	return stats->is_block ? device_size(path, &stats->size_bytes, &stats->err)
+			       : filesystem_stats(path, &stats->numbers, &stats->err);
 }
 
 static void stats_run(struct work *work)
 {
 	struct stats *stats = container_of(work, struct stats, work);
-	struct mount_entry *entry = must_alloc(sizeof(*entry));
+	struct mounts mounts = {0};
+	char path[PATH_MAX];
+	int result = mount_path_resolve(stats->wish.path, path, &stats->err);
 
-	stats->result = find_mount(stats->wish.path, entry, &stats->err);
-	if (stats->result == 0) {
-		stats->is_block = mount_is_node(entry, NULL);
-		stats->result =
-			stats->is_block
-				? device_size(entry->path, &stats->size_bytes, &stats->err)
-				: filesystem_stats(entry->path, &stats->numbers, &stats->err);
-	}
-	free(entry);
+	result = result < 0 ? result : mounts_read(&mounts, &stats->err);
+	stats->result = result < 0 ? result : take_numbers(stats, &mounts, path);
+	mounts_done(&mounts);
 }
 
 static void stats_reply(struct stats *stats)
