@@ -12,16 +12,16 @@ uuid_of() { printf '00000000-0000-4000-8000-%012d' "$1"; }
 staging() { echo "$dir/$1/kubelet/staging/$2"; } # node volume
 target() { echo "$dir/$1/kubelet/pods/$3/$2"; }  # node volume pod
 
-make_volume() { # name number size
+make_volume() { # name number size nodes...
 	local i=0 node
-	create "{\"apiVersion\":\"strake.io/v1alpha1\",\"kind\":\"Volume\",\"metadata\":{\"name\":\"$1\"},\"spec\":{\"size\":\"$3\",\"uuid\":\"$(uuid_of "$2")\",\"replicas\":3}}"
-	for node in n1 n2 n3; do
+	create "{\"apiVersion\":\"strake.io/v1alpha1\",\"kind\":\"Volume\",\"metadata\":{\"name\":\"$1\"},\"spec\":{\"size\":\"$3\",\"uuid\":\"$(uuid_of "$2")\",\"replicas\":$(($# - 3))}}"
+	for node in "${@:4}"; do
 		create "{\"apiVersion\":\"strake.io/v1alpha1\",\"kind\":\"Replica\",\"metadata\":{\"name\":\"$1-$i\",\"finalizers\":[\"strake.io/erase\"]},
 			\"spec\":{\"volume\":\"$1\",\"volumeUUID\":\"$(uuid_of "$2")\",\"uuid\":\"$(uuid_of $(($2 * 1000 + i)))\",\"pool\":\"pool-$node\",
 			\"node\":\"$node\",\"kind\":\"Data\",\"size\":\"$3\",\"slot\":$i}}"
 		i=$((i + 1))
 	done
-	for i in 0 1 2; do wait_for 30 "replica $1-$i" is replicas.strake.io "$1-$i" '{.status.state}' Online; done
+	while [ $((--i)) -ge 0 ]; do wait_for 30 "replica $1-$i" is replicas.strake.io "$1-$i" '{.status.state}' Online; done
 }
 attach() { # volume number node
 	kubectl patch volumes.strake.io "$1" --subresource status --type merge \
@@ -64,7 +64,7 @@ wait_for 10 "reason DiskMissing" is_condition pools.strake.io missing Ready reas
 kubectl delete pools.strake.io missing --wait=false >/dev/null
 
 note "from objects to a file system"
-make_volume one 1 256Mi
+make_volume one 1 256Mi n1 n2 n3
 [ "$(object replicas.strake.io one-0 '{.status.nsid}')" -gt 0 ] || die "no nsid"
 wait_for 10 "what is reserved" is pools.strake.io pool-n1 '{.status.reserved}' 256Mi
 mkdir -p "$dir/n1/kubelet/staging"
@@ -84,6 +84,7 @@ head -c 20M /dev/urandom | tee "$(target n1 one a)/data" | sha256sum >"$dir/sum"
 sync -f "$(target n1 one a)/data"
 sha256sum <"$(target n1 one b)/data" | cmp -s - "$dir/sum" || die "the other path shows something else"
 ! touch "$(target n1 one b)/x" 2>/dev/null || die "read-only can be written"
+refused ALREADY_EXISTS -- n1 publish one "$(staging n1 one)" "$(target n1 one b)"
 mkdir -p "$dir/n1/kubelet/pods/c"
 refused FAILED_PRECONDITION 'for one pod' -- n1 publish one "$(staging n1 one)" "$(target n1 one c)" mode=6
 refused FAILED_PRECONDITION 'still mounted at' -- n1 unstage one "$(staging n1 other)"
@@ -187,8 +188,34 @@ unpublish n1 one block
 [ ! -e "$(target n1 one block)" ] || die "the target is left"
 unstage n1 one
 
+note "two nodes that do not answer: the volume hangs, another one does not"
+make_volume alone 3 64Mi n1
+attach alone 1 n1
+stage n1 one attach=3
+publish n1 one a
+for node in n2 n3; do kill -STOP "${pids[$node-agent]}"; done
+dd if=/dev/zero "of=$(target n1 one a)/dirty" bs=1M count=8 2>/dev/null
+wait_for 20 "it stalls" nexus_is one state Stalled
+stage n1 alone attach=1
+publish n1 alone a
+unpublish n1 one a
+refused DEADLINE_EXCEEDED -- n1 unstage one "$(staging n1 one)" timeout=2000
+refused ABORTED 'NodeUnstageVolume is under way' -- n1 unstage one "$(staging n1 one)"
+unpublish n1 alone a
+unstage n1 alone
+for node in n2 n3; do kill -CONT "${pids[$node-agent]}"; done
+unstage n1 one
+kubectl delete replicas.strake.io alone-0 --wait=false >/dev/null
+
+note "opening waits for a majority, and says so"
+for node in n2 n3; do kill -STOP "${pids[$node-agent]}"; done
+refused UNAVAILABLE 'Opening' -- n1 stage one "$(staging n1 one)" attach=3 timeout=6000
+for node in n2 n3; do kill -CONT "${pids[$node-agent]}"; done
+stage n1 one attach=3
+unstage n1 one
+
 note "xfs"
-make_volume two 2 320Mi
+make_volume two 2 320Mi n1 n2 n3
 attach two 1 n1
 stage n1 two attach=1 fs=xfs
 grep -q "$(staging n1 two) .* - xfs" /proc/self/mountinfo || die "no xfs"
