@@ -47,6 +47,8 @@ struct args {
 	unsigned replicas;
 	unsigned min_insync;
 	unsigned attach;
+	bool force;
+	bool forget;
 	bool wait;
 	unsigned timeout_s;
 };
@@ -115,6 +117,7 @@ const char *text_cell(const char *text); /* "-" for "" */
 int pool_create(struct cli *cli);
 int pool_list(struct cli *cli);
 int pool_show(struct cli *cli);
+int pool_delete(struct cli *cli);
 int replica_list(struct cli *cli);
 int replica_show(struct cli *cli);
 int replica_create(struct cli *cli);

@@ -33,6 +33,8 @@ enum option_id {
 	OPT_REPLICAS,
 	OPT_MIN_INSYNC,
 	OPT_ATTACH,
+	OPT_FORCE,
+	OPT_FORGET,
 	OPT_WAIT,
 	OPT_TIMEOUT,
 	OPT_COUNT,
@@ -79,6 +81,12 @@ static const struct {
 		"copies that must have a write before it is acknowledged (default 1 of 2, 2 of 3)"},
 	[OPT_ATTACH] = {"attach", "N",
 		"attach number: a higher one takes the volume over (default: as before)"},
+	[OPT_FORCE] = {"force", NULL,
+		"take the block device away even if it is mounted or cannot be written back: WHAT "
+		"WAS NOT WRITTEN IS LOST"},
+	[OPT_FORGET] = {"forget", NULL,
+		"also when its disk is lost, faulted or not configured any more: the disk is left "
+		"as it is, WHAT REPLICAS IT HAD ARE LOST"},
 	[OPT_WAIT] = {"wait", NULL, "until the volume serves"},
 	[OPT_TIMEOUT] = {"timeout", "SECONDS", "of --wait (default 60)"},
 };
@@ -97,6 +105,10 @@ static const struct command {
 		"  strake pool create p2 --disk /dev/sdb --agent a"},
 	{"pool", "list", NULL, 0, pool_list, "All pools of the pool-agents that answer."},
 	{"pool", "show", "NAME", 0, pool_show, "One pool."},
+	{"pool", "delete", "NAME", BIT(OPT_AGENT) | BIT(OPT_FORGET), pool_delete,
+		"Deletes a pool that holds no replicas; its disk can be used again, a file that "
+		"was "
+		"made for it goes."},
 	{"replica", "list", NULL, BIT(OPT_VOLUME) | BIT(OPT_POOL), replica_list,
 		"All replicas, as the pool-agents know them."},
 	{"replica", "show", "UUID", 0, replica_show,
@@ -138,7 +150,7 @@ static const struct command {
 	{"volume", "status", "NAME", BIT(OPT_NEXUS), volume_status,
 		"State, counters and replicas of a volume."},
 	{"volume", "list", NULL, 0, volume_list, "All volumes of the nexuses that answer."},
-	{"volume", "unpublish", "NAME", BIT(OPT_NEXUS), volume_unpublish,
+	{"volume", "unpublish", "NAME", BIT(OPT_NEXUS) | BIT(OPT_FORCE), volume_unpublish,
 		"Takes the block device or export away; unmount it first."},
 	{"volume", "close", "NAME", BIT(OPT_NEXUS), volume_close,
 		"Closes a volume that is not published."},
@@ -329,6 +341,12 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return parse_number(id, value, &args->min_insync);
 	case OPT_ATTACH:
 		return parse_number(id, value, &args->attach);
+	case OPT_FORCE:
+		args->force = true;
+		return 0;
+	case OPT_FORGET:
+		args->forget = true;
+		return 0;
 	case OPT_WAIT:
 		args->wait = true;
 		return 0;

@@ -23,6 +23,7 @@
 static const struct grpc_method methods[] = {
 	METHOD("PoolAgent", "GetAgent", get_agent_request, agent),
 	METHOD("PoolAgent", "CreatePool", create_pool_request, pool),
+	METHOD("PoolAgent", "DeletePool", delete_pool_request, delete_pool_response),
 	METHOD("PoolAgent", "ListPools", list_pools_request, list_pools_response),
 	METHOD("PoolAgent", "CreateReplica", create_replica_request, replica),
 	METHOD("PoolAgent", "ListReplicas", list_replicas_request, list_replicas_response),

@@ -192,6 +192,58 @@ int pool_show(struct cli *cli)
 	return show(cli, cli->args.name);
 }
 
+/* ---- delete ---- */
+
+/* The agent that has the pool; NULL after an error text. */
+static struct daemon *find_agent(struct cli *cli, const char *name)
+{
+	struct daemon *found = NULL;
+	struct pools pools;
+	unsigned count = 0;
+	int result = ask_pools(cli, &pools);
+
+	for (unsigned i = 0; i < pools.count; i++) {
+		for (size_t j = 0; j < pools.lists[i]->n_pools; j++) {
+			if (strcmp(pools.lists[i]->pools[j]->name, name) == 0) {
+				found = pools.agents[i];
+				count++;
+			}
+		}
+		cli_free(pools.lists[i]);
+	}
+	if (count > 1) {
+		(void)cli_fail(
+			"several pool-agents have a pool \"%s\"; say with --agent whose", name);
+		return NULL;
+	}
+	if (count == 0 && result == 0) {
+		(void)cli_fail("no pool \"%s\"; `strake pool list` shows all", name);
+	}
+	return found;
+}
+
+int pool_delete(struct cli *cli)
+{
+	Strake__V1__DeletePoolRequest request = STRAKE__V1__DELETE_POOL_REQUEST__INIT;
+	struct err err = {0};
+	struct daemon *agent = cli->args.agents.count > 0 ? cli_choose_agent(cli)
+							  : find_agent(cli, cli->args.name);
+
+	if (agent == NULL) {
+		return 1;
+	}
+	request.name = text_of(cli->args.name);
+	request.forget = cli->args.forget;
+	void *response = cli_call(agent, "DeletePool", &request.base, &err);
+
+	if (response == NULL) {
+		return cli_fail("%s: %s", agent->name, err.text);
+	}
+	cli_free(response);
+	printf("pool %s of %s deleted\n", cli->args.name, agent->name);
+	return 0;
+}
+
 int daemon_list(struct cli *cli)
 {
 	static const char *const headers[] = {

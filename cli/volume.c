@@ -328,6 +328,7 @@ int volume_unpublish(struct cli *cli)
 	}
 	cli_free(volume);
 	request.name = text_of(cli->args.name);
+	request.force = cli->args.force;
 	volume = cli_call(nexus, "UnpublishVolume", &request.base, &err);
 	return volume == NULL ? cli_fail("%s: %s", nexus->name, err.text)
 			      : changed(cli, volume, "unpublished");

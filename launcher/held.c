@@ -16,6 +16,7 @@
 
 #define MODULE "launcher"
 
+#define STOP_TEXT          "the launcher stops"
 #define TABLE_BYTES_MAX    (UINT64_C(1) << 30)
 #define TRANSFER_BYTES_MAX (1024u * 1024)
 
@@ -134,7 +135,7 @@ static int check_request(struct launcher *launcher, const struct launch_msg *msg
 			(unsigned long long)msg->table_bytes);
 	}
 	if (launcher->stopping) {
-		return err_set(err, -ESHUTDOWN, "the launcher stops");
+		return err_set(err, -ESHUTDOWN, STOP_TEXT);
 	}
 	if (launcher->volume_count >= LAUNCHER_VOLUMES_MAX) {
 		return err_set(err, -ENOSPC,
@@ -259,6 +260,12 @@ void held_unpublish(struct launcher *launcher, const struct launch_msg *msg)
 		nexus_answer(launcher, msg->id, NULL, -ENOENT, "it is not published");
 		return;
 	}
+	if ((msg->flags & LAUNCH_FORCE) != 0) {
+		held_force(launcher, held, held->state == HELD_DETACHING ? 0 : -ECANCELED,
+			"it was unpublished by force");
+		nexus_answer(launcher, msg->id, NULL, 0, "");
+		return;
+	}
 	if (held->state != HELD_PUBLISHED) {
 		nexus_answer(launcher, msg->id, NULL, -EBUSY,
 			"it is just being published or unpublished");
@@ -322,7 +329,7 @@ static void detached(
 	log_warning(&launcher->log, MODULE, "unpublish-refused", "volume=%s device=%s error=%s",
 		held->name, held->device, result->text);
 	if (launcher->stopping) {
-		held_force(launcher, held);
+		held_force(launcher, held, -ESHUTDOWN, STOP_TEXT);
 	}
 }
 
@@ -356,7 +363,7 @@ void held_stop(struct launcher *launcher, struct held *held)
 	}
 	held->state = HELD_DETACHING;
 	if (worker_start(&held->worker, stop_job, held, &err) != 0) {
-		held_force(launcher, held);
+		held_force(launcher, held, -ESHUTDOWN, STOP_TEXT);
 	}
 }
 
@@ -378,7 +385,7 @@ static void drop_devices(struct launcher *launcher, const char *folder)
 	}
 }
 
-void held_force(struct launcher *launcher, struct held *held)
+void held_force(struct launcher *launcher, struct held *held, int result, const char *text)
 {
 	log_warning(&launcher->log, MODULE, "cut-off",
 		"volume=%s device=%s reason=in use or not answering: what was not written is lost",
@@ -388,7 +395,7 @@ void held_force(struct launcher *launcher, struct held *held)
 	drop_devices(launcher, held->folder);
 	mounts_drop(held->folder);
 	nexus_tell_gone(launcher, held);
-	answer(launcher, held, -ESHUTDOWN, "the launcher stops");
+	answer(launcher, held, result, result == 0 ? "" : text);
 	release(launcher, held);
 }
 

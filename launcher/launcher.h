@@ -23,7 +23,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define LAUNCHER_VOLUMES_MAX 1000
+#define LAUNCHER_VOLUMES_MAX LAUNCH_VOLUMES_MAX
 
 enum held_state {
 	HELD_ATTACHING, /* the helper binds the loop device */
@@ -97,8 +97,8 @@ void held_unpublish(struct launcher *launcher, const struct launch_msg *msg);
 void held_worker_ready(struct launcher *launcher, struct held *held);
 /* For the launcher's stop: begins to take it away; flushes what is mounted on it when it cannot. */
 void held_stop(struct launcher *launcher, struct held *held);
-/* Without waiting for anybody. */
-void held_force(struct launcher *launcher, struct held *held);
+/* Takes it away without waiting for anybody; who waits for it is answered with result and text. */
+void held_force(struct launcher *launcher, struct held *held, int result, const char *text);
 /* What a killed launcher left below the folder of volumes. */
 void held_clean_leftovers(struct launcher *launcher);
 

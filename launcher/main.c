@@ -83,7 +83,8 @@ static void go_on_stopping(struct launcher *launcher)
 		return;
 	}
 	list_for_each_safe (&launcher->volumes, node, following) {
-		held_force(launcher, container_of(node, struct held, node));
+		held_force(launcher, container_of(node, struct held, node), -ESHUTDOWN,
+			"the launcher stops");
 	}
 	stop_nexus(launcher, now_ns);
 }

@@ -10,7 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PIPE_FD 3
+#define PIPE_FD     3
+#define END_WAIT_US 1000000
+#define POLL_US     1000
 
 static _Noreturn void run_job(int pipe_fd, worker_job *job, const void *arg, pid_t parent)
 {
@@ -84,7 +86,11 @@ void worker_abandon(struct worker *worker)
 	if (worker->pid != 0) {
 		kill(worker->pid, SIGKILL);
 		close(worker->pipe_fd);
-		waitpid(worker->pid, NULL, WNOHANG);
+		for (unsigned waited_us = 0;
+			waited_us < END_WAIT_US && waitpid(worker->pid, NULL, WNOHANG) == 0;
+			waited_us += POLL_US) {
+			usleep(POLL_US);
+		}
 		worker->pid = 0;
 	}
 }

@@ -41,7 +41,8 @@ static inline int worker_fd(const struct worker *worker)
 /* Takes the result and the process away. */
 void worker_finish(struct worker *worker, struct worker_result *ret_result);
 
-/* Kills it; it may stay for a while in a system call of the kernel's. */
+/* Kills it, and gives it a second to end: what it just did is done then.  It may stay longer in a
+ * system call of the kernel's. */
 void worker_abandon(struct worker *worker);
 
 #endif

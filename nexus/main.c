@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/bytes.h"
+#include "daemon/address.h"
 #include "nexus/control/control.h"
 
 #include <errno.h>
@@ -15,9 +16,8 @@ static const struct config_key keys[] = {
 	DAEMON_CONFIG_KEYS,
 	{"uuid", CONFIG_STRING, false, NULL, 36, 36,
 		"the nexus's id; made and kept in the state folder when not given"},
-	{"export.address", CONFIG_STRING, false, "127.0.0.1", 1, 64,
-		"the numeric address, with or without port, of volumes that are published over "
-		"NVMe/TCP"},
+	{"export.address", CONFIG_STRING, false, "127.0.0.1", 1, 80,
+		"where volumes that are published over NVMe/TCP are found: " DAEMON_ADDRESS_HELP},
 	{"export.port", CONFIG_UINT, false, "4431", 1, 65535,
 		"the TCP port, when export.address has none"},
 	{"min_insync", CONFIG_UINT, false, "0", 0, REPL_VOTERS_MAX,
@@ -67,7 +67,7 @@ static int read_options(
 	if (uuid != NULL && uuid_parse(uuid, &ret_options->uuid) < 0) {
 		return config_refuse(config, err, "uuid", "\"%s\" is no uuid", uuid);
 	}
-	if (io_address_parse(config_string(config, "export.address"),
+	if (daemon_address_parse(config_string(config, "export.address"),
 		    (uint16_t)config_number(config, "export.port"), &ret_options->export_address,
 		    &why) < 0) {
 		return config_refuse(config, err, "export.address", "%s", why.text);

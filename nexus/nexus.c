@@ -55,6 +55,12 @@ void nexus_close(struct nexus *nexus, void (*closed)(void *ctx), void *ctx)
 	task_wake(&nexus->close_task);
 }
 
+void nexus_set_agent_address(
+	struct nexus *nexus, const struct uuid *agent, const struct io_address *address)
+{
+	peers_set_address(&nexus->peers, agent, address);
+}
+
 struct volume *nexus_find_volume(struct nexus *nexus, const char *name)
 {
 	list_for_each (&nexus->volumes, pos) {

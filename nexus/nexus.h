@@ -26,6 +26,11 @@ int nexus_new(struct io *io, const struct nexus_options *options, struct nexus *
 /* All volumes were closed before. */
 void nexus_close(struct nexus *nexus, void (*closed)(void *ctx), void *ctx);
 
+/* The pool-agent is found at this address now.  An association that is up stays; all others, also
+ * of volumes that are open, are made there. */
+void nexus_set_agent_address(
+	struct nexus *nexus, const struct uuid *agent, const struct io_address *address);
+
 /* Where a voter is found: from the state file or the Kubernetes object. */
 struct volume_voter {
 	struct uuid replica;

@@ -76,6 +76,18 @@ struct peer *peer_get(struct peers *peers, const struct uuid *agent,
 	return peer;
 }
 
+void peers_set_address(
+	struct peers *peers, const struct uuid *agent, const struct io_address *address)
+{
+	list_for_each (&peers->list, pos) {
+		struct peer *peer = container_of(pos, struct peer, node);
+
+		if (uuid_equal(&peer->agent, agent)) {
+			peer->address = *address;
+		}
+	}
+}
+
 void peer_put(struct peer *peer, struct peer_watch *watch)
 {
 	list_remove(&watch->node);

@@ -80,6 +80,9 @@ void peers_init(struct peers *peers, struct io *io, const struct uuid *host, uns
  * without memory. */
 struct peer *peer_get(struct peers *peers, const struct uuid *agent,
 	const struct io_address *address, struct peer_watch *watch);
+/* Where the next association with this agent is made. */
+void peers_set_address(
+	struct peers *peers, const struct uuid *agent, const struct io_address *address);
 /* Drops the association: what is in flight completes with -ECONNRESET, a new one is made at once.
  * For commands that a live pool-agent does not answer (a stuck disk) and whose buffers must come
  * back. */

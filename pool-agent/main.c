@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The program: its configuration, start and end. */
 #include "base/bytes.h"
+#include "daemon/address.h"
 #include "pool-agent/control/control.h"
 
 #include <errno.h>
@@ -13,7 +14,7 @@
 static const struct config_key config_keys[] = {
 	DAEMON_CONFIG_KEYS,
 	{"address", CONFIG_STRING, false, "0.0.0.0:4430", 1, 80,
-		"where the replicas are served over NVMe/TCP"},
+		"where the replicas are served over NVMe/TCP: " DAEMON_ADDRESS_HELP},
 	{"buffers", CONFIG_SIZE, false, "8M", 1u << 20, UINT64_C(4) << 30,
 		"memory for data in flight"},
 	{"connections", CONFIG_UINT, false, "128", 4, 4096, "NVMe/TCP connections at once"},
@@ -71,7 +72,7 @@ static int options_read(
 
 	options->agent.buffer_bytes = config_number(config, "buffers");
 	options->agent.queues_max = (unsigned)config_number(config, "connections");
-	if (io_address_parse(config_string(config, "address"), 4430, &options->agent.address,
+	if (daemon_address_parse(config_string(config, "address"), 4430, &options->agent.address,
 		    &reason) != 0) {
 		return config_refuse(config, err, "address", "%s", reason.text);
 	}

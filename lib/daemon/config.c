@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/size.h"
 #include "base/strbuf.h"
+#include "daemon/expand.h"
 #include "daemon/file.h"
 
 #include <assert.h>
@@ -396,23 +397,13 @@ static int visit_sequence(struct walk *walk, const struct visit *visit, struct e
 	return 0;
 }
 
-static int visit_scalar(struct walk *walk, const struct visit *visit, struct err *err)
+/* The value as it is written, with its environment variables. */
+static int take_value(struct walk *walk, const struct visit *visit, const struct config_key *key,
+	const char *text, struct err *err)
 {
-	const struct config_key *key = find_key(walk->config, visit->path);
-	const char *text = (const char *)visit->node->data.scalar.value;
 	struct err why = {0};
 	uint64_t number;
 
-	if (key == NULL) {
-		return refuse_at(walk->config, &visit->node->start_mark, err,
-			"%s must be a mapping or a list%s",
-			visit->path[0] != '\0' ? visit->path : "the configuration",
-			text[0] == '\0' ? ", it is empty" : "");
-	}
-	if (is_scalar_with_nul(visit->node)) {
-		return refuse_at(walk->config, &visit->node->start_mark, err,
-			"%s holds a NUL character", visit->path);
-	}
 	if (check_value(key, text, &number, &why) < 0) {
 		return refuse_at(walk->config, &visit->node->start_mark, err, "%s: %s%s%s",
 			visit->path, why.text, key->help != NULL ? "; it is " : "",
@@ -426,6 +417,36 @@ static int visit_scalar(struct walk *walk, const struct visit *visit, struct err
 	value->key = key;
 	value->number = number;
 	return 0;
+}
+
+static int visit_scalar(struct walk *walk, const struct visit *visit, struct err *err)
+{
+	const struct config_key *key = find_key(walk->config, visit->path);
+	const char *text = (const char *)visit->node->data.scalar.value;
+	struct strbuf expanded;
+	struct err why = {0};
+	int result;
+
+	if (key == NULL) {
+		return refuse_at(walk->config, &visit->node->start_mark, err,
+			"%s must be a mapping or a list%s",
+			visit->path[0] != '\0' ? visit->path : "the configuration",
+			text[0] == '\0' ? ", it is empty" : "");
+	}
+	if (is_scalar_with_nul(visit->node)) {
+		return refuse_at(walk->config, &visit->node->start_mark, err,
+			"%s holds a NUL character", visit->path);
+	}
+	strbuf_init(&expanded);
+	result = expand(text, &expanded, &why);
+	if (result < 0) {
+		result = refuse_at(walk->config, &visit->node->start_mark, err, "%s: %s",
+			visit->path, why.text);
+	} else {
+		result = take_value(walk, visit, key, strbuf_text(&expanded), err);
+	}
+	strbuf_done(&expanded);
+	return result;
 }
 
 static int visit_next(struct walk *walk, struct err *err)

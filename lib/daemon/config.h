@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Configuration files in YAML, checked against a table: what is not in the table is an error that
- * says where it is and what may stand there.
+ * says where it is and what may stand there.  In values ${NAME} is an environment variable, which
+ * must be set, and $$ a dollar.
  */
 #ifndef DAEMON_CONFIG_H
 #define DAEMON_CONFIG_H

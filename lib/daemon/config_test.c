@@ -55,6 +55,48 @@ static void test_values_and_fallbacks(void **state)
 	config_free(config);
 }
 
+static void test_environment_variables(void **state)
+{
+	static const struct {
+		const char *text, *error;
+	} bad[] = {
+		{"name: x\nhosts: ['${NOT_SET_1}']\n",
+			"test.yaml:2:9: hosts[0]: the environment variable NOT_SET_1 is not set"},
+		{"name: ${}\n", "is no environment variable"},
+		{"name: ${STRAKE_A\n", "is no environment variable"},
+		{"name: ${1A}\n", "is no environment variable"},
+		{"name: $STRAKE_A\n", "a dollar is written $$"},
+		{"name: a$\n", "a dollar is written $$"},
+		{"name: ${STRAKE_EMPTY}\n", "test.yaml:1:7: name: must not be empty"},
+		{"name: x\nbuffers: ${STRAKE_A}\n", "buffers"},
+		{"name: ${STRAKE_A}${STRAKE_A}${STRAKE_A}${STRAKE_A}\n", "is too long"},
+	};
+	struct config *config = NULL;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(setenv("STRAKE_A", "node-1", 1), 0);
+	assert_int_equal(setenv("STRAKE_PORT", "4500", 1), 0);
+	assert_int_equal(setenv("STRAKE_EMPTY", "", 1), 0);
+	if (parse("name: ${STRAKE_A}\nexport: {port: \"${STRAKE_PORT}\"}\nhosts:\n  - "
+		  "a-${STRAKE_A}.x$$\n"
+		  "  - $${STRAKE_A}${STRAKE_EMPTY}\n",
+		    &config, &err) < 0) {
+		fail_msg("%s", err.text);
+	}
+	assert_string_equal(config_string(config, "name"), "node-1");
+	assert_int_equal(config_number(config, "export.port"), 4500);
+	assert_string_equal(config_string(config, "hosts[%u]", 0), "a-node-1.x$");
+	assert_string_equal(config_string(config, "hosts[%u]", 1), "${STRAKE_A}");
+	config_free(config);
+	for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+		assert_int_equal(parse(bad[i].text, &config, &err), -EINVAL);
+		if (strstr(err.text, bad[i].error) == NULL) {
+			fail_msg("\"%s\" lacks \"%s\"", err.text, bad[i].error);
+		}
+	}
+}
+
 static void test_absent_values(void **state)
 {
 	struct config *config = NULL;
@@ -157,6 +199,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_values_and_fallbacks),
+		cmocka_unit_test(test_environment_variables),
 		cmocka_unit_test(test_absent_values),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_malformed_yaml),

@@ -170,6 +170,9 @@ static unsigned http_answer(
 
 static void add_metrics(struct daemon *daemon)
 {
+	if (daemon->options.off_data_path) {
+		return;
+	}
 	metric_add(&daemon->metrics, &daemon->io_flusher_metric, METRIC_GAUGE, "strake_io_flusher",
 		"1 when PR_SET_IO_FLUSHER is on.", "program=\"%s\"", daemon->options.program);
 	metric_set(&daemon->io_flusher_metric, daemon->memory.io_flusher == 0);
@@ -266,8 +269,16 @@ static int make_folders(struct daemon *daemon, struct err *err)
 	const char *run_dir = config_string(daemon->options.config, "run_dir");
 	const char *state_dir = config_string(daemon->options.config, "state_dir");
 
-	(void)snprintf(daemon->socket_path, sizeof(daemon->socket_path), "%s/%s.sock", run_dir,
-		daemon->name);
+	if (daemon->options.socket_path != NULL) {
+		(void)snprintf(daemon->socket_path, sizeof(daemon->socket_path), "%s",
+			daemon->options.socket_path);
+	} else {
+		(void)snprintf(daemon->socket_path, sizeof(daemon->socket_path), "%s/%s.sock",
+			run_dir, daemon->name);
+	}
+	if (daemon->options.stateless) {
+		return 0;
+	}
 	(void)snprintf(daemon->state_folder, sizeof(daemon->state_folder), "%s/%s", state_dir,
 		daemon->name);
 	int result = folder_make(run_dir, 0755, err);
@@ -299,8 +310,12 @@ static int set_up(struct daemon *daemon, struct err *err)
 	if (result < 0) {
 		return result;
 	}
-	memory_rules_apply(&daemon->memory);
-	memory_rules_log(&daemon->memory, &daemon->log);
+	if (daemon->options.off_data_path) {
+		daemon->memory = (struct memory_rules){.io_flusher = -ENOTSUP, .locked = -ENOTSUP};
+	} else {
+		memory_rules_apply(&daemon->memory);
+		memory_rules_log(&daemon->memory, &daemon->log);
+	}
 	read_boot_id(daemon);
 	add_metrics(daemon);
 	result = make_folders(daemon, err);
@@ -419,6 +434,7 @@ int daemon_serve(struct daemon *daemon, const struct grpc_method *methods, size_
 		.methods = methods,
 		.method_count = method_count,
 		.ctx = ctx,
+		.streams_max = daemon->options.streams_max,
 	};
 	int result = grpc_server_new(daemon->loop, &options, &daemon->server, err);
 

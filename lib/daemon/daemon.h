@@ -43,6 +43,13 @@ int daemon_parse_args(int argc, char **argv, const char *program, const char *co
 struct daemon_options {
 	const char *program;         /* "nexus" */
 	const struct config *config; /* has DAEMON_CONFIG_KEYS; borrowed */
+	/* No block of a pod goes through it: the memory rules do not apply. */
+	bool off_data_path;
+	/* Keeps nothing: no folder is made or locked; run_dir and state_dir are not used. */
+	bool stateless;
+	/* Of daemon_serve(); borrowed.  NULL: run_dir/name.sock. */
+	const char *socket_path;
+	unsigned streams_max; /* calls at a time of one connection; 0: grpc.h's default */
 	/* A signal asks to end: the owner closes what it has, then calls daemon_quit().  A second
 	 * signal, or a minute without, ends the process at once: it is built for that. */
 	void (*stop)(void *ctx);
@@ -56,16 +63,17 @@ int daemon_new(const struct daemon_options *options, struct daemon **ret_daemon,
 void daemon_free(struct daemon *daemon);
 
 /*
- * For the start, where a port is taken (-EADDRINUSE): a killed predecessor's sockets may outlive it by
- * a moment, and a folder of its own (another state_dir) does not make this process wait for it.  True
- * after a short pause: try again; false when DAEMON_PORT_WAIT_MS are over.  *waited_ms begins as 0.
+ * For the start, where a port is taken (-EADDRINUSE): a killed predecessor's sockets may outlive it
+ * by a moment, and a folder of its own (another state_dir) does not make this process wait for it.
+ * True after a short pause: try again; false when DAEMON_PORT_WAIT_MS are over.  *waited_ms begins
+ * as 0.
  */
 #define DAEMON_PORT_WAIT_MS 5000u
 bool daemon_wait_for_port(unsigned *waited_ms) __must_check;
 
 /* Over io_uring or epoll, as lib/real chooses. */
 int daemon_start_reactor(struct daemon *daemon, struct err *err) __must_check;
-/* gRPC on run_dir/name.sock. */
+/* gRPC on options.socket_path. */
 int daemon_serve(struct daemon *daemon, const struct grpc_method *methods, size_t method_count,
 	void *ctx, struct err *err) __must_check;
 /* Takes no more calls and waits for those in flight, at most grace_ms; then stopped().  Without

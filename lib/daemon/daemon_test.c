@@ -308,6 +308,32 @@ static void test_daemon_runs_and_stops_by_signal(void **state)
 	daemon_free(fixture->daemon);
 }
 
+static void test_a_stateless_daemon_makes_no_folder_and_serves_where_it_is_told(void **state)
+{
+	static const struct grpc_method methods[1];
+	struct fixture *fixture = *state;
+	char socket[256], path[256];
+	struct daemon_options options = {.program = "test",
+		.config = fixture->config,
+		.stop = stop_asked,
+		.ctx = fixture,
+		.off_data_path = true,
+		.stateless = true,
+		.socket_path = in(&fixture->folder, "csi.sock", socket)};
+	struct err err = {0};
+
+	assert_int_equal(daemon_new(&options, &fixture->daemon, &err), 0);
+	assert_false(daemon_has_io_flusher(fixture->daemon));
+	assert_int_equal(daemon_serve(fixture->daemon, methods, 0, NULL, &err), 0);
+	assert_int_equal(access(socket, F_OK), 0);
+	assert_int_equal(access(in(&fixture->folder, "run", path), F_OK), -1);
+	assert_int_equal(access(in(&fixture->folder, "state", path), F_OK), -1);
+	daemon_stop_serving(fixture->daemon, 0, stop_asked, fixture);
+	assert_int_equal(daemon_run(fixture->daemon), 3);
+	daemon_free(fixture->daemon);
+	(void)unlink(socket);
+}
+
 static void test_bad_daemon_configuration(void **state)
 {
 	static const char *const texts[] = {"name: ../x\n", "name: d1\nlog_level: loud\n",
@@ -339,6 +365,9 @@ int main(void)
 		cmocka_unit_test(test_http),
 		cmocka_unit_test_setup_teardown(
 			test_daemon_runs_and_stops_by_signal, daemon_setup, daemon_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_stateless_daemon_makes_no_folder_and_serves_where_it_is_told,
+			daemon_setup, daemon_teardown),
 		cmocka_unit_test(test_bad_daemon_configuration),
 	};
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/http.h"
 
+#include "daemon/address.h"
 #include "io/io.h"
 
 #include <arpa/inet.h>
@@ -245,7 +246,7 @@ static int bind_tcp(struct http_server *server, const char *text, struct err *er
 	struct sockaddr_in6 six = {.sin6_family = AF_INET6};
 	struct sockaddr_in four = {.sin_family = AF_INET};
 	int one = 1;
-	int result = io_address_parse(text, 0, &address, err);
+	int result = daemon_address_parse(text, 0, &address, err);
 
 	if (result < 0) {
 		return result;

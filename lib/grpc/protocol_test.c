@@ -397,6 +397,23 @@ static void test_too_many_pings(void **state)
 	assert_true(fixture->closed);
 }
 
+static void test_a_client_that_calls_may_ping(void **state)
+{
+	struct fixture *fixture = *state;
+
+	frame(fixture, SETTINGS, 0, 0, NULL, 0);
+	for (unsigned i = 0; i < 200; i++) {
+		frame(fixture, PING, 0, 0, "12345678", 8);
+		if (i % 20 == 0) {
+			call(fixture, i / 20 * 2 + 1, (struct request){.timeout = "5S"});
+		}
+		run(fixture);
+	}
+	assert_false(answer_of(fixture, 0).goaway);
+	assert_int_equal(fixture->handled, 10);
+	assert_false(fixture->closed);
+}
+
 static void test_deadline_of_a_client_that_does_not_finish(void **state)
 {
 	struct fixture *fixture = *state;
@@ -417,6 +434,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			test_rapid_resets_end_the_connection, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_too_many_pings, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_client_that_calls_may_ping, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_deadline_of_a_client_that_does_not_finish, setup, teardown),
 	};

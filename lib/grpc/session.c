@@ -146,7 +146,12 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
 
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
 {
-	(void)ctx;
+	struct grpc_conn *conn = ctx;
+
+	/* Clients measure the bandwidth by a ping for what they receive. */
+	if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) {
+		conn->pings = 0;
+	}
 	if (frame->hd.type != NGHTTP2_HEADERS || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) {
 		return 0;
 	}

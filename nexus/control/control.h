@@ -27,8 +27,9 @@ struct cvolume {
 	struct list_node node;
 	struct control *control;
 	struct volume_record record;
-	bool is_open;    /* `volume` is there */
-	struct job *job; /* the operation under way, or NULL */
+	bool is_open;              /* `volume` is there */
+	struct job *job;           /* the operation under way, or NULL */
+	struct grpc_call *forcing; /* asks for a forced unpublish when `job` has ended, or NULL */
 
 	/* reactor */
 	struct volume *volume;
@@ -100,6 +101,9 @@ struct cvolume *control_find(struct control *control, const char *name);
 struct cvolume *cvolume_new(struct control *control, const struct volume_record *record);
 void cvolume_free(struct cvolume *cv); /* closed */
 int cvolume_save(struct cvolume *cv, struct err *err) __must_check;
+/* The record says where the voters are now: what is connecting goes there at once, the rest with
+ * the next open. */
+void cvolume_relocate(struct cvolume *cv);
 /* The nexus's options for a volume that is being opened. */
 void cvolume_fill_options(
 	struct cvolume *cv, bool host_may_have_lived_on, struct volume_options *ret_options);
@@ -109,7 +113,8 @@ void cvolume_fill_options(
 void job_open(struct cvolume *cv, uint32_t attach, struct grpc_call *call);
 void job_close(struct cvolume *cv, struct grpc_call *call);
 void job_publish(struct cvolume *cv, enum frontend_kind frontend, struct grpc_call *call);
-void job_unpublish(struct cvolume *cv, struct grpc_call *call);
+/* `force`: also while another operation is under way, which it ends. */
+void job_unpublish(struct cvolume *cv, bool force, struct grpc_call *call);
 /* Something that an operation may wait for has happened. */
 void job_wake(struct cvolume *cv);
 bool job_is_in_reactor(const struct cvolume *cv);

@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum open_state { OPEN_START, OPEN_AWAIT_REACTOR, OPEN_DONE };
-enum close_state { CLOSE_START, CLOSE_AWAIT_REACTOR, CLOSE_DONE };
+enum close_state { CLOSE_START, CLOSE_AWAIT_REACTOR, CLOSE_AWAIT_FUSE, CLOSE_DONE };
 enum publish_state { PUBLISH_START, PUBLISH_AWAIT_EXPORT, PUBLISH_AWAIT_LAUNCHER, PUBLISH_DONE };
 enum unpublish_state {
 	UNPUBLISH_START,
@@ -57,6 +57,7 @@ struct publish_job {
 struct unpublish_job {
 	struct job job;
 	enum unpublish_state state;
+	bool force;
 	bool data_is_lost;
 };
 
@@ -146,6 +147,7 @@ static void job_end(struct job *job)
 {
 	struct cvolume *cv = job->cv;
 	struct control *control = cv->control;
+	struct grpc_call *forcing = cv->forcing;
 
 	cv->job = NULL;
 	if (job->result < 0) {
@@ -165,6 +167,11 @@ static void job_end(struct job *job)
 	}
 	free(job);
 	fuse_step(cv);
+	if (forcing != NULL) {
+		/* Its turn, before anything else of this volume begins. */
+		cv->forcing = NULL;
+		job_unpublish(cv, true, forcing);
+	}
 }
 
 void job_wake(struct cvolume *cv)
@@ -298,7 +305,8 @@ static bool close_is_allowed(struct job *job)
 {
 	struct cvolume *cv = job->cv;
 
-	if (cv->record.frontend != FRONTEND_NONE || cv->held != NULL || cv->exported) {
+	if (cv->record.frontend != FRONTEND_NONE || (cv->held != NULL && !cv->held->gone) ||
+		cv->exported) {
 		job_fail(job, -EBUSY, "it is published; unpublish it first");
 		return false;
 	}
@@ -320,6 +328,8 @@ static void close_step(struct job *job)
 			job_call(job, close_there);
 			AWAIT(closing, CLOSE_AWAIT_REACTOR, !job->waiting);
 			cv->is_open = false;
+			/* After a forced unpublish its requests ended with the volume only. */
+			AWAIT(closing, CLOSE_AWAIT_FUSE, fuse_is_gone(cv));
 			cv->record.opened = false;
 			/* No host has it any more. */
 			cv->record.boot_id[0] = '\0';
@@ -362,6 +372,14 @@ static void launcher_answered(void *ctx, int result, const char *device, const c
 	job->step(job);
 }
 
+static void launcher_answered_nobody(void *ctx, int result, const char *device, const char *text)
+{
+	(void)ctx;
+	(void)result;
+	(void)device;
+	(void)text;
+}
+
 /* Is there anything to do? */
 static bool publish_begins(struct publish_job *publish)
 {
@@ -377,6 +395,11 @@ static bool publish_begins(struct publish_job *publish)
 		(void)snprintf(text, sizeof(text), "it is published by %s; unpublish it first",
 			frontend_kind_name(cv->record.frontend));
 		job_fail(job, -EBUSY, text);
+		return false;
+	}
+	if (cv->held != NULL && cv->held->gone) {
+		job_fail(job, -EBUSY,
+			"what it was published as before still ends; close it first, or try again");
 		return false;
 	}
 	bool is_there = publish->frontend == FRONTEND_NVME ? cv->exported : cv->held != NULL;
@@ -513,9 +536,18 @@ static void unpublish_ask_launcher(struct job *job)
 	struct unpublish_job *unpublish = container_of(job, struct unpublish_job, job);
 	struct cvolume *cv = job->cv;
 
-	job->result = launcher_link_unpublish(cv->control->link, cv->record.name,
-		unpublish->data_is_lost, launcher_answered, job, &job->err);
+	uint32_t flags = unpublish->force          ? LAUNCH_FORCE
+			 : unpublish->data_is_lost ? LAUNCH_DATA_IS_LOST
+						   : 0;
+
+	job->result = launcher_link_unpublish(
+		cv->control->link, cv->record.name, flags, launcher_answered, job, &job->err);
 	job->waiting = job->result == 0;
+}
+
+static bool unpublish_has_device(const struct cvolume *cv)
+{
+	return cv->held != NULL && !cv->held->gone && cv->control->link != NULL;
 }
 
 static void unpublish_step(struct job *job)
@@ -530,15 +562,19 @@ static void unpublish_step(struct job *job)
 			AWAIT(unpublish, UNPUBLISH_AWAIT_EXPORT, !job->waiting);
 			cv->exported = false;
 		}
-		if (cv->held != NULL && cv->control->link != NULL) {
+		if (unpublish_has_device(cv)) {
 			job_call(job, unpublish_look_there);
 			AWAIT(unpublish, UNPUBLISH_AWAIT_LOOK, !job->waiting);
 		}
-		if (cv->held != NULL && cv->control->link != NULL) {
+		if (unpublish_has_device(cv)) {
 			unpublish_ask_launcher(job);
 			AWAIT(unpublish, UNPUBLISH_AWAIT_LAUNCHER, !job->waiting);
+			/* With force not: the requests of a volume that stalls end with its close.
+			 */
 			if (job->result == 0) {
-				AWAIT(unpublish, UNPUBLISH_AWAIT_FUSE, fuse_is_gone(cv));
+				AWAIT(unpublish, UNPUBLISH_AWAIT_FUSE,
+					fuse_is_gone(cv) || unpublish->force ||
+						cv->forcing != NULL);
 			}
 		}
 		if (job->result == 0 && cv->record.frontend != FRONTEND_NONE) {
@@ -553,12 +589,37 @@ static void unpublish_step(struct job *job)
 	}
 }
 
-void job_unpublish(struct cvolume *cv, struct grpc_call *call)
+/* The device goes, whatever its volume is at; the call is answered by the job that follows. */
+static void unpublish_by_force(struct cvolume *cv, struct grpc_call *call)
 {
-	struct unpublish_job *unpublish =
-		job_new(cv, call, "unpublish", sizeof(*unpublish), unpublish_step);
+	struct err err = {0};
 
+	if (cv->forcing != NULL) {
+		grpc_call_failf(call, -EALREADY, "volume %s is being unpublished by force already",
+			cv->record.name);
+		return;
+	}
+	cv->forcing = call;
+	if (cv->control->link != NULL &&
+		launcher_link_unpublish(cv->control->link, cv->record.name, LAUNCH_FORCE,
+			launcher_answered_nobody, NULL, &err) < 0) {
+		log_warning(daemon_log(cv->control->daemon), "control", "not-forced",
+			"volume=%s error=%s", cv->record.name, err.text);
+	}
+	job_wake(cv);
+}
+
+void job_unpublish(struct cvolume *cv, bool force, struct grpc_call *call)
+{
+	struct unpublish_job *unpublish;
+
+	if (force && cv->job != NULL && !cv->control->stopping) {
+		unpublish_by_force(cv, call);
+		return;
+	}
+	unpublish = job_new(cv, call, "unpublish", sizeof(*unpublish), unpublish_step);
 	if (unpublish != NULL) {
+		unpublish->force = force;
 		unpublish_step(&unpublish->job);
 	}
 }

@@ -98,26 +98,53 @@ static int parse_create(const Strake__V1__CreateVolumeRequest *request,
 	return volume_record_check(record, err);
 }
 
+/* The volume is there: is it this one, and are its voters where they were? */
+static void create_again(
+	struct grpc_call *call, struct cvolume *cv, const struct volume_record *wanted)
+{
+	const struct volume_record before = cv->record;
+	struct err err = {0};
+
+	if (volume_record_compare(&cv->record, wanted, &err) < 0) {
+		grpc_call_fail(call, &err);
+		return;
+	}
+	if (volume_record_relocate(&cv->record, wanted)) {
+		if (cvolume_save(cv, &err) < 0) {
+			cv->record = before;
+			grpc_call_fail(call, &err);
+			return;
+		}
+		cvolume_relocate(cv);
+	}
+	reply_volume(call, cv);
+}
+
 static void create_volume(struct grpc_call *call, const ProtobufCMessage *message)
 {
+	const Strake__V1__CreateVolumeRequest *request = (const void *)message;
 	struct control *control = grpc_call_ctx(call);
 	struct volume_record record;
 	struct err err = {0};
 
-	if (parse_create((const void *)message, &record, &err) < 0) {
+	if (parse_create(request, &record, &err) < 0) {
 		grpc_call_fail(call, &err);
-		return;
-	}
-	if (control_find(control, record.name) != NULL) {
-		grpc_call_failf(call, -EEXIST, "volume %s is there already", record.name);
 		return;
 	}
 	if (control->stopping) {
 		grpc_call_failf(call, -ESHUTDOWN, "the nexus is stopping");
 		return;
 	}
-	struct cvolume *cv = cvolume_new(control, &record);
+	struct cvolume *cv = control_find(control, record.name);
 
+	if (cv != NULL) {
+		if (request->uuid[0] == '\0') {
+			record.uuid = cv->record.uuid;
+		}
+		create_again(call, cv, &record);
+		return;
+	}
+	cv = cvolume_new(control, &record);
 	if (cv == NULL) {
 		grpc_call_failf(call, -ENOMEM, "no memory for volume %s", record.name);
 	} else if (cvolume_save(cv, &err) < 0) {
@@ -198,7 +225,7 @@ static void unpublish_volume(struct grpc_call *call, const ProtobufCMessage *mes
 	struct cvolume *cv = find_volume(call, request->name);
 
 	if (cv != NULL) {
-		job_unpublish(cv, call);
+		job_unpublish(cv, request->force, call);
 	}
 }
 

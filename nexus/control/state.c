@@ -93,6 +93,97 @@ int volume_record_check(const struct volume_record *record, struct err *err)
 	return check_voters(record, err);
 }
 
+/* ---- the same volume again? ---- */
+
+static const struct volume_voter *find_voter(
+	const struct volume_record *record, const struct uuid *replica)
+{
+	for (unsigned i = 0; i < record->voter_count; i++) {
+		if (uuid_equal(&record->voters[i].replica, replica)) {
+			return &record->voters[i];
+		}
+	}
+	return NULL;
+}
+
+static const char *kind_name(enum voter_kind kind)
+{
+	return kind == VOTER_ARBITER ? "arbiter" : "data";
+}
+
+/* Every voter of `wanted` is recorded, and of the same kind. */
+static int compare_voters(
+	const struct volume_record *record, const struct volume_record *wanted, struct err *err)
+{
+	char text[UUID_TEXT_SIZE];
+
+	for (unsigned i = 0; i < wanted->voter_count; i++) {
+		const struct volume_voter *voter = &wanted->voters[i];
+		const struct volume_voter *recorded = find_voter(record, &voter->replica);
+
+		if (recorded == NULL) {
+			return err_set(err, -EEXIST,
+				"volume %s is there already, without replica %s", record->name,
+				uuid_to_text(&voter->replica, text));
+		}
+		if (recorded->kind != voter->kind) {
+			return err_set(err, -EEXIST,
+				"volume %s is there already, with replica %s as %s, not %s",
+				record->name, uuid_to_text(&voter->replica, text),
+				kind_name(recorded->kind), kind_name(voter->kind));
+		}
+	}
+	/* Both were checked: none is there twice. */
+	if (record->voter_count != wanted->voter_count) {
+		return err_set(err, -EEXIST, "volume %s is there already, with %u voters, not %u",
+			record->name, record->voter_count, wanted->voter_count);
+	}
+	return 0;
+}
+
+int volume_record_compare(
+	const struct volume_record *record, const struct volume_record *wanted, struct err *err)
+{
+	char uuid[UUID_TEXT_SIZE], wanted_uuid[UUID_TEXT_SIZE];
+
+	if (!uuid_equal(&record->uuid, &wanted->uuid)) {
+		return err_set(err, -EEXIST, "volume %s is there already, with uuid %s, not %s",
+			record->name, uuid_to_text(&record->uuid, uuid),
+			uuid_to_text(&wanted->uuid, wanted_uuid));
+	}
+	if (record->size_bytes != wanted->size_bytes) {
+		return err_set(err, -EEXIST,
+			"volume %s is there already, with %" PRIu64 " bytes, not %" PRIu64,
+			record->name, record->size_bytes, wanted->size_bytes);
+	}
+	if (record->min_insync != wanted->min_insync) {
+		return err_set(err, -EEXIST,
+			"volume %s is there already, with min_insync %u, not %u", record->name,
+			record->min_insync, wanted->min_insync);
+	}
+	return compare_voters(record, wanted, err);
+}
+
+bool volume_record_relocate(struct volume_record *record, const struct volume_record *wanted)
+{
+	bool changed = false;
+
+	for (unsigned i = 0; i < record->voter_count; i++) {
+		struct volume_voter *voter = &record->voters[i];
+		const struct volume_voter *now = find_voter(wanted, &voter->replica);
+
+		if (now == NULL) {
+			continue;
+		}
+		changed = changed || !uuid_equal(&voter->agent, &now->agent) ||
+			  strcmp(voter->address.host, now->address.host) != 0 ||
+			  voter->address.port != now->address.port || voter->nsid != now->nsid ||
+			  voter->local != now->local;
+		*voter = *now;
+	}
+	return changed;
+}
+
 /* ---- to JSON ---- */
 
 static json_t *voter_to_json(const struct volume_voter *voter)
@@ -100,8 +191,7 @@ static json_t *voter_to_json(const struct volume_voter *voter)
 	char replica[UUID_TEXT_SIZE], agent[UUID_TEXT_SIZE], address[IO_ADDRESS_TEXT_SIZE];
 
 	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:b}", "replica",
-		uuid_to_text(&voter->replica, replica), "kind",
-		voter->kind == VOTER_ARBITER ? "arbiter" : "data", "agent",
+		uuid_to_text(&voter->replica, replica), "kind", kind_name(voter->kind), "agent",
 		uuid_to_text(&voter->agent, agent), "address",
 		io_address_to_text(&voter->address, address), "nsid", (json_int_t)voter->nsid,
 		"local", (int)voter->local);

@@ -31,6 +31,12 @@ int frontend_kind_parse(
 	const char *text, enum frontend_kind *ret_kind, struct err *err) __must_check;
 /* For what comes from files and clients alike: name, sizes, voters. */
 int volume_record_check(const struct volume_record *record, struct err *err) __must_check;
+/* Is `wanted` the recorded volume again?  Where the voters are found, and in which order they
+ * stand, does not count.  0, or -EEXIST with what differs. */
+int volume_record_compare(const struct volume_record *record, const struct volume_record *wanted,
+	struct err *err) __must_check;
+/* Takes over where the voters of an equal volume are found.  false: it was known already. */
+bool volume_record_relocate(struct volume_record *record, const struct volume_record *wanted);
 
 /* Durable when it returns. */
 int volume_record_save(

@@ -171,6 +171,73 @@ static void test_checks(void **state)
 	assert_int_equal(volume_record_check(&record, &err), -EINVAL);
 }
 
+static void refuse_as_other(const struct volume_record *wanted, const char *what)
+{
+	struct volume_record record;
+	struct err err = {0};
+
+	fill(&record);
+	assert_int_equal(volume_record_compare(&record, wanted, &err), -EEXIST);
+	assert_non_null(strstr(err.text, what));
+}
+
+static void test_the_same_volume_again(void **state)
+{
+	struct volume_record record, wanted;
+	struct volume_voter voter;
+	struct err err = {0};
+
+	(void)state;
+	fill(&record);
+	fill(&wanted);
+	assert_int_equal(volume_record_compare(&record, &wanted, &err), 0);
+	assert_false(volume_record_relocate(&record, &wanted));
+	/* What this nexus made of it since, and the order and places of the voters, do not count.
+	 */
+	wanted.lineage = 1;
+	wanted.attach = 1;
+	wanted.inc = 0;
+	voter = wanted.voters[0];
+	wanted.voters[0] = wanted.voters[2];
+	wanted.voters[2] = voter;
+	wanted.voters[2].address.port = 9;
+	wanted.voters[2].nsid = 4;
+	wanted.voters[2].local = false;
+	assert_int_equal(volume_record_compare(&record, &wanted, &err), 0);
+	assert_true(volume_record_relocate(&record, &wanted));
+	assert_int_equal(record.voters[0].address.port, 9);
+	assert_int_equal(record.voters[0].nsid, 4);
+	assert_false(record.voters[0].local);
+	assert_int_equal(record.voters[2].kind, VOTER_ARBITER);
+	assert_int_equal(record.inc, 17);
+	assert_false(volume_record_relocate(&record, &wanted));
+}
+
+static void test_another_volume_of_this_name(void **state)
+{
+	struct volume_record wanted;
+
+	(void)state;
+	fill(&wanted);
+	wanted.uuid.b[0] ^= 1;
+	refuse_as_other(&wanted, "with uuid");
+	fill(&wanted);
+	wanted.size_bytes += 4096;
+	refuse_as_other(&wanted, "bytes, not");
+	fill(&wanted);
+	wanted.min_insync = 1;
+	refuse_as_other(&wanted, "with min_insync 2, not 1");
+	fill(&wanted);
+	wanted.voters[1].replica.b[0] ^= 1;
+	refuse_as_other(&wanted, "without replica");
+	fill(&wanted);
+	wanted.voters[2].kind = VOTER_DATA;
+	refuse_as_other(&wanted, "as arbiter, not data");
+	fill(&wanted);
+	wanted.voter_count = 2;
+	refuse_as_other(&wanted, "with 3 voters, not 2");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +246,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			test_bad_files_are_told, folder_setup, folder_teardown),
 		cmocka_unit_test(test_checks),
+		cmocka_unit_test(test_the_same_volume_again),
+		cmocka_unit_test(test_another_volume_of_this_name),
 	};
 
 	return cmocka_run_group_tests_name("state", tests, NULL, NULL);

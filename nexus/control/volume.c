@@ -25,6 +25,33 @@ int cvolume_save(struct cvolume *cv, struct err *err)
 	return volume_record_save(daemon_state_folder(cv->control->daemon), &cv->record, err);
 }
 
+/* ---- where the voters are ---- */
+
+struct relocation {
+	struct nexus *nexus;
+	const struct volume_record *record;
+};
+
+static void relocate_there(void *ctx)
+{
+	const struct relocation *relocation = ctx;
+
+	for (unsigned i = 0; i < relocation->record->voter_count; i++) {
+		const struct volume_voter *voter = &relocation->record->voters[i];
+
+		nexus_set_agent_address(relocation->nexus, &voter->agent, &voter->address);
+	}
+}
+
+void cvolume_relocate(struct cvolume *cv)
+{
+	struct relocation relocation = {.nexus = cv->control->nexus, .record = &cv->record};
+
+	log_info(daemon_log(cv->control->daemon), "control", "volume-relocated", "volume=%s",
+		cv->record.name);
+	reactor_ask(daemon_reactor(cv->control->daemon), relocate_there, &relocation);
+}
+
 /* ---- inc: it must be on disk before it is used ---- */
 
 /* Reactor. */

@@ -142,10 +142,11 @@ static void link_lost(struct launcher_link *link, int result)
 {
 	log_error(link->log, MODULE, "launcher-lost", "error=%s", err_name(result));
 	link->lost = true;
+	end_pending(link, -ECONNRESET, "the launcher is gone");
+	/* The owner stops watching the descriptor, which must be open for that. */
+	link->ops->lost(link->ctx);
 	close(link->fd);
 	link->fd = -1;
-	end_pending(link, -ECONNRESET, "the launcher is gone");
-	link->ops->lost(link->ctx);
 }
 
 static void take_message(
@@ -251,13 +252,13 @@ int launcher_link_publish(struct launcher_link *link, const struct launch_msg *v
 	return ask(link, &msg, answer, answer_ctx, err);
 }
 
-int launcher_link_unpublish(struct launcher_link *link, const char *name, bool data_is_lost,
+int launcher_link_unpublish(struct launcher_link *link, const char *name, uint32_t flags,
 	launcher_answer *answer, void *answer_ctx, struct err *err)
 {
 	struct launch_msg msg;
 
 	launch_msg_init(&msg, LAUNCH_UNPUBLISH);
-	msg.flags = data_is_lost ? LAUNCH_DATA_IS_LOST : 0;
+	msg.flags = flags;
 	memcpy(msg.name, name, strnlen(name, sizeof(msg.name) - 1));
 	return ask(link, &msg, answer, answer_ctx, err);
 }

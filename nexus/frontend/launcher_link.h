@@ -72,8 +72,8 @@ void launcher_link_process(struct launcher_link *link);
 int launcher_link_publish(struct launcher_link *link, const struct launch_msg *volume,
 	launcher_answer *answer, void *answer_ctx, struct err *err) __must_check;
 /* Refused with -EBUSY and a text that says by whom while the device is in use; and when what was
- * written cannot be flushed, unless data_is_lost. */
-int launcher_link_unpublish(struct launcher_link *link, const char *name, bool data_is_lost,
+ * written cannot be flushed, unless the flags (LAUNCH_...) say otherwise. */
+int launcher_link_unpublish(struct launcher_link *link, const char *name, uint32_t flags,
 	launcher_answer *answer, void *answer_ctx, struct err *err) __must_check;
 /* For publish: name, size_bytes, block_bytes and the table's sizes filled in. */
 void launcher_link_fill_publish(

@@ -65,7 +65,7 @@ static void leg_get_status(const struct leg *leg, struct volume_replica_status *
 {
 	status->replica = leg->voter.replica;
 	status->agent = leg->voter.agent;
-	status->address = leg->voter.address;
+	status->address = leg->peer->address;
 	status->state = leg_status_state(leg);
 	snprintf(status->reason, sizeof(status->reason), "%s",
 		leg->reason[0] != '\0'            ? leg->reason

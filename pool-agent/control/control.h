@@ -13,6 +13,7 @@
 #ifndef POOL_AGENT_CONTROL_CONTROL_H
 #define POOL_AGENT_CONTROL_CONTROL_H
 
+#include "api/strake.pb-c.h"
 #include "daemon/daemon.h"
 #include "pool-agent/agent.h"
 
@@ -25,6 +26,9 @@ struct control;
 
 enum pool_state { POOL_OPENING, POOL_ONLINE, POOL_FAULTED };
 
+/* Recorded before the disk is touched: what a killed agent left half done is known. */
+enum pool_phase { POOL_PRESENT, POOL_CREATING, POOL_DELETING };
+
 struct pool {
 	bool used;
 	unsigned index; /* its place, for ever: namespace ids count from it */
@@ -32,8 +36,11 @@ struct pool {
 	char disk[PATH_MAX]; /* "/dev/...", "file:///path", "memory://" */
 	uint64_t size_bytes; /* of a file that may be made at start; 0: none is made */
 	bool is_configured;  /* by the YAML file; else by CreatePool */
+	bool is_deleting;    /* a DeletePool has it: it is not opened meanwhile */
 	bool is_dropped;     /* the YAML file names it no longer: it keeps its place, closed */
-	struct uuid uuid;    /* nil: never opened yet */
+	bool made_file;      /* the file is ours: it goes with the pool */
+	enum pool_phase phase;
+	struct uuid uuid; /* nil: never opened yet */
 	enum pool_state state;
 	bool store_failed;      /* while POOL_ONLINE: as the last look found it */
 	struct err reason;      /* of POOL_FAULTED */
@@ -66,6 +73,7 @@ struct control {
 	struct agent *agent; /* the reactor's */
 	struct list queue;   /* of jobs that change something */
 	struct job *changing;
+	bool changing_goes_on; /* its finish() began another part of it */
 	unsigned opening_count;
 	struct loop_timer retry, health;
 	struct metric online_metric, faulted_metric;
@@ -99,6 +107,8 @@ void job_init(struct job *job, struct control *control, struct grpc_call *call, 
 void job_change(struct job *job, void (*begin)(struct job *job));
 /* The ladder, at once. */
 void job_look(struct job *job);
+/* In finish(): it goes on with another ladder and keeps its turn. */
+void job_continue(struct job *job, task_step *step, void (*finish)(struct job *job));
 /* Reactor: the ladder has ended; finish() follows on the control thread. */
 void job_end(struct job *job);
 /* Reactor: an operation of the job, awaited by job->done. */
@@ -120,7 +130,8 @@ struct pool *control_find_pool(struct control *control, const char *name);
  */
 #define CONTROL_OPEN_WAIT_MS 30000u
 int pools_start(struct control *control, struct err *err) __must_check;
-void pool_create(struct grpc_call *call);
+void pool_create(struct grpc_call *call); /* pool_create.c */
+void pool_delete(struct grpc_call *call); /* pool_delete.c */
 int pool_name_check(const char *name, struct err *err) __must_check;
 int pool_disk_check(const char *disk, struct err *err) __must_check;
 
@@ -138,6 +149,18 @@ void health_end(struct control *control);
 int disk_probe(const char *path, struct err *err) __must_check;
 
 /* ---- service (service.c, replicas.c) ---- */
+
+/* A Pool message with the texts that it points to. */
+struct pool_text {
+	Strake__V1__Pool message;
+	char uuid[UUID_TEXT_SIZE];
+	char agent[UUID_TEXT_SIZE];
+	char state[16];
+	char reason[ERR_TEXT_MAX];
+};
+/* `info` NULL: it has no store. */
+void pool_text_fill(struct control *control, struct pool *pool, const struct store_info *info,
+	struct pool_text *ret_text);
 
 extern const struct grpc_method control_methods[];
 extern const size_t control_method_count;

@@ -42,8 +42,9 @@ static void job_on_control(struct loop_msg *msg)
 	struct control *control = job->control;
 	bool is_change = job->is_change;
 
+	control->changing_goes_on = false;
 	job->finish(job);
-	if (is_change) {
+	if (is_change && !control->changing_goes_on) {
 		control->changing = NULL;
 		changes_progress(control);
 	}
@@ -66,6 +67,15 @@ void job_change(struct job *job, void (*begin)(struct job *job))
 	job->is_change = true;
 	list_push_back(&job->control->queue, &job->node);
 	changes_progress(job->control);
+}
+
+void job_continue(struct job *job, task_step *step, void (*finish)(struct job *job))
+{
+	assert(job->is_change && job->control->changing == job);
+	job->control->changing_goes_on = true;
+	job->finish = finish;
+	task_init(&job->task, &real_io(job->control->real)->runq, step);
+	job_look(job);
 }
 
 void job_look(struct job *job)

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pools: opened at start as configured and recorded, made by CreatePool. */
-#include "api/strake.pb-c.h"
-#include "base/size.h"
-#include "pool-agent/control/control.h"
+/* Pools: their disks, and how they are opened; at start as configured and recorded. */
+#include "pool-agent/control/pool_job.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -11,9 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define FILE_PREFIX   "file://"
-#define MEMORY_PREFIX "memory://"
 
 /* ---- names ---- */
 
@@ -27,7 +22,7 @@ struct pool *control_find_pool(struct control *control, const char *name)
 	return NULL;
 }
 
-static struct pool *free_place(struct control *control)
+struct pool *pool_free_place(struct control *control)
 {
 	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
 		if (!control->pools[i].used) {
@@ -60,6 +55,16 @@ static bool has_prefix(const char *text, const char *prefix)
 	return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
+bool disk_is_file(const char *disk)
+{
+	return has_prefix(disk, FILE_PREFIX);
+}
+
+bool disk_is_memory(const char *disk)
+{
+	return strcmp(disk, MEMORY_PREFIX) == 0;
+}
+
 int pool_disk_check(const char *disk, struct err *err)
 {
 	if (strlen(disk) >= PATH_MAX) {
@@ -73,33 +78,12 @@ int pool_disk_check(const char *disk, struct err *err)
 		"disk '%s': give a block device as /dev/NAME or a file as file:///PATH", disk);
 }
 
-static const char *disk_path(const char *disk)
+const char *disk_path(const char *disk)
 {
 	return has_prefix(disk, FILE_PREFIX) ? disk + strlen(FILE_PREFIX) : disk;
 }
 
 /* ---- opening: control thread first, then the reactor ---- */
-
-enum pool_job_state {
-	POOL_JOB_START,
-	POOL_JOB_AWAIT_PROBE,
-	POOL_JOB_AWAIT_FORMAT,
-	POOL_JOB_AWAIT_OPEN,
-	POOL_JOB_AWAIT_CLOSE,
-};
-
-struct pool_job {
-	struct job job;
-	enum pool_job_state state;
-	struct pool *pool;
-	struct store *store;
-	bool may_format;    /* an empty disk is formatted */
-	bool must_format;   /* what is there, is lost */
-	bool made_file;     /* by this job: taken back when it fails */
-	struct err foreign; /* what libblkid found; code 0: nothing */
-	struct store_format_options format;
-	struct store_info info; /* as opened */
-};
 
 static int err_append(struct err *err, const char *text)
 {
@@ -129,10 +113,11 @@ static int judge_probe(struct pool_job *pj)
 	if (op->result < 0) {
 		return op->result;
 	}
-	if (op->result == STORE_PROBE_POOL && !is_asked) {
+	if (op->result == STORE_PROBE_POOL && (!is_asked || pj->resumes)) {
 		return 0;
 	}
-	if (op->result == STORE_PROBE_EMPTY && pj->foreign.code == 0) {
+	if ((op->result == STORE_PROBE_EMPTY || op->result == STORE_PROBE_UNFINISHED) &&
+		pj->foreign.code == 0) {
 		pj->must_format = true;
 		return 0;
 	}
@@ -171,7 +156,7 @@ static int judge_identity(struct pool_job *pj)
 		uuid_to_text(&pool->uuid, known));
 }
 
-static void pool_step(struct task *task)
+void pool_step(struct task *task)
 {
 	struct pool_job *pj = container_of(task, struct pool_job, job.task);
 	struct io *io = real_io(pj->job.control->real);
@@ -223,19 +208,19 @@ static void pool_step(struct task *task)
 	}
 }
 
-static int disk_open(struct pool *pool, struct control *control, bool create, uint64_t size_bytes,
+int disk_open(struct pool *pool, struct control *control, bool create, uint64_t size_bytes,
 	unsigned lock_wait_ms, struct err *err)
 {
 	struct real_disk_options options = {.create = create, .size_bytes = size_bytes};
 
-	if (strcmp(pool->disk, MEMORY_PREFIX) == 0) {
+	if (disk_is_memory(pool->disk)) {
 		return real_memory_disk_new(control->real, size_bytes, &pool->handle, err);
 	}
 	return real_disk_open(
 		control->real, disk_path(pool->disk), &options, lock_wait_ms, &pool->handle, err);
 }
 
-static void disk_give_back(struct pool *pool, bool made_file)
+void disk_give_back(struct pool *pool, bool made_file)
 {
 	if (pool->handle != NULL) {
 		real_disk_close(pool->handle);
@@ -246,14 +231,15 @@ static void disk_give_back(struct pool *pool, bool made_file)
 	}
 }
 
-static void format_name(struct pool_job *pj)
+void pool_job_name(struct pool_job *pj)
 {
 	snprintf(pj->format.name, sizeof(pj->format.name), "%s", pj->pool->name);
+	pj->format.uuid = pj->pool->uuid;
 }
 
 /* ---- at start, and again for those that failed ---- */
 
-static void pool_fault(struct control *control, struct pool *pool, const struct err *err)
+void pool_fault(struct control *control, struct pool *pool, const struct err *err)
 {
 	if (pool->state != POOL_FAULTED || strcmp(pool->reason.text, err->text) != 0) {
 		log_error(control->log, "pools", "pool-faulted", "pool=%s reason=%s", pool->name,
@@ -271,7 +257,8 @@ static bool is_worth_a_retry(const struct pool *pool)
 {
 	int code = pool->reason.code;
 
-	return pool->used && pool->state == POOL_FAULTED &&
+	return pool->used && !pool->is_deleting && pool->phase == POOL_PRESENT &&
+	       pool->state == POOL_FAULTED &&
 	       (code == -EBUSY || code == -ENOENT || code == -ENXIO || code == -ENODEV ||
 		       code == -EAGAIN);
 }
@@ -286,20 +273,23 @@ static void retry_start(struct control *control)
 	}
 }
 
-static int pool_online(struct pool_job *pj, struct err *err)
+void pool_online(struct pool_job *pj)
 {
 	struct control *control = pj->job.control;
 	struct pool *pool = pj->pool;
-	bool is_new = !uuid_equal(&pool->uuid, &pj->info.uuid);
 
 	pool->state = POOL_ONLINE;
 	pool->uuid = pj->info.uuid;
 	pools_report(control);
 	log_info(control->log, "pools", "pool-online", "pool=%s disk=%s", pool->name, pool->disk);
-	if (!is_new || state_save(control, err) == 0) {
+}
+
+int pools_save(struct control *control, const struct pool *pool, const char *what, struct err *err)
+{
+	if (state_save(control, err) == 0) {
 		return 0;
 	}
-	err_prefix(err, "pool %s is online but could not be recorded", pool->name);
+	err_prefix(err, "pool %s is %s but that could not be recorded", pool->name, what);
 	log_error(control->log, "pools", "state-not-saved", "pool=%s reason=%s", pool->name,
 		err->text);
 	return err->code;
@@ -317,8 +307,14 @@ static void pool_opened(struct job *job)
 		}
 		pool_fault(control, pj->pool, &job->err);
 	} else {
+		bool is_new = !uuid_equal(&pj->pool->uuid, &pj->info.uuid);
+
+		pj->pool->made_file |= pj->made_file;
+		pool_online(pj);
 		/* Recorded at the next start, if not now. */
-		(void)pool_online(pj, &job->err);
+		if (is_new) {
+			(void)pools_save(control, pj->pool, "online", &job->err);
+		}
 	}
 	free(pj);
 	retry_start(control);
@@ -328,10 +324,10 @@ static void pool_opened(struct job *job)
  * to us. */
 static int start_judge(struct pool *pool, bool *ret_create, struct err *err)
 {
-	bool is_file = has_prefix(pool->disk, FILE_PREFIX);
+	bool is_file = disk_is_file(pool->disk);
 
 	*ret_create = false;
-	if (strcmp(pool->disk, MEMORY_PREFIX) == 0) {
+	if (disk_is_memory(pool->disk)) {
 		return pool->size_bytes != 0 ? 0 : err_set(err, -EINVAL, "it needs a size");
 	}
 	if (access(disk_path(pool->disk), F_OK) != 0 && errno == ENOENT) {
@@ -348,7 +344,7 @@ static void pool_open(struct control *control, struct pool *pool, unsigned lock_
 {
 	struct pool_job *pj = calloc(1, sizeof(*pj));
 	bool never_opened = uuid_is_nil(&pool->uuid) && pool->is_configured;
-	bool is_memory = strcmp(pool->disk, MEMORY_PREFIX) == 0;
+	bool is_memory = disk_is_memory(pool->disk);
 	bool create = false;
 	struct err err;
 
@@ -372,7 +368,7 @@ static void pool_open(struct control *control, struct pool *pool, unsigned lock_
 	if (pj->may_format && !pj->must_format) {
 		pj->foreign.code = disk_probe(disk_path(pool->disk), &pj->foreign);
 	}
-	format_name(pj);
+	pool_job_name(pj);
 	job_init(&pj->job, control, NULL, pool_step, pool_opened);
 	control->opening_count++;
 	job_look(&pj->job);
@@ -402,10 +398,14 @@ static int merge_configured(struct control *control, struct err *err)
 		struct pool *pool = control_find_pool(control, from->name);
 
 		if (pool == NULL) {
-			pool = free_place(control);
+			pool = pool_free_place(control);
 		}
 		if (pool == NULL) {
 			return err_set(err, -E2BIG, "more than %d pools", AGENT_POOLS_MAX);
+		}
+		if (pool->phase != POOL_PRESENT) {
+			/* What CreatePool or DeletePool left half done, the file asks for anew. */
+			*pool = (struct pool){.index = pool->index};
 		}
 		pool->used = true;
 		pool->is_configured = true;
@@ -422,6 +422,16 @@ static int merge_configured(struct control *control, struct err *err)
 	return state_save(control, err);
 }
 
+static void fault_half_done(struct control *control, struct pool *pool)
+{
+	struct err err;
+
+	err_set(&err, -EINPROGRESS, "its %s was interrupted: %s",
+		pool->phase == POOL_CREATING ? "creation" : "deletion",
+		pool->phase == POOL_CREATING ? "create it again, or delete it" : "delete it again");
+	pool_fault(control, pool, &err);
+}
+
 int pools_start(struct control *control, struct err *err)
 {
 	uint64_t deadline_ms = loop_now_ms(control->loop) + CONTROL_OPEN_WAIT_MS;
@@ -436,8 +446,12 @@ int pools_start(struct control *control, struct err *err)
 		return result;
 	}
 	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
-		if (control->pools[i].used && !control->pools[i].is_dropped) {
-			pool_open(control, &control->pools[i], CONTROL_LOCK_WAIT_MS);
+		struct pool *pool = &control->pools[i];
+
+		if (pool->used && pool->phase != POOL_PRESENT) {
+			fault_half_done(control, pool);
+		} else if (pool->used && !pool->is_dropped) {
+			pool_open(control, pool, CONTROL_LOCK_WAIT_MS);
 		}
 	}
 	while (control->opening_count > 0 && loop_now_ms(control->loop) < deadline_ms) {
@@ -445,149 +459,4 @@ int pools_start(struct control *control, struct err *err)
 	}
 	retry_start(control);
 	return 0;
-}
-
-/* ---- CreatePool ---- */
-
-static const Strake__V1__CreatePoolRequest *create_request(const struct job *job)
-{
-	return (const void *)grpc_call_request(job->call);
-}
-
-static int create_check(
-	struct control *control, const Strake__V1__CreatePoolRequest *request, struct err *err)
-{
-	bool is_file = has_prefix(request->disk, FILE_PREFIX);
-
-	if (pool_name_check(request->name, err) != 0 || pool_disk_check(request->disk, err) != 0) {
-		return err->code;
-	}
-	if (control_find_pool(control, request->name) != NULL) {
-		return err_set(err, -EEXIST, "pool %s exists already", request->name);
-	}
-	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
-		if (control->pools[i].used && strcmp(control->pools[i].disk, request->disk) == 0) {
-			return err_set(err, -EBUSY, "%s is the disk of pool %s",
-				disk_path(request->disk), control->pools[i].name);
-		}
-	}
-	if (!is_file && request->size_bytes != 0) {
-		return err_set(err, -EINVAL,
-			"a size is for files that are to be made: %s has its own", request->disk);
-	}
-	if (request->size_bytes % STORE_BLOCK_BYTES != 0) {
-		return err_set(err, -EINVAL, "size: not a multiple of 4096");
-	}
-	if (strcmp(request->disk, MEMORY_PREFIX) == 0) {
-		return err_set(err, -EINVAL, "a pool in memory is for benchmarks: configure it");
-	}
-	return 0;
-}
-
-/* Opens the disk, or makes the file, and looks whether somebody else's data are there. */
-static int create_open(struct pool_job *pj, struct err *err)
-{
-	const Strake__V1__CreatePoolRequest *request = create_request(&pj->job);
-	const char *path = disk_path(request->disk);
-	bool is_there = access(path, F_OK) == 0;
-	bool create = !is_there && request->size_bytes != 0;
-	int result;
-
-	if (!is_there && !create) {
-		return err_set(err, -ENOENT, "%s does not exist%s", path,
-			has_prefix(request->disk, FILE_PREFIX) ? ": give a size to make it" : "");
-	}
-	if (is_there && request->size_bytes != 0 && !request->wipe) {
-		return err_set(err, -EEXIST,
-			"%s exists already: leave the size out to take it as it is", path);
-	}
-	result = disk_open(pj->pool, pj->job.control, create, request->size_bytes, 0, err);
-	if (result != 0) {
-		return result;
-	}
-	pj->made_file = create;
-	if (create || request->wipe) {
-		pj->must_format = true;
-		return 0;
-	}
-	pj->foreign.code = disk_probe(path, &pj->foreign);
-	return 0;
-}
-
-static void create_begin(struct job *job)
-{
-	struct pool_job *pj = container_of(job, struct pool_job, job);
-	const Strake__V1__CreatePoolRequest *request = create_request(job);
-	struct control *control = job->control;
-
-	if (control->stopping) {
-		err_set(&job->err, -ESHUTDOWN, "the pool-agent is stopping");
-		return;
-	}
-	if (create_check(control, request, &job->err) != 0) {
-		return;
-	}
-	pj->pool = free_place(control);
-	if (pj->pool == NULL) {
-		err_set(&job->err, -E2BIG, "%d pools are the most", AGENT_POOLS_MAX);
-		return;
-	}
-	/* `used` at the end only: until then it is nobody's. */
-	*pj->pool = (struct pool){.index = pj->pool->index, .state = POOL_OPENING};
-	snprintf(pj->pool->name, sizeof(pj->pool->name), "%s", request->name);
-	snprintf(pj->pool->disk, sizeof(pj->pool->disk), "%s", request->disk);
-	pj->may_format = true;
-	format_name(pj);
-	(void)create_open(pj, &job->err);
-}
-
-static void create_reply(struct pool_job *pj)
-{
-	char id[UUID_TEXT_SIZE];
-	char agent[UUID_TEXT_SIZE];
-	Strake__V1__Pool reply = STRAKE__V1__POOL__INIT;
-	char online[] = "Online";
-
-	reply.name = pj->pool->name;
-	reply.disk = pj->pool->disk;
-	reply.uuid = uuid_to_text(&pj->pool->uuid, id);
-	reply.agent = uuid_to_text(&pj->job.control->uuid, agent);
-	reply.state = online;
-	reply.capacity_bytes = pj->info.size_bytes;
-	grpc_call_reply(pj->job.call, &reply.base);
-}
-
-static void create_finish(struct job *job)
-{
-	struct pool_job *pj = container_of(job, struct pool_job, job);
-	struct control *control = job->control;
-
-	if (job->err.code == 0) {
-		pj->pool->used = true;
-		if (pool_online(pj, &job->err) == 0) {
-			create_reply(pj);
-		} else {
-			grpc_call_fail(job->call, &job->err);
-		}
-	} else {
-		if (pj->pool != NULL) {
-			disk_give_back(pj->pool, pj->made_file);
-		}
-		log_warning(control->log, "pools", "create-failed", "reason=%s", job->err.text);
-		grpc_call_fail(job->call, &job->err);
-	}
-	free(pj);
-}
-
-void pool_create(struct grpc_call *call)
-{
-	struct control *control = grpc_call_ctx(call);
-	struct pool_job *pj = calloc(1, sizeof(*pj));
-
-	if (pj == NULL) {
-		grpc_call_failf(call, -ENOMEM, "out of memory");
-		return;
-	}
-	job_init(&pj->job, control, call, pool_step, create_finish);
-	job_change(&pj->job, create_begin);
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Replicas: create, list, delete, export. */
-#include "api/strake.pb-c.h"
 #include "pool-agent/control/control.h"
 
 #include <assert.h>
@@ -342,6 +341,7 @@ struct replica_job {
 	struct replica_name name;
 	struct store_replica *replica;
 	unsigned pool_index;
+	bool is_there;            /* a creation found it */
 	struct replica_text text; /* the answer */
 };
 
@@ -373,6 +373,51 @@ static void op_failed(struct job *job)
 	}
 }
 
+static int differs(struct replica_job *rj, const char *what, const char *is, const char *wanted)
+{
+	return err_set(&rj->job.err, -EEXIST, "the replica exists already, with %s '%s', not '%s'",
+		what, is, wanted);
+}
+
+/* The replica is there: is it the one that is asked for? */
+static int create_compare(struct replica_job *rj)
+{
+	const struct store_replica_options *options = &rj->options;
+	const struct vmeta *vmeta = &rj->text.info.vmeta;
+	const char *pool = rj->job.control->pools[rj->pool_index].name;
+	char is[UUID_TEXT_SIZE], wanted[UUID_TEXT_SIZE];
+
+	if (rj->pool_index != rj->pool->index) {
+		return differs(rj, "pool", pool, rj->pool->name);
+	}
+	if (!uuid_equal(&vmeta->volume, &options->volume)) {
+		return differs(rj, "volume_uuid", uuid_to_text(&vmeta->volume, is),
+			uuid_to_text(&options->volume, wanted));
+	}
+	if (vmeta->kind != options->kind) {
+		return differs(rj, "kind", vmeta->kind == VOTER_ARBITER ? "arbiter" : "data",
+			options->kind == VOTER_ARBITER ? "arbiter" : "data");
+	}
+	if (vmeta->size_bytes != options->size_bytes) {
+		snprintf(is, sizeof(is), "%" PRIu64, vmeta->size_bytes);
+		snprintf(wanted, sizeof(wanted), "%" PRIu64, options->size_bytes);
+		return differs(rj, "size_bytes", is, wanted);
+	}
+	if (strcmp(vmeta->name, options->name) != 0) {
+		return differs(rj, "volume_name", vmeta->name, options->name);
+	}
+	if (strcmp(vmeta->class_name, options->class_name) != 0) {
+		return differs(rj, "class_name", vmeta->class_name, options->class_name);
+	}
+	if (strcmp(vmeta->claim_namespace, options->claim_namespace) != 0) {
+		return differs(
+			rj, "claim_namespace", vmeta->claim_namespace, options->claim_namespace);
+	}
+	return strcmp(vmeta->claim_name, options->claim_name) == 0
+		       ? 0
+		       : differs(rj, "claim_name", vmeta->claim_name, options->claim_name);
+}
+
 static void create_step(struct task *task)
 {
 	struct replica_job *rj = container_of(task, struct replica_job, job.task);
@@ -382,9 +427,11 @@ static void create_step(struct task *task)
 
 	switch (rj->state) {
 	case REPLICA_JOB_START:
-		if (find_replica(control, &name, &rj->pool_index, &ignored) != NULL) {
-			err_set(&rj->job.err, -EEXIST, "the replica exists already, on pool %s",
-				control->pools[rj->pool_index].name);
+		rj->replica = find_replica(control, &name, &rj->pool_index, &ignored);
+		if (rj->replica != NULL) {
+			rj->is_there = true;
+			info_fill(control, rj->replica, rj->pool_index, &rj->text.info);
+			(void)create_compare(rj);
 			job_end(&rj->job);
 			return;
 		}
@@ -478,9 +525,11 @@ static void create_finish(struct job *job)
 		grpc_call_fail(job->call, &job->err);
 	} else {
 		text_fill(job->control, &rj->text);
-		log_info(job->control->log, "replicas", "replica-created",
-			"replica=%s pool=%s volume=%s nsid=%u", rj->text.uuid, rj->text.pool,
-			rj->text.info.vmeta.name, rj->text.info.nsid);
+		if (!rj->is_there) {
+			log_info(job->control->log, "replicas", "replica-created",
+				"replica=%s pool=%s volume=%s nsid=%u", rj->text.uuid,
+				rj->text.pool, rj->text.info.vmeta.name, rj->text.info.nsid);
+		}
 		grpc_call_reply(job->call, &rj->text.message.base);
 	}
 	free(rj);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The gRPC service PoolAgent: the table of its methods, and those that only look. */
-#include "api/strake.pb-c.h"
 #include "base/bytes.h"
 #include "pool-agent/control/control.h"
 
@@ -54,44 +53,41 @@ static void pools_step(struct task *task)
 	job_end(&pj->job);
 }
 
-/* Texts that a Strake__V1__Pool points to. */
-struct pool_text {
-	Strake__V1__Pool message;
-	char uuid[UUID_TEXT_SIZE];
-	char agent[UUID_TEXT_SIZE];
-	char state[16];
-	char reason[ERR_TEXT_MAX];
-};
-
-static void pool_text_fill(struct pools_job *pj, unsigned index, struct pool_text *text)
+static const char *pool_state_text(const struct pool *pool, bool failed)
 {
-	struct control *control = pj->job.control;
-	struct pool *pool = &control->pools[index];
-	const struct store_info *info = &pj->info[index];
-	bool failed = pj->has_info[index] && info->failed;
-
-	strake__v1__pool__init(&text->message);
-	snprintf(text->state, sizeof(text->state), "%s",
-		pool->state == POOL_OPENING             ? "Opening"
-		: pool->state == POOL_FAULTED || failed ? "Faulted"
-							: "Online");
-	text->reason[0] = 0;
-	if (pool->state == POOL_FAULTED) {
-		snprintf(text->reason, sizeof(text->reason), "%s", pool->reason.text);
-	} else if (failed) {
-		snprintf(text->reason, sizeof(text->reason), "%s", POOL_STORE_FAILED_TEXT);
+	if (pool->state == POOL_FAULTED || failed) {
+		return "Faulted";
 	}
-	text->message.name = pool->name;
-	text->message.disk = pool->disk;
-	text->message.uuid = uuid_to_text(&pool->uuid, text->uuid);
-	text->message.agent = uuid_to_text(&control->uuid, text->agent);
-	text->message.state = text->state;
-	text->message.reason = text->reason;
-	if (pj->has_info[index]) {
-		text->message.capacity_bytes = info->size_bytes;
-		text->message.used_bytes = info->used_bytes;
-		text->message.reclaiming_bytes = info->reclaiming_bytes;
-		text->message.replicas = info->replica_count;
+	if (pool->phase == POOL_DELETING) {
+		return "Deleting";
+	}
+	return pool->state == POOL_OPENING ? "Opening" : "Online";
+}
+
+void pool_text_fill(struct control *control, struct pool *pool, const struct store_info *info,
+	struct pool_text *ret_text)
+{
+	bool failed = info != NULL && info->failed;
+
+	strake__v1__pool__init(&ret_text->message);
+	snprintf(ret_text->state, sizeof(ret_text->state), "%s", pool_state_text(pool, failed));
+	ret_text->reason[0] = 0;
+	if (pool->state == POOL_FAULTED) {
+		snprintf(ret_text->reason, sizeof(ret_text->reason), "%s", pool->reason.text);
+	} else if (failed) {
+		snprintf(ret_text->reason, sizeof(ret_text->reason), "%s", POOL_STORE_FAILED_TEXT);
+	}
+	ret_text->message.name = pool->name;
+	ret_text->message.disk = pool->disk;
+	ret_text->message.uuid = uuid_to_text(&pool->uuid, ret_text->uuid);
+	ret_text->message.agent = uuid_to_text(&control->uuid, ret_text->agent);
+	ret_text->message.state = ret_text->state;
+	ret_text->message.reason = ret_text->reason;
+	if (info != NULL) {
+		ret_text->message.capacity_bytes = info->size_bytes;
+		ret_text->message.used_bytes = info->used_bytes;
+		ret_text->message.reclaiming_bytes = info->reclaiming_bytes;
+		ret_text->message.replicas = info->replica_count;
 	}
 }
 
@@ -102,13 +98,14 @@ static void pools_reply(struct pools_job *pj, struct pool_text *texts)
 	Strake__V1__Pool *pools[AGENT_POOLS_MAX];
 
 	for (unsigned i = 0; i < AGENT_POOLS_MAX; i++) {
-		const struct pool *pool = &pj->job.control->pools[i];
+		struct pool *pool = &pj->job.control->pools[i];
 
 		if (!pool->used || pool->is_dropped ||
 			(request->name[0] != 0 && strcmp(pool->name, request->name) != 0)) {
 			continue;
 		}
-		pool_text_fill(pj, i, &texts[i]);
+		pool_text_fill(
+			pj->job.control, pool, pj->has_info[i] ? &pj->info[i] : NULL, &texts[i]);
 		pools[reply.n_pools++] = &texts[i].message;
 	}
 	if (reply.n_pools == 0 && request->name[0] != 0) {
@@ -155,6 +152,12 @@ static void handle_create_pool(struct grpc_call *call, const ProtobufCMessage *r
 	pool_create(call);
 }
 
+static void handle_delete_pool(struct grpc_call *call, const ProtobufCMessage *request)
+{
+	(void)request;
+	pool_delete(call);
+}
+
 static void handle_create_replica(struct grpc_call *call, const ProtobufCMessage *request)
 {
 	(void)request;
@@ -193,6 +196,7 @@ static void handle_unexport_replica(struct grpc_call *call, const ProtobufCMessa
 const struct grpc_method control_methods[] = {
 	METHOD("GetAgent", get_agent_request, agent, handle_get_agent),
 	METHOD("CreatePool", create_pool_request, pool, handle_create_pool),
+	METHOD("DeletePool", delete_pool_request, delete_pool_response, handle_delete_pool),
 	METHOD("ListPools", list_pools_request, list_pools_response, handle_list_pools),
 	METHOD("CreateReplica", create_replica_request, replica, handle_create_replica),
 	METHOD("ListReplicas", list_replicas_request, list_replicas_response, handle_list_replicas),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The state folder: the agent's uuid, and its pools as JSON, replaced as a whole. */
+#include "base/bytes.h"
 #include "pool-agent/control/control.h"
 
 #include <errno.h>
@@ -11,18 +12,38 @@
 #define STATE_VERSION   1
 #define STATE_BYTES_MAX (1u << 20)
 
+static const char *const phase_names[] = {
+	[POOL_PRESENT] = "",
+	[POOL_CREATING] = "creating",
+	[POOL_DELETING] = "deleting",
+};
+
+static int phase_parse(const char *text, enum pool_phase *ret_phase)
+{
+	for (unsigned i = 0; i < ARRAY_COUNT(phase_names); i++) {
+		if (strcmp(text, phase_names[i]) == 0) {
+			*ret_phase = (enum pool_phase)i;
+			return 0;
+		}
+	}
+	return -EBADMSG;
+}
+
 static int pool_from_json(struct control *control, json_t *from, struct err *err)
 {
 	const char *name;
 	const char *disk;
 	const char *uuid;
+	const char *phase = "";
 	int index;
 	int is_configured;
+	int made_file = 0;
 	json_error_t error;
 	struct pool *pool;
 
-	if (json_unpack_ex(from, &error, 0, "{s:s, s:s, s:s, s:i, s:b}", "name", &name, "disk",
-		    &disk, "uuid", &uuid, "index", &index, "configured", &is_configured) != 0) {
+	if (json_unpack_ex(from, &error, 0, "{s:s, s:s, s:s, s:i, s:b, s?b, s?s}", "name", &name,
+		    "disk", &disk, "uuid", &uuid, "index", &index, "configured", &is_configured,
+		    "made_file", &made_file, "phase", &phase) != 0) {
 		return err_set(err, -EBADMSG, "a pool: %s", error.text);
 	}
 	if (index < 0 || index >= AGENT_POOLS_MAX || control->pools[index].used) {
@@ -32,11 +53,15 @@ static int pool_from_json(struct control *control, json_t *from, struct err *err
 	if (pool_name_check(name, err) != 0 || pool_disk_check(disk, err) != 0) {
 		return err->code;
 	}
+	if (phase_parse(phase, &pool->phase) != 0) {
+		return err_set(err, -EBADMSG, "pool %s: phase %s", name, phase);
+	}
 	if (control_find_pool(control, name) != NULL || uuid_parse(uuid, &pool->uuid) != 0) {
 		return err_set(err, -EBADMSG, "pool %s: there twice, or a bad uuid", name);
 	}
 	pool->used = true;
 	pool->is_configured = is_configured != 0;
+	pool->made_file = made_file != 0;
 	snprintf(pool->name, sizeof(pool->name), "%s", name);
 	snprintf(pool->disk, sizeof(pool->disk), "%s", disk);
 	return 0;
@@ -122,9 +147,11 @@ static json_t *state_to_json(const struct control *control)
 
 		if (pool->used) {
 			json_array_append_new(pools,
-				json_pack("{s:s, s:s, s:s, s:i, s:b}", "name", pool->name, "disk",
-					pool->disk, "uuid", uuid_to_text(&pool->uuid, id), "index",
-					(int)i, "configured", (int)pool->is_configured));
+				json_pack("{s:s, s:s, s:s, s:i, s:b, s:b, s:s}", "name", pool->name,
+					"disk", pool->disk, "uuid", uuid_to_text(&pool->uuid, id),
+					"index", (int)i, "configured", (int)pool->is_configured,
+					"made_file", (int)pool->made_file, "phase",
+					phase_names[pool->phase]));
 		}
 	}
 	return json_pack("{s:i, s:o}", "version", STATE_VERSION, "pools", pools);

@@ -7,8 +7,7 @@
 
 #include <errno.h>
 
-#define PAGE_MAGIC    0x47415053u /* "SPAG" */
-#define JOURNAL_MAGIC 0x4c4e4a53u /* "SJNL" */
+#define PAGE_MAGIC 0x47415053u /* "SPAG" */
 
 /* In pages and journal blocks alike. */
 enum { AT_MAGIC = 0, AT_CRC = 4 };

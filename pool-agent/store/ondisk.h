@@ -137,6 +137,8 @@ static inline uint64_t entry_payload(uint64_t entry)
 
 /* ---- journal ---- */
 
+#define JOURNAL_MAGIC 0x4c4e4a53u /* "SJNL", at offset 0 */
+
 #define JOURNAL_HEADER_BYTES  64u
 #define JOURNAL_RECORD_BYTES  16u
 #define JOURNAL_BLOCK_RECORDS ((STORE_BLOCK_BYTES - JOURNAL_HEADER_BYTES) / JOURNAL_RECORD_BYTES)

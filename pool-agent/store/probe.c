@@ -81,6 +81,18 @@ static bool probe_is_pool(struct probe *probe)
 	return false;
 }
 
+/* Zeros, and what a format writes before its superblocks. */
+static bool is_unfinished(const uint8_t *bytes, uint64_t length)
+{
+	for (uint64_t at = 0; at < length; at += STORE_BLOCK_BYTES) {
+		if (le32_get(bytes + at) != JOURNAL_MAGIC &&
+			!bytes_are_zero(bytes + at, STORE_BLOCK_BYTES)) {
+			return false;
+		}
+	}
+	return true;
+}
+
 static int probe_judge(struct probe *probe)
 {
 	int result = batch_take_result(&probe->batch);
@@ -94,6 +106,11 @@ static int probe_judge(struct probe *probe)
 	if (bytes_are_zero(probe->ends[0], probe->length) &&
 		bytes_are_zero(probe->ends[1], probe->length)) {
 		return STORE_PROBE_EMPTY;
+	}
+	if (is_unfinished(probe->ends[0], probe->length) &&
+		is_unfinished(probe->ends[1], probe->length)) {
+		(void)err_set(&probe->op->err, -EEXIST, "an unfinished Strake pool");
+		return STORE_PROBE_UNFINISHED;
 	}
 	(void)err_set(
 		&probe->op->err, -EEXIST, "%s", signature_name(probe->ends[0], probe->length));

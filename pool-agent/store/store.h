@@ -53,9 +53,16 @@ enum store_probe_result {
 	STORE_PROBE_EMPTY = 0, /* first and last MiB are zero */
 	STORE_PROBE_POOL = 1,  /* a Strake pool (any version) */
 	STORE_PROBE_OTHER = 2, /* something else is there */
+	STORE_PROBE_UNFINISHED =
+		3, /* a format of an empty disk that was cut off: nothing is lost */
 };
 /* op->result is an enum store_probe_result or negative; op->err.text describes what was found. */
 void store_probe(struct io *io, struct io_disk *disk, struct store_op *op);
+
+/* Takes the pool with this uuid off a disk that is not open as a store: afterwards the probe finds
+ * it empty.  -ENOENT: no such pool is there, nothing was changed.  After a crash within it is
+ * called again. */
+void store_erase(struct io *io, struct io_disk *disk, const struct uuid *uuid, struct store_op *op);
 
 /* Opens: superblock, vmeta slots, tables, journal replay.  *ret_store is set before done is called
  * with result 0.  -EOPNOTSUPP: newer version or unknown incompatible features; -EBADMSG: no good

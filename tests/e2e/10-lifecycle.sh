@@ -2,7 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # What a user does from pool to deletion: a file system with a real tree, all replicas equal, one flipped byte seen, all space back.
 . "$(dirname "$0")/lib.sh" lifecycle
+# As in Kubernetes: the address from the environment, or by a network.
+export STRAKE_TEST_HOST=::1 STRAKE_TEST_PORT_A=${STRAKE_TEST_PORT:-4530}
+address[a]='"[${STRAKE_TEST_HOST}]:${STRAKE_TEST_PORT_A}"'
+address[b]=127.0.0.0/8:$((STRAKE_TEST_PORT_A + 1))
 cluster 1G
+strake daemon list -o json | jq -r '.[] | select(.kind == "pool-agent").address' | paste -sd' ' |
+	grep -qx "\[::1\]:$base_port 127.0.0.1:$((base_port + 1)) 127.0.0.1:$((base_port + 2))" || die "addresses: $(strake daemon list)"
 note "pools, volume, device"
 volume 256M
 state_is Online || die "not Online: $(state)"

@@ -20,6 +20,13 @@ refused 'nowhere.yaml' "$bin/nexus/nexus" --config "$dir/nowhere.yaml"
 printf 'name: y\nmin_insync: many\n' >"$dir/bad.yaml"
 refused 'bad.yaml:2' "$bin/nexus/nexus" --config "$dir/bad.yaml"
 
+printf 'name: z\naddress: ${STRAKE_NO_SUCH_VARIABLE}\n' >"$dir/bad.yaml"
+refused 'bad.yaml:2:10: address: the environment variable STRAKE_NO_SUCH_VARIABLE is not set' "$bin/pool-agent/pool-agent" --config "$dir/bad.yaml"
+printf 'name: z\naddress: 203.0.113.0/24\n' >"$dir/bad.yaml"
+refused 'bad.yaml:2:10: address: this machine has no address in 203.0.113.0/24; it has: .*127.0.0.1' "$bin/pool-agent/pool-agent" --config "$dir/bad.yaml"
+printf 'name: z\nexport:\n  address: 0.0.0.0/33\n' >"$dir/bad.yaml"
+refused 'bad.yaml:3:12: export.address: .*neither an address nor a network' "$bin/nexus/nexus" --config "$dir/bad.yaml"
+
 note "io_uring forbidden, and asked for"
 deny=$bin/tests/e2e/deny-uring/deny-uring
 for name in x y; do

@@ -325,8 +325,8 @@ static void run_control(struct program *program, int signal_fd)
 		if (info.ssi_signo == SIGTERM) {
 			return;
 		}
-		if (launcher_link_unpublish(program->link, program->name, false, on_unpublished,
-			    program, &err) != 0) {
+		if (launcher_link_unpublish(
+			    program->link, program->name, 0, on_unpublished, program, &err) != 0) {
 			(void)fprintf(stderr, "unpublish: %s\n", err.text);
 		}
 	}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Calls to the daemons of this node.  Blocking: for worker threads; one connection a call. */
+#ifndef CSI_NODE_DAEMONS_H
+#define CSI_NODE_DAEMONS_H
+
+#include "api/strake.pb-c.h"
+#include "base/err.h"
+#include "objects/objects.h"
+
+#define DAEMON_SOCKET_SIZE 108
+
+/* ---- pool-agent ---- */
+
+/* What it says of all that it has; messages are owned, all NULL before and after a failure. */
+struct agent_view {
+	Strake__V1__Agent *agent;
+	Strake__V1__ListPoolsResponse *pools;
+	Strake__V1__ListReplicasResponse *replicas;
+};
+
+int agent_look(const char *socket, struct agent_view *ret_view, struct err *err) __must_check;
+void agent_view_done(struct agent_view *view);
+
+/* Copies of what the calls need; not all are used by each. */
+struct agent_wish {
+	char pool[OBJECTS_NAME_SIZE];
+	char disk[OBJECTS_DISK_SIZE];
+	uint64_t size_bytes;
+	bool wipe;
+	struct uuid replica, volume_uuid;
+	char volume[OBJECTS_VOLUME_SIZE];
+};
+
+int agent_create_pool(
+	const char *socket, const struct agent_wish *wish, struct err *err) __must_check;
+/* Also one that is not in order; 0 too when it is not there. */
+int agent_delete_pool(const char *socket, const char *pool, struct err *err) __must_check;
+int agent_create_replica(
+	const char *socket, const struct agent_wish *wish, struct err *err) __must_check;
+/* 0 too when it is not there. */
+int agent_delete_replica(
+	const char *socket, const struct uuid *replica, struct err *err) __must_check;
+
+/* ---- nexus ---- */
+
+int nexus_look(const char *socket, Strake__V1__ListVolumesResponse **ret_volumes,
+	struct err *err) __must_check;
+/* One; *ret_volume NULL: it does not have it.  Freed with daemon_message_free(). */
+int nexus_find(const char *socket, const char *volume, Strake__V1__Volume **ret_volume,
+	struct err *err) __must_check;
+
+struct nexus_voter {
+	struct uuid replica;
+	char agent[UUID_TEXT_SIZE];
+	char address[OBJECTS_ADDRESS_SIZE];
+	uint32_t nsid;
+	bool is_local;
+};
+
+struct nexus_wish {
+	char volume[OBJECTS_VOLUME_SIZE];
+	struct uuid uuid;
+	uint64_t size_bytes;
+	uint32_t attach;
+	unsigned min_insync;
+	unsigned voter_count;
+	struct nexus_voter voters[OBJECTS_REPLICAS_MAX];
+};
+
+/*
+ * Has the volume open under its attach number, in service and published, whatever the nexus knew of
+ * it before; waits for service until `end_ms` of the monotonic clock.  *ret_volume as it is then.
+ * What an earlier attachment left (`is_mounted` false: nothing that matters is mounted of it) is
+ * taken away by force.  -EAGAIN: not yet, with its state and reason.
+ */
+int nexus_bring_up(const char *socket, const struct nexus_wish *wish, bool is_mounted,
+	uint64_t end_ms, Strake__V1__Volume **ret_volume, struct err *err) __must_check;
+/* Unpublishes, closes and forgets it; what is gone is fine.  `force`: also what is in use. */
+int nexus_take_away(
+	const char *socket, const char *volume, bool force, struct err *err) __must_check;
+
+void daemon_message_free(void *message);
+uint64_t monotonic_ms(void);
+
+/* States of a nexus's volume. */
+#define NEXUS_ONLINE     "Online"
+#define NEXUS_DEGRADED   "Degraded"
+#define NEXUS_FAULTED    "Faulted"
+#define NEXUS_SUPERSEDED "Superseded"
+#define NEXUS_CLOSED     "Closed"
+
+#endif

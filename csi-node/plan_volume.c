@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "csi-node/daemons.h"
+#include "csi-node/plan.h"
+
+#include <string.h>
+#include <strings.h>
+
+#define STATE_UNKNOWN "Unknown"
+
+bool plan_nexus_is_open(const Strake__V1__Volume *volume)
+{
+	return volume != NULL && strcmp(volume->state, NEXUS_CLOSED) != 0;
+}
+
+/* ---- status.nexus ---- */
+
+static void set_text(json_t *to, const char *key, const char *text)
+{
+	if (text[0] != '\0') {
+		(void)json_object_set_new(to, key, plan_text(text));
+	}
+}
+
+static json_t *replica_json(const Strake__V1__VolumeReplica *replica)
+{
+	json_t *json = json_object();
+	uint64_t done = replica->rebuild_done_bytes, total = replica->rebuild_total_bytes;
+
+	set_text(json, "uuid", replica->uuid);
+	set_text(json, "state", replica->state);
+	set_text(json, "reason", replica->reason);
+	if (strcmp(replica->state, "Rebuilding") == 0 && total > 0) {
+		(void)json_object_set_new(json, "progress",
+			json_integer((json_int_t)((done < total ? done : total) * 100 / total)));
+	}
+	return json;
+}
+
+json_t *plan_nexus_json(const char *node, const Strake__V1__Volume *volume, const json_t *before,
+	const char *time_now)
+{
+	json_t *json = json_object(), *replicas = json_array();
+	bool is_same = strcmp(kube_text(before, "node"), node) == 0 &&
+		       strcmp(kube_text(before, "epoch"), volume->epoch) == 0;
+
+	set_text(json, "node", node);
+	/* Of this opening. */
+	set_text(json, "since", is_same ? kube_text(before, "since") : time_now);
+	set_text(json, "device", volume->device);
+	set_text(json, "frontend", volume->frontend);
+	set_text(json, "epoch", volume->epoch);
+	(void)json_object_set_new(json, "generation", json_integer((json_int_t)volume->generation));
+	set_text(json, "state", volume->state);
+	set_text(json, "reason", volume->reason);
+	for (size_t i = 0; i < volume->n_replicas; i++) {
+		(void)json_array_append_new(replicas, replica_json(volume->replicas[i]));
+	}
+	(void)json_object_set_new(json, "replicas", replicas);
+	return json;
+}
+
+/* Without what moves all the time. */
+static json_t *without_progress(const json_t *nexus)
+{
+	json_t *copy = json_deep_copy(nexus);
+	json_t *replicas = json_object_get(copy, "replicas"), *replica;
+	size_t i;
+
+	json_array_foreach(replicas, i, replica)
+	{
+		(void)json_object_del(replica, "progress");
+	}
+	return copy;
+}
+
+static bool differs_in_progress_only(const json_t *a, const json_t *b)
+{
+	json_t *plain_a = without_progress(a), *plain_b = without_progress(b);
+	bool is_equal = json_equal(plain_a, plain_b);
+
+	json_decref(plain_a);
+	json_decref(plain_b);
+	return is_equal;
+}
+
+static void plan_writing(
+	const struct volume_facts *facts, const json_t *before, struct volume_plan *plan)
+{
+	json_t *nexus = plan_nexus_json(facts->node, facts->volume, before, facts->time_now);
+	bool is_due = true;
+
+	if (before != NULL && json_equal(before, nexus)) {
+		is_due = false;
+	} else if (before != NULL && differs_in_progress_only(before, nexus)) {
+		plan->is_idle = true;
+		is_due = facts->clock.may_write_idly &&
+			 (facts->clock.written_ms == 0 ||
+				 facts->clock.now_ms - facts->clock.written_ms >= PLAN_PROGRESS_MS);
+	}
+	if (!is_due) {
+		json_decref(nexus);
+		return;
+	}
+	plan->action = VOLUME_WRITE_NEXUS;
+	plan->nexus = nexus;
+}
+
+/* The nexus does not answer: it may serve its volume all the same. */
+static void plan_unheard(
+	const struct volume_facts *facts, const json_t *before, struct volume_plan *plan)
+{
+	json_t *nexus = json_deep_copy(before);
+
+	(void)json_object_set_new(nexus, "state", json_string(STATE_UNKNOWN));
+	set_text(nexus, "reason", facts->nexus_failure);
+	if (json_equal(before, nexus)) {
+		json_decref(nexus);
+		return;
+	}
+	plan->action = VOLUME_WRITE_NEXUS;
+	plan->nexus = nexus;
+}
+
+/* ---- what is to be done ---- */
+
+static bool is_this_one(const struct volume_object *object, const Strake__V1__Volume *volume)
+{
+	char text[UUID_TEXT_SIZE];
+
+	return strcasecmp(volume->uuid, uuid_to_text(&object->uuid, text)) == 0;
+}
+
+void plan_volume(const struct volume_facts *facts, struct volume_plan *ret_plan)
+{
+	struct volume_plan *plan = ret_plan;
+	bool is_ours =
+		facts->object != NULL && strcmp(facts->object->attached_node, facts->node) == 0;
+	bool is_said = facts->object != NULL && facts->object->nexus.is_there &&
+		       strcmp(facts->object->nexus.node, facts->node) == 0;
+	const json_t *before = is_said ? kube_at(facts->json, "status.nexus") : NULL;
+
+	*plan = (struct volume_plan){0};
+	if (facts->nexus_failure != NULL) {
+		if (is_said) {
+			plan_unheard(facts, before, plan);
+		}
+	} else if (facts->volume != NULL &&
+		   (!is_ours || !is_this_one(facts->object, facts->volume))) {
+		plan->action = VOLUME_LOST;
+	} else if (plan_nexus_is_open(facts->volume)) {
+		plan_writing(facts, before, plan);
+	} else if (is_said) {
+		plan->action = VOLUME_REMOVE_NEXUS;
+	}
+}
