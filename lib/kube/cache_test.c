@@ -4,6 +4,7 @@
  * holds what the server holds, and what was reported adds up to it: each test ends with settle().
  */
 #include "kube/env_test.h"
+#include "kube/internal.h"
 
 struct watcher {
 	struct env env;
@@ -613,7 +614,9 @@ static void a_dead_connection_is_left(void **state)
 	env_turn_for(&watcher.env, 10);
 	assert_int_equal(ask_once(&watcher.env, request, json_object()), -ETIMEDOUT);
 	put(&watcher, "a", 2);
-	/* The old watch is gone, a new one waits behind it. */
+	/* The old watch is gone, a new one waits on a connection of its own before anybody answers.
+	 */
+	env_wait(&watcher.env, metric_get(&watcher.env.kube->metric_connections) == 2);
 	fake_http_freeze(watcher.env.http, false);
 	env_wait(&watcher.env, same(&watcher));
 	env_wait(&watcher.env, fake_http_conn_count(watcher.env.http) == 1);

@@ -2,6 +2,9 @@
 /* Requests against a server that answers, refuses and breaks. */
 #include "kube/env_test.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 static json_t *volume(const char *name, int number)
 {
 	return json_pack("{s:s, s:s, s:{s:s}, s:{s:i}}", "apiVersion", "strake.io/v1alpha1", "kind",
@@ -382,6 +385,30 @@ static void a_token_that_was_renewed_is_read_again(void **state)
 	env_close(&env);
 }
 
+/* Nothing about the file tells that it is another one: that the server refuses the token does. */
+static void a_token_that_is_refused_is_read_again(void **state)
+{
+	struct env env;
+	struct kube_request request = {.verb = KUBE_CREATE, .kind = &volumes};
+	struct stat before;
+	char path[128];
+
+	(void)state;
+	env_open_as(&env, "{tokenFile: token}");
+	fake_api_set_token(env.api, "one");
+	env_write(&env, "token", "one\n");
+	assert_int_equal(ask_once(&env, request, volume("a", 1)), 0);
+	(void)snprintf(path, sizeof(path), "%s/token", env.folder);
+	assert_int_equal(stat(path, &before), 0);
+	env_write(&env, "token", "two\n");
+	struct timespec times[2] = {before.st_atim, before.st_mtim};
+
+	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+	fake_api_set_token(env.api, "two");
+	assert_int_equal(ask_once(&env, request, volume("b", 1)), 0);
+	env_close(&env);
+}
+
 static void a_page_that_is_too_large_is_asked_for_in_parts(void **state)
 {
 	struct env env;
@@ -442,6 +469,7 @@ int main(void)
 		cmocka_unit_test(a_server_that_says_nothing_is_given_up_in_time),
 		cmocka_unit_test(a_cancelled_request_says_nothing),
 		cmocka_unit_test(a_token_that_was_renewed_is_read_again),
+		cmocka_unit_test(a_token_that_is_refused_is_read_again),
 		cmocka_unit_test(a_page_that_is_too_large_is_asked_for_in_parts),
 	};
 

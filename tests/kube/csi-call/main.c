@@ -11,74 +11,9 @@
  * timeout=MS is for all of them.  Prints the answer; an error as its code and text, and exits
  * with 1.
  */
-#include "base/bytes.h"
-#include "csi/csi.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "tests/kube/calls.h"
 
 #define PAIRS_MAX 16
-
-struct words {
-	int count;
-	char **words;
-};
-
-static const char *option(const struct words *words, const char *key)
-{
-	size_t length = strlen(key);
-
-	for (int i = 0; i < words->count; i++) {
-		if (strncmp(words->words[i], key, length) == 0 && words->words[i][length] == '=') {
-			return words->words[i] + length + 1;
-		}
-	}
-	return NULL;
-}
-
-static long long number(const struct words *words, const char *key, long long fallback)
-{
-	const char *text = option(words, key);
-
-	return text == NULL ? fallback : atoll(text);
-}
-
-/* The i-th word that is no option. */
-static char *plain(const struct words *words, int index)
-{
-	static char nothing[1];
-
-	for (int i = 0; i < words->count; i++) {
-		if (strchr(words->words[i], '=') == NULL && index-- == 0) {
-			return words->words[i];
-		}
-	}
-	return nothing;
-}
-
-struct called {
-	struct grpc_client *client;
-	unsigned timeout_ms;
-	ProtobufCMessage *answer;
-};
-
-static int call(struct called *called, const char *name, const ProtobufCMessage *request,
-	const ProtobufCMessageDescriptor *response)
-{
-	char path[96];
-	struct grpc_method method = {
-		.path = path, .request = request->descriptor, .response = response};
-	struct err err = {0};
-
-	(void)snprintf(path, sizeof(path), "/csi.v1.%s", name);
-	if (grpc_client_call(called->client, &method, request, called->timeout_ms, &called->answer,
-		    &err) < 0) {
-		printf("%s: %s\n", grpc_code_name(grpc_code_from_errno(err.code)), err.text);
-		return 1;
-	}
-	return 0;
-}
 
 /* ---- parts of requests ---- */
 
@@ -169,7 +104,7 @@ static int create(struct called *called, const struct words *words)
 		requirement.n_preferred = 1;
 		request.accessibility_requirements = &requirement;
 	}
-	int code = call(called, "Controller/CreateVolume", &request.base,
+	int code = call(called, "/csi.v1.Controller/CreateVolume", &request.base,
 		&csi__v1__create_volume_response__descriptor);
 
 	if (code == 0) {
@@ -187,7 +122,7 @@ static int delete(struct called *called, const struct words *words)
 	Csi__V1__DeleteVolumeRequest request = CSI__V1__DELETE_VOLUME_REQUEST__INIT;
 
 	request.volume_id = plain(words, 0);
-	return call(called, "Controller/DeleteVolume", &request.base,
+	return call(called, "/csi.v1.Controller/DeleteVolume", &request.base,
 		&csi__v1__delete_volume_response__descriptor);
 }
 
@@ -196,7 +131,7 @@ static int get(struct called *called, const struct words *words)
 	Csi__V1__ControllerGetVolumeRequest request = CSI__V1__CONTROLLER_GET_VOLUME_REQUEST__INIT;
 
 	request.volume_id = plain(words, 0);
-	int code = call(called, "Controller/ControllerGetVolume", &request.base,
+	int code = call(called, "/csi.v1.Controller/ControllerGetVolume", &request.base,
 		&csi__v1__controller_get_volume_response__descriptor);
 
 	if (code == 0) {
@@ -221,7 +156,7 @@ static int validate(struct called *called, const struct words *words)
 	request.volume_id = plain(words, 0);
 	request.volume_capabilities = capability.list;
 	request.n_volume_capabilities = 1;
-	int code = call(called, "Controller/ValidateVolumeCapabilities", &request.base,
+	int code = call(called, "/csi.v1.Controller/ValidateVolumeCapabilities", &request.base,
 		&csi__v1__validate_volume_capabilities_response__descriptor);
 
 	if (code == 0) {
@@ -245,7 +180,7 @@ static int publish(struct called *called, const struct words *words)
 	request.node_id = plain(words, 1);
 	request.volume_capability = &capability.capability;
 	request.readonly = number(words, "readonly", 0) != 0;
-	int code = call(called, "Controller/ControllerPublishVolume", &request.base,
+	int code = call(called, "/csi.v1.Controller/ControllerPublishVolume", &request.base,
 		&csi__v1__controller_publish_volume_response__descriptor);
 
 	if (code == 0) {
@@ -265,7 +200,7 @@ static int unpublish(struct called *called, const struct words *words)
 
 	request.volume_id = plain(words, 0);
 	request.node_id = plain(words, 1);
-	return call(called, "Controller/ControllerUnpublishVolume", &request.base,
+	return call(called, "/csi.v1.Controller/ControllerUnpublishVolume", &request.base,
 		&csi__v1__controller_unpublish_volume_response__descriptor);
 }
 
@@ -277,7 +212,7 @@ static int list(struct called *called, const struct words *words)
 	if (option(words, "token") != NULL) {
 		request.starting_token = (char *)(uintptr_t)option(words, "token");
 	}
-	int code = call(called, "Controller/ListVolumes", &request.base,
+	int code = call(called, "/csi.v1.Controller/ListVolumes", &request.base,
 		&csi__v1__list_volumes_response__descriptor);
 
 	if (code == 0) {
@@ -310,7 +245,7 @@ static int capacity(struct called *called, const struct words *words)
 		entries[i].value = pairs[i].value;
 		pointers[i] = &entries[i];
 	}
-	int code = call(called, "Controller/GetCapacity", &request.base,
+	int code = call(called, "/csi.v1.Controller/GetCapacity", &request.base,
 		&csi__v1__get_capacity_response__descriptor);
 
 	if (code == 0) {
@@ -323,8 +258,8 @@ static int capacity(struct called *called, const struct words *words)
 static int probe(struct called *called, const struct words *words)
 {
 	Csi__V1__ProbeRequest request = CSI__V1__PROBE_REQUEST__INIT;
-	int code =
-		call(called, "Identity/Probe", &request.base, &csi__v1__probe_response__descriptor);
+	int code = call(called, "/csi.v1.Identity/Probe", &request.base,
+		&csi__v1__probe_response__descriptor);
 
 	(void)words;
 	if (code == 0) {
@@ -337,26 +272,9 @@ static int probe(struct called *called, const struct words *words)
 
 int main(int argc, char **argv)
 {
-	static const struct {
-		const char *name;
-		int (*run)(struct called *called, const struct words *words);
-	} commands[] = {{"create", create}, {"delete", delete}, {"get", get},
-		{"validate", validate}, {"publish", publish}, {"unpublish", unpublish},
-		{"list", list}, {"capacity", capacity}, {"probe", probe}};
-	struct words words = {argc - 3, argv + 3};
-	struct called called = {0};
-	struct err err = {0};
+	static const struct command commands[] = {{"create", create}, {"delete", delete},
+		{"get", get}, {"validate", validate}, {"publish", publish},
+		{"unpublish", unpublish}, {"list", list}, {"capacity", capacity}, {"probe", probe}};
 
-	if (argc < 3 || grpc_client_new(argv[1], 5000, &called.client, &err) < 0) {
-		(void)fprintf(stderr, "csi-call: %s\n", argc < 3 ? "SOCKET CALL ..." : err.text);
-		return 2;
-	}
-	called.timeout_ms = (unsigned)number(&words, "timeout", 30000);
-	for (size_t i = 0; i < ARRAY_COUNT(commands); i++) {
-		if (strcmp(argv[2], commands[i].name) == 0) {
-			return commands[i].run(&called, &words);
-		}
-	}
-	(void)fprintf(stderr, "csi-call: %s is no call\n", argv[2]);
-	return 2;
+	return run_command(argc, argv, commands, ARRAY_COUNT(commands));
 }
