@@ -155,10 +155,9 @@ static void nexus_written(struct kube_request *request)
 }
 
 /* A mount of this very device counts; anything else at the path is of an earlier time. */
-static bool is_mounted_live(const char *path, const Strake__V1__Volume *volume,
-	const struct nexus_wish *wish, const struct mount_entry *entry)
+static bool is_mounted_live(const Strake__V1__Volume *volume, const struct nexus_wish *wish,
+	const struct mount_entry *entry)
 {
-	(void)path;
 	return entry != NULL && volume != NULL && plan_nexus_is_open(volume) &&
 	       volume->attach == wish->attach && volume->device[0] != '\0' &&
 	       device_number(volume->device) == entry->device;
@@ -176,7 +175,7 @@ static int look_at_staging(struct stage *stage, bool *ret_mounted, struct err *e
 	if (result == 0) {
 		const struct mount_entry *entry = mounts_find(&mounts, stage->path);
 
-		*ret_mounted = is_mounted_live(stage->path, volume, &stage->nexus, entry);
+		*ret_mounted = is_mounted_live(volume, &stage->nexus, entry);
 		if (entry != NULL && !*ret_mounted && !stage->wish.use.is_block) {
 			result = mount_remove(stage->path, true, err);
 		}
