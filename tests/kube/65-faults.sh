@@ -9,19 +9,20 @@ strake_up
 # The load is driven by files in a folder of n1, so that neither the API nor the kubelet is needed: `go` begins it, `stop` ends it.
 load_folder=$cluster/nodes/n1/var-lib/load
 load_pod() {
-	pod load 'rm -f /keep/*; touch /keep/ready
+	pod load 'touch /keep/ready
 		while sleep 0.1; do
 			[ -e /keep/go ] || continue
+			options=$(cat /keep/go)
 			rm /keep/go
-			blkcheck load /dev/load --seconds 1000 --stop /keep/stop >/keep/json 2>/keep/errors
+			blkcheck load /dev/load --seconds 1000 --stop /keep/stop $options >/keep/json 2>/keep/errors
 			echo $? >/keep/status
 		done' block=load node=n1 keep=/var/lib/load
 	pod_runs load
 	wait_for 20 "the load's shell" test -e "$load_folder/ready"
 }
-load_start() {
+load_start() { # further options of the load
 	rm -f "$load_folder"/{stop,status,json,errors}
-	touch "$load_folder/go"
+	echo "$*" >"$load_folder/go"
 	sleep 1
 }
 load_runs() { [ ! -e "$load_folder/status" ] || die "the load ended: $(cat "$load_folder"/{json,errors})"; }
@@ -94,21 +95,23 @@ wait_for 90 "another nexus" nexus_is_back "$pid"
 load_end
 equal
 
-note "nexus, launcher and csi-node die at once: an I/O error; with another pod the data are there"
-load_start
+note "nexus, launcher and csi-node die at once: an I/O error; with another pod what was acknowledged is there"
+load_start --keep /keep/kept
 # None of them may find the others alive.
 for daemon in kubelet strake-launcher csi-node; do signal_daemon n1 $daemon STOP; done
 signal_daemon n1 nexus KILL
 for daemon in strake-launcher csi-node; do signal_daemon n1 $daemon KILL; done
 signal_daemon n1 kubelet CONT
-wait_for 120 "an error" test -s "$load_folder/status"
+wait_for 60 "the load to end" test -s "$load_folder/status"
 grep -q 'Input/output error' "$load_folder/errors" || die "the load saw: $(cat "$load_folder"/{json,errors})"
 kubectl delete pod load --wait=false >/dev/null || die "delete"
 wait_for 120 "the daemons to be ready" daemons_ready
 wait_for 120 "the pod to be gone" gone pod load
+pod kept 'blkcheck kept /dev/load --keep /keep/kept' block=load node=n1 keep=/var/lib/load
+pod_succeeds kept
+note "what the load had acknowledged: $(cat "$dir/out")"
+delete pod kept
 load_pod
-load_start
-load_end
 wait_for 60 "Online" in_sync "$volume"
 equal
 

@@ -21,7 +21,8 @@ die() {
 	{
 		echo "FAILED: $*"
 		gather_logs
-		for log in "$dir"/*.log; do [ ! -e "$log" ] || { echo "== $log"; tail -n 15 "$log"; }; done
+		for log in "$dir"/*.log; do [ ! -e "$log" ] || { echo "== $log"; tail -n 10 "$log" | cut -c 1-300; }; done
+		echo "FAILED: $*"
 	} >&3
 	exit 1
 }

@@ -143,5 +143,5 @@ is_another() { # node daemon pid: it runs again
 daemons_ready() { # as many as the DaemonSets want, and the controller
 	local ready
 	ready=$(kubectl get daemonsets -n $namespace -o 'jsonpath={range .items[*]}{.status.numberReady}{" "}{.status.desiredNumberScheduled}{"\n"}{end}') || return 1
-	[ "$(awk '$1 != $2 || $1 != 3' <<<"$ready")" = "" ] && is deployment "-n $namespace strake-csi-controller" '{.status.readyReplicas}' 1
+	[ "$(sort -u <<<"$ready")" = "3 3" ] && [ "$(kubectl get deployment -n $namespace strake-csi-controller -o 'jsonpath={.status.readyReplicas}')" = 1 ]
 }
