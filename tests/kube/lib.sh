@@ -82,11 +82,11 @@ kill_9() { # name
 }
 
 cleanup() {
-	local name
+	local name logs=$top/build/test-logs/kube/${dir#/tmp/strake-kube-}
 	for name in "${!pids[@]}"; do kill -TERM "${pids[$name]}" 2>/dev/null; done
 	[ ${#pids[@]} -eq 0 ] || sleep 0.5
 	for name in "${!pids[@]}"; do kill -KILL "${pids[$name]}" 2>/dev/null; done
-	mkdir -p "$top/build/test-logs/kube" && cp "$dir"/*.log "$api"/log/*.log "$cluster"/log/*.log "$top/build/test-logs/kube/" 2>/dev/null
+	mkdir -p "$logs" && cp "$dir"/*.log "$api"/log/*.log "$cluster"/log/*.log "$logs/" 2>/dev/null
 	[ ! -e "$api/settings" ] || cluster_api down >/dev/null 2>&1
 	[ ! -e "$cluster/settings" ] || cluster down >/dev/null 2>&1
 	tests/clean --only "$dir" >/dev/null 2>&1
