@@ -103,8 +103,10 @@ count_specs() { specs "$1" .LeafNodeText | wc -l; }
 [ "$(count_specs passed)" -gt 0 ] || die "no spec passed"
 echo "csi-sanity${STRAKE_IO:+ over $STRAKE_IO}: $(count_specs passed) passed, $(count_specs failed) failed, $(count_specs skipped) skipped, $(count_specs pending) pending"
 # What it skips is for capabilities that we do not offer, and these are all: who takes one away, or offers one more, changes the list.
-diff - <(specs skipped .Failure.Message | sort -u) >"$dir/reasons" <<EOF || die "its reasons to skip (>) are not those (<): $(cat "$dir/reasons")"
+diff - <(specs skipped .Failure.Message | LC_ALL=C sort -u) >"$dir/reasons" <<EOF || die "its reasons to skip (>) are not those (<): $(cat "$dir/reasons")"
 ControllerExpandVolume not supported
+ControllerGetVolumeHealth not supported
+ControllerListVolumeHealth not supported
 ControllerModifyVolume not supported
 CreateSnapshot not supported
 DeleteSnapshot not supported
@@ -114,6 +116,8 @@ ListSnapshots not supported
 Modify Volume not supported
 Modify volume not supported
 NodeExpandVolume not supported
+NodeGetStorageHealth not supported
+NodeGetVolumeHealth not supported
 Snapshot not supported
 Volume Cloning not supported
 testnodevolumeattachlimit not enabled
