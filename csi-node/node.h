@@ -152,7 +152,7 @@ const char *view_failure(const struct view *view);
 void act_on_pool(void *node, const char *key);
 void act_on_replica(void *node, const char *key);
 void act_on_volume(void *node, const char *key);
-/* Lists all Volumes once, for those whose status.nexus still names this node. */
+/* Lists once the Volumes whose status.nexus still names this node. */
 void act_sweep(struct node *node);
 
 /* ---- bodies of requests (act.c) ---- */
