@@ -6,12 +6,12 @@ api_up
 define_objects
 
 uuid=11111111-1111-4111-8111-111111111111
-object() { # kind name spec [rest]
+json() { # kind name spec [rest]
 	printf '{"apiVersion":"strake.io/v1alpha1","kind":"%s","metadata":{"name":"%s"},"spec":%s%s}' "$1" "$2" "$3" "${4:-}"
 }
-pool() { object Pool "$1" "$2"; }
-volume() { object Volume "$1" "$2"; }
-replica() { object Replica "$1" "$2"; }
+pool() { json Pool "$1" "$2"; }
+volume() { json Volume "$1" "$2"; }
+replica() { json Replica "$1" "$2"; }
 
 taken() { # object
 	kubectl apply --dry-run=server -f - <<<"$1" >"$dir/out" 2>&1 || die "refused: $1: $(cat "$dir/out")"

@@ -109,16 +109,6 @@ strake() { # node arguments...
 	"$bin/cli/strake" --run-dir "$dir/$name/run" "$@"
 }
 
-object() { # kind name [path]: a value of it, "" without
-	kubectl get "$1" "$2" -o "jsonpath=${3:-{.metadata.name\}}" 2>/dev/null
-}
-is() { [ "$(object "$1" "$2" "$3")" = "$4" ]; }
-gone() { ! kubectl get "$1" "$2" >/dev/null 2>&1; }
-condition() { # kind name type field
-	object "$1" "$2" "{.status.conditions[?(@.type=='$3')].$4}"
-}
-is_condition() { [ "$(condition "$1" "$2" "$3" "$4")" = "$5" ]; }
-create() { kubectl create -f - >/dev/null <<<"$1" || die "create $1"; }
 make_pool() { # name node size
 	create "{\"apiVersion\":\"strake.io/v1alpha1\",\"kind\":\"Pool\",\"metadata\":{\"name\":\"$1\"},\"spec\":{\"node\":\"$2\",\"disks\":[\"file://$dir/$2/pools/$1?size=$3\"]}}"
 }
