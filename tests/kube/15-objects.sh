@@ -89,6 +89,10 @@ select_names() { kubectl get "$1" --field-selector "$2" -o 'jsonpath={.items[*].
 [ "$(select_names pools.strake.io spec.node=n1)" = a ] || die "Pools by node"
 [ "$(select_names volumes.strake.io status.attachment.node=n2)" = db ] || die "Volumes by node"
 [ -z "$(select_names volumes.strake.io status.attachment.node=n1)" ] || die "Volumes of another node"
+[ -z "$(select_names volumes.strake.io status.nexus.node=n2)" ] || die "Volumes that are open on a node, when there is none"
+kubectl patch volumes.strake.io db --subresource status --type merge -p '{"status":{"nexus":{"node":"n2"}}}' >/dev/null || die "status.nexus"
+[ "$(select_names volumes.strake.io status.nexus.node=n2)" = db ] || die "Volumes that are open on a node"
+kubectl patch volumes.strake.io db --subresource status --type merge -p '{"status":{"nexus":null}}' >/dev/null || die "status.nexus"
 if kubectl patch volumes.strake.io db --subresource status --type merge -p '{"status":{"state":"Splendid"}}' >/dev/null 2>&1; then
 	die "a state that is none"
 fi
