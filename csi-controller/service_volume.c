@@ -17,7 +17,7 @@ struct job {
 	struct grpc_call *call;
 	struct controller *controller;
 	char name[OBJECTS_VOLUME_SIZE];
-	char uid[40];            /* of DeleteVolume */
+	char uid[40];            /* of what is deleted */
 	struct volume_wish wish; /* of CreateVolume */
 };
 
@@ -50,6 +50,25 @@ static void job_send(struct job *job, enum kube_verb verb, json_t *body,
 		.done = done};
 	kube_send(job->controller->kube, &job->request);
 	json_decref(body);
+}
+
+/* For the end of the Volume with the uid of the job. */
+static void wait_for_gone(struct job *job, bool (*check)(struct wait *wait, bool is_over))
+{
+	struct wait wait = {.call = job->call, .check = check};
+
+	(void)snprintf(wait.volume, sizeof(wait.volume), "%s", job->name);
+	(void)snprintf(wait.uid, sizeof(wait.uid), "%s", job->uid);
+	wait_for(job->controller, &wait);
+	job_free(job);
+}
+
+static bool is_gone(const struct wait *wait)
+{
+	const struct world_volume *volume = world_volume(&wait->controller->world, wait->volume);
+
+	return volume == NULL || !volume->is_there ||
+	       strcmp(kube_uid(volume->json), wait->uid) != 0;
 }
 
 /* ---- CreateVolume ---- */
@@ -117,6 +136,88 @@ static bool wants_another_node(const struct job *job, const struct world_volume 
 	       strcmp(job->wish.preferred_node, volume->object.preferred_node) != 0;
 }
 
+/* Nobody was told yet that it is there. */
+static bool may_be_given_up(const struct job *job, const struct world_volume *volume)
+{
+	return job->wish.claim_name[0] != '\0' && volume->is_valid &&
+	       !volume->object.is_available && volume->object.attach_number == 0 &&
+	       !volume->object.meta.is_deleted;
+}
+
+/* ---- CreateVolume for a claim that is gone ---- */
+
+/* The provisioner asks for a volume until it has it or hears that there will be none, also when
+ * its claim was deleted meanwhile: else what has no place would wait for one for ever. */
+
+static void reply_unwanted(struct grpc_call *call, const char *volume)
+{
+	grpc_call_failf(call, -ENOENT, "volume %s is not made: its claim is gone", volume);
+}
+
+static bool check_given_up(struct wait *wait, bool is_over)
+{
+	if (is_gone(wait)) {
+		reply_unwanted(wait->call, wait->volume);
+		return true;
+	}
+	if (is_over) {
+		grpc_call_failf(wait->call, -EALREADY,
+			"volume %s, whose claim is gone, is being deleted", wait->volume);
+	}
+	return is_over;
+}
+
+static void given_up(struct kube_request *request)
+{
+	struct job *job = container_of(request, struct job, request);
+
+	if (request->result == -ENOENT) {
+		reply_unwanted(job->call, job->name);
+		job_free(job);
+	} else if (request->result < 0) {
+		service_fail_again(job->call, &request->err);
+		job_free(job);
+	} else {
+		kube_cache_absorb(job->controller->caches[CACHE_VOLUMES], request->response);
+		wait_for_gone(job, check_given_up);
+	}
+}
+
+/* The provisioner names a volume pvc-UID: another claim of the same name does not want it. */
+static bool is_claim_of(const json_t *claim, const char *volume)
+{
+	struct uuid uuid;
+
+	return strncmp(volume, "pvc-", 4) != 0 || uuid_parse(volume + 4, &uuid) < 0 ||
+	       strcmp(volume + 4, kube_uid(claim)) == 0;
+}
+
+static void claim_read(struct kube_request *request)
+{
+	struct job *job = container_of(request, struct job, request);
+	const struct world_volume *volume = world_volume(&job->controller->world, job->name);
+	bool is_wanted = request->result == 0 ? is_claim_of(request->response, job->name)
+					      : request->result != -ENOENT;
+
+	if (is_wanted || volume == NULL || !volume->is_there || !may_be_given_up(job, volume)) {
+		wait_for_created(job);
+		return;
+	}
+	(void)snprintf(job->uid, sizeof(job->uid), "%s", kube_uid(volume->json));
+	job_send(job, KUBE_DELETE, NULL, given_up);
+}
+
+static void look_for_claim(struct job *job)
+{
+	job->request = (struct kube_request){.verb = KUBE_GET,
+		.kind = &kube_pvcs,
+		.namespace = job->wish.claim_namespace,
+		.name = job->wish.claim_name,
+		.timeout_ms = CONTROLLER_WRITE_MS_MAX,
+		.done = claim_read};
+	kube_send(job->controller->kube, &job->request);
+}
+
 static void go_on_with(struct job *job, const struct world_volume *volume)
 {
 	struct err err = {0};
@@ -134,7 +235,11 @@ static void go_on_with(struct job *job, const struct world_volume *volume)
 			topology_answered);
 		return;
 	}
-	wait_for_created(job);
+	if (may_be_given_up(job, volume)) {
+		look_for_claim(job);
+	} else {
+		wait_for_created(job);
+	}
 }
 
 static void existing_read(struct kube_request *request)
@@ -217,29 +322,19 @@ static void reply_deleted(struct grpc_call *call)
 
 static bool check_deleted(struct wait *wait, bool is_over)
 {
-	const struct world_volume *volume = world_volume(&wait->controller->world, wait->volume);
-
-	if (volume == NULL || !volume->is_there || strcmp(kube_uid(volume->json), wait->uid) != 0) {
+	if (is_gone(wait)) {
 		reply_deleted(wait->call);
 		return true;
 	}
 	if (is_over) {
+		const struct world_volume *volume =
+			world_volume(&wait->controller->world, wait->volume);
 		const char *reason = kube_text(volume->json, "status.reason");
 
 		grpc_call_failf(wait->call, -EALREADY, "volume %s is being deleted: %s",
 			wait->volume, reason[0] != '\0' ? reason : "its replicas are being erased");
 	}
 	return is_over;
-}
-
-static void wait_for_deleted(struct job *job)
-{
-	struct wait wait = {.call = job->call, .check = check_deleted};
-
-	(void)snprintf(wait.volume, sizeof(wait.volume), "%s", job->name);
-	(void)snprintf(wait.uid, sizeof(wait.uid), "%s", job->uid);
-	wait_for(job->controller, &wait);
-	job_free(job);
 }
 
 static void object_deleted(struct kube_request *request)
@@ -258,7 +353,7 @@ static void object_deleted(struct kube_request *request)
 	}
 	/* A volume without finalizer is gone at once, and the answer is no Volume. */
 	kube_cache_absorb(job->controller->caches[CACHE_VOLUMES], request->response);
-	wait_for_deleted(job);
+	wait_for_gone(job, check_deleted);
 }
 
 static void read_before_delete(struct kube_request *request)
@@ -287,7 +382,7 @@ static void read_before_delete(struct kube_request *request)
 	/* A nexus that still has it open is closing it; the plan waits for it. */
 	(void)snprintf(job->uid, sizeof(job->uid), "%s", kube_uid(request->response));
 	if (kube_is_deleted(request->response)) {
-		wait_for_deleted(job);
+		wait_for_gone(job, check_deleted);
 		return;
 	}
 	job_send(job, KUBE_DELETE, NULL, object_deleted);

@@ -3,6 +3,7 @@
 
 #include "csi-node/mounts.h"
 #include "csi-node/program.h"
+#include "csi/csi.h"
 
 #include <blkid/blkid.h>
 #include <errno.h>
@@ -57,17 +58,6 @@ int filesystem_probe(const char *device, char ret_type[FILESYSTEM_TYPE_SIZE], st
 	}
 	blkid_free_probe(probe);
 	return result;
-}
-
-int filesystem_check_size(const char *type, uint64_t size_bytes, struct err *err)
-{
-	if (strcmp(type, "xfs") == 0 && size_bytes < FILESYSTEM_XFS_BYTES_MIN) {
-		return err_set(err, -EDOM,
-			"a volume of %llu MiB is too small for xfs, which needs at least 300 MiB: "
-			"ask for a larger one, or for ext4",
-			(unsigned long long)(size_bytes >> 20));
-	}
-	return 0;
 }
 
 /* ---- making and checking ---- */
@@ -132,7 +122,7 @@ int filesystem_mount(const struct filesystem_wish *wish, struct err *err)
 	}
 	if (type[0] == '\0') {
 		result = device_size(wish->device, &size_bytes, err);
-		result = result < 0 ? result : filesystem_check_size(wish->type, size_bytes, err);
+		result = result < 0 ? result : csi_filesystem_fits(wish->type, size_bytes, err);
 		result = result < 0 ? result : make(wish, err);
 	} else if (strcmp(type, "ext4") == 0 && !wish->is_read_only) {
 		result = check_ext4(wish, err);

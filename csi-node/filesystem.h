@@ -10,15 +10,10 @@
 
 #define FILESYSTEM_TYPE_SIZE 32
 
-/* mkfs.xfs makes nothing smaller. */
-#define FILESYSTEM_XFS_BYTES_MIN (UINT64_C(300) << 20)
-
 /* What is on it: "" nothing, "ext4", ...  -EBUSY when it holds what libblkid cannot name, or
  * several things at once. */
 int filesystem_probe(
 	const char *device, char ret_type[FILESYSTEM_TYPE_SIZE], struct err *err) __must_check;
-/* Is a volume of that size large enough?  -EDOM names the least size. */
-int filesystem_check_size(const char *type, uint64_t size_bytes, struct err *err) __must_check;
 
 struct filesystem_wish {
 	const char *device, *volume; /* the volume's name, for texts */

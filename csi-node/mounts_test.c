@@ -5,6 +5,7 @@
 #include "csi-node/filesystem.h"
 #include "csi-node/mounts.h"
 #include "csi-node/program.h"
+#include "csi/csi.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -330,12 +331,11 @@ static void test_xfs_and_its_least_size(void **state)
 	struct err err = {0};
 
 	(void)state;
-	assert_int_equal(filesystem_check_size("xfs", FILESYSTEM_XFS_BYTES_MIN - 1, &err), -EDOM);
+	assert_int_equal(csi_filesystem_fits("xfs", CSI_XFS_BYTES_MIN - 1, &err), -EDOM);
 	assert_non_null(strstr(err.text, "300 MiB"));
-	assert_int_equal(filesystem_check_size("xfs", FILESYSTEM_XFS_BYTES_MIN, &err), 0);
-	assert_int_equal(filesystem_check_size("ext4", DISK_BYTES, &err), 0);
-	if (access("/usr/sbin/mkfs.xfs", X_OK) < 0 ||
-		!setup_device(&fixture, FILESYSTEM_XFS_BYTES_MIN)) {
+	assert_int_equal(csi_filesystem_fits("xfs", CSI_XFS_BYTES_MIN, &err), 0);
+	assert_int_equal(csi_filesystem_fits("ext4", DISK_BYTES, &err), 0);
+	if (access("/usr/sbin/mkfs.xfs", X_OK) < 0 || !setup_device(&fixture, CSI_XFS_BYTES_MIN)) {
 		skip();
 	}
 	wish = wish_of(&fixture, "xfs");

@@ -304,7 +304,7 @@ static void volume_read(struct kube_request *request)
 			&stage->volume, &stage->wish, job->node->options.name, &job->err);
 	}
 	if (result == 0 && !stage->wish.use.is_block) {
-		result = filesystem_check_size(
+		result = csi_filesystem_fits(
 			stage->wish.use.fs_type, stage->volume.size_bytes, &job->err);
 	}
 	if (result < 0) {

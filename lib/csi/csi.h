@@ -86,6 +86,11 @@ int csi_capability_decode(const Csi__V1__VolumeCapability *capability,
 int csi_capabilities_check(
 	Csi__V1__VolumeCapability *const *capabilities, size_t count, struct err *err) __must_check;
 
+/* mkfs.xfs makes nothing smaller. */
+#define CSI_XFS_BYTES_MIN (UINT64_C(300) << 20)
+/* Is a volume of that size large enough for the file system?  -EDOM names the least size. */
+int csi_filesystem_fits(const char *fs_type, uint64_t size_bytes, struct err *err) __must_check;
+
 /* ---- attach numbers ---- */
 
 /* In the PublishContext. */

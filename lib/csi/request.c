@@ -168,6 +168,17 @@ int csi_capabilities_check(
 	return 0;
 }
 
+int csi_filesystem_fits(const char *fs_type, uint64_t size_bytes, struct err *err)
+{
+	if (strcmp(fs_type, "xfs") == 0 && size_bytes < CSI_XFS_BYTES_MIN) {
+		return err_set(err, -EDOM,
+			"a volume of %llu MiB is too small for xfs, which needs at least 300 MiB: "
+			"ask for a larger one, or for ext4",
+			(unsigned long long)(size_bytes >> 20));
+	}
+	return 0;
+}
+
 /* ---- attach numbers ---- */
 
 int csi_attach_number_decode(

@@ -154,6 +154,20 @@ for i in 1 2 3; do make_pool big$i n$i 40Gi; done
 wait_for 10 "big is made" is_condition volumes.strake.io big Available status True
 csi create big size=$((30 * gib)) >/dev/null || die "asked again"
 csi delete big || die "delete big"
+
+note "and is given up when its claim is gone, and nobody was told that it is there"
+of_claim=(size=$((50 * gib)) timeout=1000 csi.storage.k8s.io/pvc/name=claim csi.storage.k8s.io/pvc/namespace=default)
+claim_uid=$(object pvc claim '{.metadata.uid}')
+for name in unwanted "pvc-$claim_uid"; do
+	for i in 1 2; do refused "ABORTED: volume $name is not ready yet" create "$name" "${of_claim[@]}"; done
+done
+kubectl delete pvc claim >/dev/null || die "delete claim"
+refused "NOT_FOUND: volume unwanted is not made: its claim is gone" create unwanted "${of_claim[@]}"
+kubectl create -f - >/dev/null <<<'{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"claim","namespace":"default"},
+	"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"30Gi"}}}}' || die "claim"
+refused "NOT_FOUND: volume pvc-$claim_uid is not made: its claim is gone" create "pvc-$claim_uid" "${of_claim[@]}"
+gone volumes.strake.io unwanted && gone volumes.strake.io "pvc-$claim_uid" || die "they are left"
+kubectl delete pvc claim >/dev/null || die "delete claim"
 for i in 1 2 3; do kubectl delete pool.strake.io big$i --wait=false >/dev/null; done
 for i in 1 2 3; do wait_for 10 "pool big$i is released" gone pools.strake.io big$i; done
 
