@@ -70,9 +70,10 @@ noted() { cat "$(folder_of "$1")/noted" 2>/dev/null || echo 0; } # node
 writes_on() { # node [more than]
 	[ "$(database_node)" = "$1" ] && [ "$(noted "$1")" -gt "${2:-0}" ]
 }
+read_log() { kubectl exec deploy/database -- cat /log/log >"$dir/log-now"; }
 # Every number up to what was noted is there, once and in order.
 log_is_whole() { # number
-	kubectl exec deploy/database -- cat /log/log >"$dir/log-now" 2>/dev/null || die "the log cannot be read"
+	wait_for 60 "the log to be read" read_log
 	awk -v upto="$1" '$1 != NR {print "line " NR " is " $1; exit 1} END {if (NR < upto) {print NR " lines, " upto " were noted"; exit 1}}' "$dir/log-now" ||
 		die "the database lost what it had synced"
 }
@@ -162,9 +163,10 @@ note "Claims are deleted while a node is off"
 away=$(others_than "$now" | head -n 1)
 for name in first second; do
 	block_claim $name 64Mi
-	pod $name "head -c 16777216 /dev/urandom >/dev/$name; sync" block=$name
+	pod $name "head -c 16777216 /dev/urandom >/dev/$name; sync" block=$name node="$now"
 	pod_succeeds $name
 	delete pod $name
+	wait_for 60 "the volume to be detached" volume_is "$(volume_of $name)" '{.status.attachment.node}' ''
 done
 full=$(stat -c %b "$cluster/nodes/$away/var-lib/strake/pool")
 kill_nodes "$away"
@@ -183,9 +185,9 @@ wait_for 120 "the volume to be whole" in_sync "$log"
 
 note "All nodes, etcd and the API server are killed, and started again"
 wait_for 60 "the daemons to be ready" daemons_ready
-number=$(noted "$now")
 kill_nodes all
 cluster control kill || die "control kill"
+number=$(noted "$now")
 cluster control start || die "control start"
 cluster node start all || die "start"
 wait_for 120 "the nodes" nodes_ready
