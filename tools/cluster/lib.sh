@@ -6,8 +6,8 @@
 
 me=cluster/$(basename "$0")
 fail() { echo "$me: $*" >&2; exit 1; }
-begin=${EPOCHREALTIME/./}
-say() { printf '[%5.1f s] %s\n' "$(((${EPOCHREALTIME/./} - begin) / 100000))e-1" "$*"; }
+begin=${EPOCHREALTIME/[.,]/}
+say() { printf '[%5.1f s] %s\n' "$(((${EPOCHREALTIME/[.,]/} - begin) / 100000))e-1" "$*"; }
 
 # The comment at the head of the script that is run.
 usage() { awk 'NR > 3 && !/^#/ {exit} NR > 3 {sub(/^# ?/, ""); print}' "$0"; }
