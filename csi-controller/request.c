@@ -98,6 +98,8 @@ static int take_pool_selector(struct class_wish *class, const char *text, struct
 {
 	int result = 0;
 
+	/* Of a key that comes twice the last one counts. */
+	class_wish_done(class);
 	class->pool_selector = json_object();
 	while (*text != '\0' && result == 0) {
 		text += strspn(text, " ");

@@ -170,6 +170,22 @@ static void test_parameters(void **state)
 	}
 }
 
+static void test_of_a_parameter_that_comes_twice_the_last_counts(void **state)
+{
+	struct built built = {0};
+	struct volume_wish wish;
+	struct err err;
+
+	(void)state;
+	build(&built, "twice");
+	add_parameter(&built, "poolSelector", "tier=fast");
+	add_parameter(&built, "poolSelector", "zone=a");
+	assert_int_equal(decode(&built, &wish, &err), 0);
+	assert_int_equal(json_object_size(wish.class.pool_selector), 1);
+	assert_string_equal(kube_text(wish.class.pool_selector, "zone"), "a");
+	volume_wish_done(&wish);
+}
+
 static void test_a_whole_request_becomes_an_object(void **state)
 {
 	struct built built = {0};
@@ -344,6 +360,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_parameters),
+		cmocka_unit_test(test_of_a_parameter_that_comes_twice_the_last_counts),
 		cmocka_unit_test(test_a_whole_request_becomes_an_object),
 		cmocka_unit_test(test_another_volume_under_the_same_name_is_refused),
 		cmocka_unit_test(test_bad_requests),

@@ -292,9 +292,15 @@ void act_sweep(struct node *node)
 	if (node->is_swept || node->is_sweeping || node->is_stopping) {
 		return;
 	}
+	char selector[OBJECTS_NAME_SIZE + 32];
+
+	/* Not all Volumes of the cluster: of those there may be thousands. */
+	(void)snprintf(selector, sizeof(selector), "status.nexus.node=%s", node->options.name);
 	node->is_sweeping = true;
 	node->sweep_again.expired = sweep_again;
-	node->sweep =
-		(struct kube_request){.verb = KUBE_LIST, .kind = &objects_volumes, .done = swept};
+	node->sweep = (struct kube_request){.verb = KUBE_LIST,
+		.kind = &objects_volumes,
+		.field_selector = selector,
+		.done = swept};
 	kube_send(node->kube, &node->sweep);
 }

@@ -21,16 +21,11 @@
 
 /* ---- notes ---- */
 
-static struct note *note_find(struct node *node, unsigned queue, const char *name)
+static struct note *note_find(const struct node *node, unsigned queue, const char *name)
 {
-	list_for_each (&node->notes, at) {
-		struct note *note = container_of(at, struct note, node);
+	struct key_node *at = keys_find(&node->notes[queue], name);
 
-		if (note->queue == queue && strcmp(note->name, name) == 0) {
-			return note;
-		}
-	}
-	return NULL;
+	return at == NULL ? NULL : container_of(at, struct note, key_node);
 }
 
 struct note *note_get(struct node *node, unsigned queue, const char *name)
@@ -39,11 +34,19 @@ struct note *note_get(struct node *node, unsigned queue, const char *name)
 
 	if (note == NULL) {
 		note = must_alloc(sizeof(*note));
-		note->queue = queue;
 		(void)snprintf(note->name, sizeof(note->name), "%s", name);
-		list_push_front(&node->notes, &note->node);
+		note->key_node.key = note->name;
+		if (keys_add(&node->notes[queue], &note->key_node) < 0) {
+			abort();
+		}
 	}
 	return note;
+}
+
+static void note_free(struct node *node, unsigned queue, struct note *note)
+{
+	keys_remove(&node->notes[queue], &note->key_node);
+	free(note);
 }
 
 void note_forget(struct node *node, unsigned queue, const char *name)
@@ -51,8 +54,7 @@ void note_forget(struct node *node, unsigned queue, const char *name)
 	struct note *note = note_find(node, queue, name);
 
 	if (note != NULL) {
-		list_remove(&note->node);
-		free(note);
+		note_free(node, queue, note);
 	}
 }
 
@@ -299,7 +301,6 @@ int node_start(struct node *node, const struct node_options *options, struct err
 		.loop = options->loop,
 		.log = options->log,
 	};
-	list_init(&node->notes);
 	list_init(&node->ops);
 	list_init(&node->stats_ops);
 	node->said = json_object();
@@ -338,9 +339,13 @@ static void node_done(struct node *node)
 	workers_free(node->volume_workers);
 	workers_free(node->stats_workers);
 	workers_free(node->daemon_workers);
-	list_for_each_safe (&node->notes, at, following) {
-		list_remove(at);
-		free(container_of(at, struct note, node));
+	for (unsigned i = 0; i < QUEUE_COUNT; i++) {
+		struct key_node *at;
+
+		while ((at = keys_any(&node->notes[i])) != NULL) {
+			note_free(node, i, container_of(at, struct note, key_node));
+		}
+		keys_done(&node->notes[i]);
 	}
 	agent_view_done(&node->agent);
 	daemon_message_free(node->volumes);

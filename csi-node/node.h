@@ -16,6 +16,7 @@
 #include "csi-node/plan.h"
 #include "csi-node/worker.h"
 #include "grpc/grpc.h"
+#include "kube/keys.h"
 #include "objects/objects.h"
 
 struct node_options {
@@ -35,8 +36,7 @@ enum { QUEUE_POOLS, QUEUE_REPLICAS, QUEUE_VOLUMES, QUEUE_COUNT };
 
 /* What is remembered of an object between two steps. */
 struct note {
-	struct list_node node;
-	unsigned queue;
+	struct key_node key_node; /* key: `name` */
 	char name[OBJECTS_NAME_SIZE];
 	struct plan_failure failure;
 	unsigned failure_count;
@@ -48,6 +48,7 @@ struct note {
 /* What a daemon said last. */
 struct view {
 	struct node *node;
+	unsigned cache; /* of the objects that are looked at after each answer */
 	struct loop_timer timer;
 	struct work work;
 	bool is_asking, is_asked_again;
@@ -79,7 +80,8 @@ struct node {
 	struct workers *volume_workers; /* what may hang with a volume */
 	struct workers *stats_workers;  /* statfs hangs too */
 	struct workers *daemon_workers; /* calls with time-outs */
-	struct list notes, ops, stats_ops;
+	struct keys notes[QUEUE_COUNT]; /* every look at a daemon asks for each of them */
+	struct list ops, stats_ops;
 	uint64_t idle_written_ms; /* the last write that is limited */
 
 	struct view agent_poll, nexus_poll;
@@ -150,7 +152,7 @@ const char *view_failure(const struct view *view);
 void act_on_pool(void *node, const char *key);
 void act_on_replica(void *node, const char *key);
 void act_on_volume(void *node, const char *key);
-/* Lists all Volumes once, for those whose status.nexus still names this node. */
+/* Lists once the Volumes whose status.nexus still names this node. */
 void act_sweep(struct node *node);
 
 /* ---- bodies of requests (act.c) ---- */

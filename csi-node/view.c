@@ -9,6 +9,8 @@
 #define AGENT_MS      5000
 #define NEXUS_MS      1000  /* while volumes are open */
 #define NEXUS_IDLE_MS 10000 /* to find what was lost while nobody looked */
+/* After a look every object is looked at: where there are many, changes are looked at together. */
+#define OBJECTS_A_MS 8
 
 static void ask(struct view *view)
 {
@@ -22,6 +24,17 @@ static void timer_expired(struct loop_timer *timer)
 	ask(container_of(timer, struct view, timer));
 }
 
+/* A moment that further changes do not put off. */
+static uint64_t soon_ms(const struct view *view)
+{
+	const struct node *node = view->node;
+	uint64_t now_ms = loop_now_ms(node->loop);
+	uint64_t next_ms =
+		view->began_ms + kube_cache_count(node->caches[view->cache]) / OBJECTS_A_MS;
+
+	return next_ms > now_ms ? next_ms - now_ms : 0;
+}
+
 static void ask_soon(struct view *view)
 {
 	if (view->node->is_stopping) {
@@ -31,7 +44,7 @@ static void ask_soon(struct view *view)
 		view->is_asked_again = true;
 		return;
 	}
-	loop_timer_start(view->node->loop, &view->timer, 0);
+	loop_timer_start(view->node->loop, &view->timer, soon_ms(view));
 }
 
 /* Of both: an answer, or why there is none. */
@@ -58,7 +71,8 @@ static void ask_later(struct view *view, uint64_t delay_ms)
 	if (view->node->is_stopping) {
 		return;
 	}
-	loop_timer_start(view->node->loop, &view->timer, view->is_asked_again ? 0 : delay_ms);
+	loop_timer_start(
+		view->node->loop, &view->timer, view->is_asked_again ? soon_ms(view) : delay_ms);
 	view->is_asked_again = false;
 }
 
@@ -205,10 +219,11 @@ const Strake__V1__Volume *view_volume(const struct node *node, const char *name)
 
 /* ---- both ---- */
 
-static void start(struct node *node, struct view *view, void (*run)(struct work *work),
-	void (*done)(struct work *work))
+static void start(struct node *node, struct view *view, unsigned cache,
+	void (*run)(struct work *work), void (*done)(struct work *work))
 {
 	view->node = node;
+	view->cache = cache;
 	view->timer.expired = timer_expired;
 	view->work.run = run;
 	view->work.done = done;
@@ -216,8 +231,8 @@ static void start(struct node *node, struct view *view, void (*run)(struct work 
 
 void views_start(struct node *node)
 {
-	start(node, &node->agent_poll, agent_run, agent_done);
-	start(node, &node->nexus_poll, nexus_run, nexus_done);
+	start(node, &node->agent_poll, CACHE_REPLICAS, agent_run, agent_done);
+	start(node, &node->nexus_poll, CACHE_VOLUMES, nexus_run, nexus_done);
 }
 
 void views_stop(struct node *node)

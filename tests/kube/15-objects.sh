@@ -6,12 +6,12 @@ api_up
 define_objects
 
 uuid=11111111-1111-4111-8111-111111111111
-object() { # kind name spec [rest]
+json() { # kind name spec [rest]
 	printf '{"apiVersion":"strake.io/v1alpha1","kind":"%s","metadata":{"name":"%s"},"spec":%s%s}' "$1" "$2" "$3" "${4:-}"
 }
-pool() { object Pool "$1" "$2"; }
-volume() { object Volume "$1" "$2"; }
-replica() { object Replica "$1" "$2"; }
+pool() { json Pool "$1" "$2"; }
+volume() { json Volume "$1" "$2"; }
+replica() { json Replica "$1" "$2"; }
 
 taken() { # object
 	kubectl apply --dry-run=server -f - <<<"$1" >"$dir/out" 2>&1 || die "refused: $1: $(cat "$dir/out")"
@@ -89,6 +89,10 @@ select_names() { kubectl get "$1" --field-selector "$2" -o 'jsonpath={.items[*].
 [ "$(select_names pools.strake.io spec.node=n1)" = a ] || die "Pools by node"
 [ "$(select_names volumes.strake.io status.attachment.node=n2)" = db ] || die "Volumes by node"
 [ -z "$(select_names volumes.strake.io status.attachment.node=n1)" ] || die "Volumes of another node"
+[ -z "$(select_names volumes.strake.io status.nexus.node=n2)" ] || die "Volumes that are open on a node, when there is none"
+kubectl patch volumes.strake.io db --subresource status --type merge -p '{"status":{"nexus":{"node":"n2"}}}' >/dev/null || die "status.nexus"
+[ "$(select_names volumes.strake.io status.nexus.node=n2)" = db ] || die "Volumes that are open on a node"
+kubectl patch volumes.strake.io db --subresource status --type merge -p '{"status":{"nexus":null}}' >/dev/null || die "status.nexus"
 if kubectl patch volumes.strake.io db --subresource status --type merge -p '{"status":{"state":"Splendid"}}' >/dev/null 2>&1; then
 	die "a state that is none"
 fi

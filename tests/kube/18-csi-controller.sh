@@ -10,15 +10,6 @@ socket=$dir/csi.sock
 program=$bin/csi-controller/csi-controller
 gib=1073741824
 csi() { "$bin/tests/kube/csi-call/csi-call" "$socket" "$@"; }
-object() { # kind name [path]: a value of it, "" without
-	kubectl get "$1" "$2" -o "jsonpath=${3:-{.metadata.name\}}" 2>/dev/null
-}
-is() { [ "$(object "$1" "$2" "$3")" = "$4" ]; }
-gone() { ! object "$1" "$2" >/dev/null; }
-condition() { # kind name type field
-	object "$1" "$2" "{.status.conditions[?(@.type=='$3')].$4}"
-}
-is_condition() { [ "$(condition "$1" "$2" "$3" "$4")" = "$5" ]; }
 refused() { # what it must say, a call...
 	local say=$1
 	shift

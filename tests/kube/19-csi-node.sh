@@ -241,6 +241,13 @@ kubectl delete pools.strake.io pool-n1 --wait=false >/dev/null
 wait_for 20 "the pool to be released" is pools.strake.io pool-n1 '{.status.state}' Released
 [ ! -e "$dir/n1/pools/pool-n1" ] || die "the pool's file is left"
 
+note "what was lost while csi-node was away is not said any more"
+kill_9 n1-csi
+create '{"apiVersion":"strake.io/v1alpha1","kind":"Volume","metadata":{"name":"said"},"spec":{"size":"64Mi"}}'
+kubectl patch volumes.strake.io said --subresource status --type merge -p '{"status":{"nexus":{"node":"n1","state":"Online"}}}' >/dev/null || die "said"
+start_csi_node n1
+wait_for 20 "status.nexus to go" is volumes.strake.io said '{.status.nexus}' ''
+
 note "ended"
 kill -TERM "${pids[n1-csi]}" && wait "${pids[n1-csi]}" || die "csi-node ends with $?"
 unset 'pids[n1-csi]'

@@ -8,6 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 top=$PWD
 bin=$top/${STRAKE_BUILD:-build/release}
 dir=/tmp/strake-kube-$1
+kept_logs=$top/build/test-logs/kube/$1
 api=$dir/api
 cluster=$dir/cluster
 port=$((${STRAKE_TEST_PORT:-4530} + 60))
@@ -19,10 +20,14 @@ exec 3>&1
 die() {
 	{
 		echo "FAILED: $*"
-		for log in "$dir"/*.log; do [ ! -e "$log" ] || { echo "== $log"; tail -n 15 "$log"; }; done
+		gather_logs
+		for log in "$dir"/*.log; do [ ! -e "$log" ] || { echo "== $log"; tail -n 10 "$log" | cut -c 1-300; }; done
+		echo "FAILED: $*"
 	} >&3
 	exit 1
 }
+# Puts what else there is into $dir/*.log.
+gather_logs() { :; }
 wait_for() { # seconds what command...
 	local end=$((SECONDS + $1)) what=$2
 	shift 2
@@ -67,6 +72,16 @@ cluster_down() {
 node_ready() { [ "$(kubectl get node "$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
 node_not_ready() { ! node_ready "$1"; }
 pod_phase() { [ "$(kubectl get pod "$1" -o 'jsonpath={.status.phase}')" = "$2" ]; }
+object() { # kind name [path]: a value of it, "" without
+	kubectl get "$1" "$2" -o "jsonpath=${3:-{.metadata.name\}}" 2>/dev/null
+}
+is() { [ "$(object "$1" "$2" "$3")" = "$4" ]; }
+gone() { ! kubectl get "$1" "$2" >/dev/null 2>&1; }
+condition() { # kind name type field
+	object "$1" "$2" "{.status.conditions[?(@.type=='$3')].$4}"
+}
+is_condition() { [ "$(condition "$1" "$2" "$3" "$4")" = "$5" ]; }
+create() { kubectl create -f - >/dev/null <<<"$1" || die "create $1"; }
 # The kinds of Strake, usable when it returns.
 define_objects() {
 	kubectl apply -f deploy/helm/templates/crd-pools.yaml -f deploy/helm/templates/crd-volumes.yaml \
@@ -86,7 +101,9 @@ cleanup() {
 	for name in "${!pids[@]}"; do kill -TERM "${pids[$name]}" 2>/dev/null; done
 	[ ${#pids[@]} -eq 0 ] || sleep 0.5
 	for name in "${!pids[@]}"; do kill -KILL "${pids[$name]}" 2>/dev/null; done
-	mkdir -p "$top/build/test-logs/kube" && cp "$dir"/*.log "$api"/log/*.log "$cluster"/log/*.log "$top/build/test-logs/kube/" 2>/dev/null
+	gather_logs
+	rm -rf "$kept_logs"
+	mkdir -p "$kept_logs" && cp "$dir"/*.log "$api"/log/*.log "$cluster"/log/*.log "$kept_logs" 2>/dev/null
 	[ ! -e "$api/settings" ] || cluster_api down >/dev/null 2>&1
 	[ ! -e "$cluster/settings" ] || cluster down >/dev/null 2>&1
 	tests/clean --only "$dir" >/dev/null 2>&1

@@ -60,6 +60,8 @@ make_node() { # name
 	address: 127.0.0.1:$((base_port + index))
 	run_dir: $dir/$name/run
 	state_dir: $dir/$name/state
+	metrics:
+	  address: unix:$dir/$name/agent.metrics
 	YAML
 	cat >"$dir/$name-nexus.yaml" <<-YAML
 	name: nexus
@@ -67,6 +69,8 @@ make_node() { # name
 	state_dir: $dir/$name/state
 	export:
 	  address: 127.0.0.1:$((base_port + 20 + index))
+	metrics:
+	  address: unix:$dir/$name/nexus.metrics
 	YAML
 	cat >"$dir/$name-csi.yaml" <<-YAML
 	name: csi-node
@@ -79,6 +83,7 @@ make_node() { # name
 	  address: 127.0.0.1:$((base_port + 40 + index))
 	YAML
 }
+metrics_of() { curl -fs --unix-socket "$dir/$1/$2.metrics" http://_/metrics; } # node agent|nexus
 start_node() { start_agent "$1" && start_csi_node "$1" && start_nexus "$1"; } # name
 ready() { curl -fs "http://127.0.0.1:$((base_port + 40 + ${node_index[$1]}))/readyz" >/dev/null; } # node
 
@@ -104,16 +109,6 @@ strake() { # node arguments...
 	"$bin/cli/strake" --run-dir "$dir/$name/run" "$@"
 }
 
-object() { # kind name [path]: a value of it, "" without
-	kubectl get "$1" "$2" -o "jsonpath=${3:-{.metadata.name\}}" 2>/dev/null
-}
-is() { [ "$(object "$1" "$2" "$3")" = "$4" ]; }
-gone() { ! kubectl get "$1" "$2" >/dev/null 2>&1; }
-condition() { # kind name type field
-	object "$1" "$2" "{.status.conditions[?(@.type=='$3')].$4}"
-}
-is_condition() { [ "$(condition "$1" "$2" "$3" "$4")" = "$5" ]; }
-create() { kubectl create -f - >/dev/null <<<"$1" || die "create $1"; }
 make_pool() { # name node size
 	create "{\"apiVersion\":\"strake.io/v1alpha1\",\"kind\":\"Pool\",\"metadata\":{\"name\":\"$1\"},\"spec\":{\"node\":\"$2\",\"disks\":[\"file://$dir/$2/pools/$1?size=$3\"]}}"
 }

@@ -206,6 +206,9 @@ kill_nodes() { # node...
 		# Only when the last process of a namespace has ended does its first one end.
 		while [ -n "${init[0]}" ] && started_at "${init[0]}" >/dev/null; do sleep 0.02; done
 		init=("${init[@]:1}")
+		# Those of its pods would be nothing but an error for the next kubelet, which looks 3 s at each.
+		remove_cgroup "$name"
+		make_cgroup "$name"
 	done
 }
 signal_if_there() { # name signal

@@ -6,7 +6,7 @@
  *     Each thread owns a part of the device and writes blocks that carry their number, a sequence
  *     number and a checksum; it reads them back at random and, at the end, all of them.  Ends
  *     after N seconds or when FILE appears.  With --keep FILE a thread ends at its first error,
- *     and FILE tells what was acknowledged.
+ *     and FILE tells at every moment what was acknowledged, also of a load that was killed.
  *   blkcheck kept DEVICE --keep FILE
  *     Every write that FILE tells of is there; one that was not acknowledged may be.
  *   blkcheck random DEVICE --file FILE --ops N [--seed S] [--size BYTES]
@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -118,15 +119,20 @@ static void *aligned(size_t size)
 static atomic_ullong load_writes, load_reads, load_errors, load_mismatches, load_gap_ns;
 static atomic_bool load_stop;
 
+/* What is known of a block, by the sequence numbers of its writes; 0: none.  With --keep they lie
+ * in a file that is mapped: who kills the load does not change them. */
+struct record {
+	_Atomic uint64_t acknowledged;
+	_Atomic uint64_t written; /* the last one that was begun */
+};
+
 struct worker {
 	pthread_t thread;
 	unsigned number;
 	int fd;
 	uint64_t first_block, blocks;
 	uint64_t random;
-	uint64_t *sequence; /* of the last write of each block; 0: never written */
-	uint64_t
-		failed; /* the block, by its index, whose last write has failed; UINT64_MAX: none */
+	struct record *records; /* of its blocks */
 	bool keep;
 	uint8_t *buffer;
 };
@@ -166,7 +172,7 @@ static bool load_verify(struct worker *worker, uint64_t index)
 	}
 	load_note_gap(began);
 	atomic_fetch_add(&load_reads, 1);
-	load_make(expected, block, worker->sequence[index]);
+	load_make(expected, block, worker->records[index].written);
 	if (memcmp(expected, worker->buffer, BLOCK) != 0) {
 		uint64_t found[2];
 
@@ -174,7 +180,7 @@ static bool load_verify(struct worker *worker, uint64_t index)
 		fprintf(stderr,
 			"blkcheck: block %" PRIu64 " must have sequence %" PRIu64
 			", found block %" PRIu64 " sequence %" PRIu64 "\n",
-			block, worker->sequence[index], found[0], found[1]);
+			block, worker->records[index].written, found[0], found[1]);
 		atomic_fetch_add(&load_mismatches, 1);
 	}
 	return true;
@@ -182,15 +188,16 @@ static bool load_verify(struct worker *worker, uint64_t index)
 
 static bool load_write(struct worker *worker, uint64_t index)
 {
+	struct record *record = &worker->records[index];
 	uint64_t block = worker->first_block + index;
 	uint64_t began = now_ns();
 
-	load_make(worker->buffer, block, ++worker->sequence[index]);
+	load_make(worker->buffer, block, ++record->written);
 	if (pwrite(worker->fd, worker->buffer, BLOCK, (off_t)(block * BLOCK)) != BLOCK) {
 		load_error("write", block);
-		worker->failed = index;
 		return false;
 	}
+	record->acknowledged = record->written;
 	load_note_gap(began);
 	atomic_fetch_add(&load_writes, 1);
 	return true;
@@ -202,7 +209,8 @@ static void *load_run(void *ctx)
 
 	while (!atomic_load(&load_stop)) {
 		uint64_t index = random_u64(&worker->random) % worker->blocks;
-		bool read = worker->sequence[index] != 0 && random_u64(&worker->random) % 3 == 0;
+		bool read =
+			worker->records[index].written != 0 && random_u64(&worker->random) % 3 == 0;
 		bool good = read ? load_verify(worker, index) : load_write(worker, index);
 
 		if (!good && worker->keep) {
@@ -210,77 +218,71 @@ static void *load_run(void *ctx)
 		}
 	}
 	for (uint64_t i = 0; i < worker->blocks; i++) {
-		if (worker->sequence[i] != 0 && !load_verify(worker, i) && worker->keep) {
+		if (worker->records[i].written != 0 && !load_verify(worker, i) && worker->keep) {
 			break;
 		}
 	}
 	return NULL;
 }
 
-/* A line for each block: its number, the last sequence number that was acknowledged, the last that
- * was written. */
-static void load_keep(const struct options *options, const struct worker *workers)
+/* For so many blocks; of `kept` those that the file has. */
+static struct record *map_records(const char *path, bool new, uint64_t *blocks)
 {
-	FILE *file = fopen(options->keep, "w");
+	int fd = open(path, O_RDWR | O_CLOEXEC | (new ? O_CREAT | O_TRUNC : 0), 0644);
+	struct record *records = MAP_FAILED;
+	struct stat st;
 
-	if (file == NULL) {
-		fprintf(stderr, "blkcheck: %s: %s\n", options->keep, strerror(errno));
+	if (fd >= 0 && (!new || ftruncate(fd, (off_t)(*blocks * sizeof(*records))) == 0) &&
+		fstat(fd, &st) == 0) {
+		*blocks = (uint64_t)st.st_size / sizeof(*records);
+		records = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	}
+	if (records == MAP_FAILED) {
+		fprintf(stderr, "blkcheck: %s: %s\n", path, strerror(errno));
 		exit(2);
 	}
-	for (unsigned i = 0; i < options->threads; i++) {
-		for (uint64_t index = 0; index < workers[i].blocks; index++) {
-			uint64_t written = workers[i].sequence[index];
-
-			if (written != 0) {
-				fprintf(file, "%" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
-					workers[i].first_block + index,
-					written - (workers[i].failed == index), written);
-			}
-		}
-	}
-	fclose(file);
+	close(fd);
+	return records;
 }
 
-static bool kept_is(int fd, const uint64_t line[3], uint8_t *found, uint8_t *expected)
+static bool kept_is(
+	int fd, uint64_t block, const struct record *record, uint8_t *found, uint8_t *expected)
 {
-	if (pread(fd, found, BLOCK, (off_t)(line[0] * BLOCK)) != BLOCK) {
-		load_error("read", line[0]);
+	if (pread(fd, found, BLOCK, (off_t)(block * BLOCK)) != BLOCK) {
+		load_error("read", block);
 		return false;
 	}
-	for (uint64_t sequence = line[1]; sequence <= line[2]; sequence++) {
-		load_make(expected, line[0], sequence);
+	for (uint64_t sequence = record->acknowledged; sequence <= record->written; sequence++) {
+		load_make(expected, block, sequence);
 		if (memcmp(found, expected, BLOCK) == 0) {
 			return true;
 		}
 	}
-	return line[1] == 0; /* nothing was acknowledged: what was there before */
+	return record->acknowledged == 0; /* what was there before */
 }
 
 static int kept(const struct options *options)
 {
-	FILE *file = fopen(options->keep, "r");
 	uint8_t *found = aligned(BLOCK), *expected = aligned(BLOCK);
-	uint64_t size, line[3], count = 0, lost = 0;
+	uint64_t size, blocks, count = 0, lost = 0, there[2];
 	int fd = open_device(options, &size);
+	const struct record *records = map_records(options->keep, false, &blocks);
 
-	if (file == NULL) {
-		fprintf(stderr, "blkcheck: %s: %s\n", options->keep, strerror(errno));
-		return 2;
-	}
-	while (fscanf(file, "%" SCNu64 " %" SCNu64 " %" SCNu64, &line[0], &line[1], &line[2]) ==
-		3) {
+	for (uint64_t block = 0; block < blocks && block < size / BLOCK; block++) {
+		if (records[block].written == 0) {
+			continue;
+		}
 		count++;
-		if (!kept_is(fd, line, found, expected)) {
-			memcpy(line, found, sizeof(line));
+		if (!kept_is(fd, block, &records[block], found, expected)) {
+			memcpy(there, found, sizeof(there));
 			fprintf(stderr,
 				"blkcheck: lost a write: block %" PRIu64 " sequence %" PRIu64
-				" is there\n",
-				line[0], line[1]);
+				": found block %" PRIu64 " sequence %" PRIu64 "\n",
+				block, records[block].acknowledged, there[0], there[1]);
 			lost++;
 		}
 	}
 	printf("{\"blocks\": %" PRIu64 ", \"lost\": %" PRIu64 "}\n", count, lost);
-	fclose(file);
 	close(fd);
 	free(found);
 	free(expected);
@@ -293,7 +295,10 @@ static int load(const struct options *options)
 	uint64_t size;
 	int fd = open_device(options, &size);
 	uint64_t each = size / BLOCK / options->threads;
+	uint64_t blocks = each * options->threads;
 	uint64_t end_ns = now_ns() + options->seconds * 1000000000u;
+	struct record *records = options->keep != NULL ? map_records(options->keep, true, &blocks)
+						       : calloc(blocks, sizeof(*records));
 
 	for (unsigned i = 0; i < options->threads; i++) {
 		struct worker *worker = &workers[i];
@@ -303,11 +308,10 @@ static int load(const struct options *options)
 			.first_block = i * each,
 			.blocks = each < BLOCKS_OWNED ? each : BLOCKS_OWNED,
 			.random = options->seed + i,
-			.failed = UINT64_MAX,
+			.records = records + i * each,
 			.keep = options->keep != NULL};
-		worker->sequence = calloc(worker->blocks, sizeof(*worker->sequence));
 		worker->buffer = aligned(BLOCK);
-		if (worker->sequence == NULL ||
+		if (records == NULL ||
 			pthread_create(&worker->thread, NULL, load_run, worker) != 0) {
 			fprintf(stderr, "blkcheck: cannot start\n");
 			return 2;
@@ -321,12 +325,13 @@ static int load(const struct options *options)
 	for (unsigned i = 0; i < options->threads; i++) {
 		pthread_join(workers[i].thread, NULL);
 	}
-	if (options->keep != NULL) {
-		load_keep(options, workers);
-	}
 	for (unsigned i = 0; i < options->threads; i++) {
-		free(workers[i].sequence);
 		free(workers[i].buffer);
+	}
+	if (options->keep == NULL) {
+		free(records);
+	} else {
+		munmap(records, blocks * sizeof(*records));
 	}
 	printf("{\"writes\": %llu, \"reads\": %llu, \"errors\": %llu, \"mismatches\": %llu, "
 	       "\"longest_ms\": %llu}\n",
