@@ -100,10 +100,13 @@ make_networks() {
 		nsenter "--net=/run/netns/$prefix-$name" sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
 	done
 }
+# With what still runs in them: commands of a user, and what `up` had started and not noted yet when it was killed.
 remove_networks() {
 	local name
 	for name in cp $(node_names); do
-		[ ! -e "/run/netns/$prefix-$name" ] || ip netns del "$prefix-$name"
+		[ -e "/run/netns/$prefix-$name" ] || continue
+		ip netns pids "$prefix-$name" | xargs -r kill -KILL 2>/dev/null || true
+		ip netns del "$prefix-$name"
 	done
 }
 
