@@ -6,20 +6,6 @@
 . "$(dirname "$0")/pods.sh"
 strake_up
 
-# A power failure takes a machine's loop devices with it.  Here the kernel is everybody's: what the node had is detached.
-kill_nodes() { # node..., or all
-	cluster node kill "$@" || die "kill $*"
-	detach_loops "$@"
-}
-detach_loops() { # node... or all: Strake's backing names are /strake/NODE/VOLUME
-	local device file node
-	while read -r device file; do
-		node=${file#*/strake/}
-		node=${node%%/*}
-		[[ $file == *strake/*/* && ( $1 == all || " $* " == *" $node "* ) ]] || continue
-		losetup -d "$device" || die "$device of $node stays"
-	done < <(losetup --list --noheadings --raw --output NAME,BACK-FILE)
-}
 nodes_ready() { local node; for node in "${nodes[@]}"; do node_ready "$node" || return 1; done; }
 seconds_since() { awk -v a="$1" -v b="$(date +%s.%N)" 'BEGIN {printf "%.1f", b - a}'; } # date +%s.%N
 refused_by_agents() { # how often pool-agents refused a nexus
@@ -117,12 +103,12 @@ returned() { # node: nothing of what it lost is left on it, and all is whole aga
 	wait_for 120 "the daemons to be ready" daemons_ready
 	wait_for 120 "the nexus of $1 to have no volume" has_no_volume "$1"
 	wait_for 120 "the volume to be whole" in_sync "$log"
-	wait_for 60 "$1 to have no device of Strake" no_loops "$1"
+	wait_for 60 "$1 to have no device of Strake" no_devices "$1"
 }
-no_loops() { ! losetup --list --noheadings --raw --output BACK-FILE | grep -q "strake/$1/"; } # node
+no_devices() { [ -z "$(ls "$cluster/nodes/$1/run/strake/records")" ]; } # node
 
 note "The node of the pods dies"
-kill_nodes n1
+cluster node kill n1 || die "kill"
 moves_from n1
 cp "$(folder_of n1)/kept" "$dir/kept"
 mkdir -p "$(folder_of "$now")" && cp "$dir/kept" "$(folder_of "$now")/kept"
@@ -169,7 +155,7 @@ for name in first second; do
 	wait_for 60 "the volume to be detached" volume_is "$(volume_of $name)" '{.status.attachment.node}' ''
 done
 full=$(stat -c %b "$cluster/nodes/$away/var-lib/strake/pool")
-kill_nodes "$away"
+cluster node kill "$away" || die "kill"
 wait_for 60 "$away to be NotReady" node_not_ready "$away"
 delete pvc first second
 two_volumes() { [ "$(kubectl get volumes.strake.io -o name | wc -l)" = 2 ]; }
@@ -185,7 +171,7 @@ wait_for 120 "the volume to be whole" in_sync "$log"
 
 note "All nodes, etcd and the API server are killed, and started again"
 wait_for 60 "the daemons to be ready" daemons_ready
-kill_nodes all
+cluster node kill all || die "kill"
 cluster control kill || die "control kill"
 number=$(noted "$now")
 cluster control start || die "control start"

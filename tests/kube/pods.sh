@@ -30,7 +30,7 @@ strake_down() {
 	keep_audit
 	gather_logs
 	gather_logs() { :; }
-	cluster_down
+	cluster_down /pvc-
 }
 # For the test of what the roles grant, which comes after all others.
 audit_logs=$top/build/test-logs/audit

@@ -209,6 +209,21 @@ kill_nodes() { # node...
 		# Those of its pods would be nothing but an error for the next kubelet, which looks 3 s at each.
 		remove_cgroup "$name"
 		make_cgroup "$name"
+		detach_loops "$name"
+	done
+}
+# A machine's loop devices end with it, but those of a node are this machine's.  Strake's launcher notes which it has; on each of
+# a pod with a block volume the kubelet has another one.
+detach_loops() { # node, whose processes are dead
+	local record device sequence
+	for record in "$dir/nodes/$1"/run/strake/records/*; do
+		device=$(grep -os 'device=/dev/loop[0-9]*' "$record") || continue
+		device=${device#*/dev/}
+		sequence=$(grep -o 'disk_sequence=[0-9]*' "$record")
+		[ "$(cat "/sys/block/$device/diskseq" 2>/dev/null)" = "${sequence#*=}" ] || continue
+		losetup --list --noheadings --output NAME,BACK-MAJ:MIN,BACK-INO |
+			awk -v on="$(mountpoint -d /dev) $(stat -c %i "/dev/$device")" '$2 " " $3 == on {print $1}' | xargs -r losetup --detach
+		losetup --detach "/dev/$device"
 	done
 }
 signal_if_there() { # name signal
