@@ -56,6 +56,16 @@ void launcher_link_release(struct launcher_volume *volume)
 /* ---- messages of the launcher
  * ------------------------------------------------------------------------------------ */
 
+/* The data path meets no page fault: one that has to wait for memory may wait for pages that only
+ * this process can clean.  Not by MAP_POPULATE, which does nothing to what is locked on fault; not
+ * by writing, as requests may be in there. */
+static void fault_in(const void *memory, size_t size)
+{
+	for (size_t at = 0; at < size; at += FUSE_FRONTEND_PAGE) {
+		(void)*((const volatile unsigned char *)memory + at);
+	}
+}
+
 /* Takes over both descriptors, also when it fails. */
 static int add_volume(struct launcher_link *link, const struct launch_msg *msg, const int *fds)
 {
@@ -63,9 +73,7 @@ static int add_volume(struct launcher_link *link, const struct launch_msg *msg, 
 	void *table = MAP_FAILED;
 
 	if (volume != NULL && msg->table_bytes >= FUSE_FRONTEND_TABLE_BYTES) {
-		/* Touched here, so that the data path meets no page fault. */
-		table = mmap(NULL, msg->table_bytes, PROT_READ | PROT_WRITE,
-			MAP_SHARED | MAP_POPULATE, fds[1], 0);
+		table = mmap(NULL, msg->table_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fds[1], 0);
 	}
 	close(fds[1]);
 	if (table == MAP_FAILED) {
@@ -73,6 +81,7 @@ static int add_volume(struct launcher_link *link, const struct launch_msg *msg, 
 		free(volume);
 		return -ENOMEM;
 	}
+	fault_in(table, msg->table_bytes);
 	/* User data: not for core dumps. */
 	madvise(table, msg->table_bytes, MADV_DONTDUMP);
 	volume->link = link;

@@ -129,7 +129,7 @@ static int judge_probe(struct pool_job *pj)
 	}
 	return err_append(&pj->job.err,
 		is_asked
-			? "; nothing was changed (--wipe takes the disk and destroys what is on it)"
+			? "; nothing was changed (with wipe the disk is taken, and what is on it destroyed)"
 			: "; nothing was changed");
 }
 
