@@ -184,8 +184,20 @@ pod check 'blkcheck kept /dev/load --keep /keep/kept' block=load node="$now" kee
 pod_succeeds check
 delete pod check
 
+note "A node is gone for good: nothing waits for it"
+away=$(others_than "$now" | head -n 1)
+cluster node kill "$away" || die "kill"
+delete node "$away"
+delete pools.strake.io "pool-$away"
+orphaned() { kubectl get replicas.strake.io --field-selector "spec.node=$away" -o json | jq -e '[.items[].status.state] | length == 2 and all(. == "Orphaned")'; }
+wait_for 60 "its Replicas to be Orphaned: $(kubectl get replicas.strake.io)" orphaned
+volume_is "$log" '{.status.state} {.status.inSync}' 'Degraded 2/3' || die "$(kubectl get volumes.strake.io)"
+number=$(noted "$now")
+wait_for 30 "the database to go on" writes_on "$now" "$number"
+
 note "taken away"
 delete deployment database
 delete pods --all
 delete_claims
+mapfile -t nodes < <(others_than "$away")
 strake_down

@@ -134,20 +134,14 @@ cgroup() { # file of version 1, of version 2
 	[ -e "$path" ] || path=/sys/fs/cgroup/$prefix-n1/$2
 	echo "$path"
 }
-# Without PR_SET_IO_FLUSHER a nexus that waits for memory may wait for pages that only it can clean: then this hangs now and then,
-# as it would on such a node (strake_io_flusher 0, a warning in the log).
-if cluster exec n1 curl -fs http://10.88.0.11:9500/metrics | grep -q '^strake_io_flusher.* 1$'; then
-	writes_much writer limits='{memory: 1Gi}'
-	before=$(daemons_of_n1)
-	used=$(cat "$(cgroup memory.usage_in_bytes memory.current)")
-	limit=$((used + 96 * 1048576))
-	echo $limit >"$(cgroup memory.limit_in_bytes memory.max)" || die "the memory of n1 cannot be limited"
-	note "  n1 uses $((used >> 20)) MiB and may have $((limit >> 20))"
-	writes_well writer "$before"
-	echo -1 >"$(cgroup memory.limit_in_bytes memory.max)" 2>/dev/null || echo max >"$(cgroup memory.limit_in_bytes memory.max)"
-else
-	note "  not here: PR_SET_IO_FLUSHER is refused (no CAP_SYS_RESOURCE)"
-fi
+writes_much writer limits='{memory: 1Gi}'
+before=$(daemons_of_n1)
+used=$(cat "$(cgroup memory.usage_in_bytes memory.current)")
+limit=$((used + 96 * 1048576))
+echo $limit >"$(cgroup memory.limit_in_bytes memory.max)" || die "the memory of n1 cannot be limited"
+note "  n1 uses $((used >> 20)) MiB and may have $((limit >> 20))"
+writes_well writer "$before"
+echo -1 >"$(cgroup memory.limit_in_bytes memory.max)" 2>/dev/null || echo max >"$(cgroup memory.limit_in_bytes memory.max)"
 pod reader 'sha256sum </big/b' claim=big node=n2
 pod_succeeds reader
 delete pod reader

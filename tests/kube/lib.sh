@@ -9,6 +9,7 @@ top=$PWD
 bin=$top/${STRAKE_BUILD:-build/release}
 dir=/tmp/strake-kube-$1
 kept_logs=$top/build/test-logs/kube/$1
+audit_logs=$top/build/test-logs/audit # of the tests with nodes: 90-rights reads them
 api=$dir/api
 cluster=$dir/cluster
 port=$((${STRAKE_TEST_PORT:-4530} + 60))

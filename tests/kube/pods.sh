@@ -32,8 +32,6 @@ strake_down() {
 	gather_logs() { :; }
 	cluster_down /pvc-
 }
-# For the test of what the roles grant, which comes after all others.
-audit_logs=$top/build/test-logs/audit
 keep_audit() { mkdir -p "$audit_logs" && cat "$cluster"/log/audit*.log >"$audit_logs/$(basename "$0" .sh).log"; }
 gather_logs() {
 	local pod file

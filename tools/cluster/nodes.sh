@@ -202,6 +202,7 @@ kill_nodes() { # node...
 		set_frozen "$name" no 2>/dev/null || true
 	done
 	for name in "$@"; do
+		abort_fuse "$name"
 		kill_process "node-$name"
 		# Only when the last process of a namespace has ended does its first one end.
 		while [ -n "${init[0]}" ] && started_at "${init[0]}" >/dev/null; do sleep 0.02; done
@@ -212,19 +213,33 @@ kill_nodes() { # node...
 		detach_loops "$name"
 	done
 }
-# A machine's loop devices end with it, but those of a node are this machine's.  Strake's launcher notes which it has; on each of
-# a pod with a block volume the kubelet has another one.
-detach_loops() { # node, whose processes are dead
-	local record device sequence
+# Of each volume that a node has published its launcher notes the loop device and the FUSE connection.
+records_of() { # node: lines "loop device, FUSE connection"
+	local record device sequence connection
 	for record in "$dir/nodes/$1"/run/strake/records/*; do
 		device=$(grep -os 'device=/dev/loop[0-9]*' "$record") || continue
-		device=${device#*/dev/}
 		sequence=$(grep -o 'disk_sequence=[0-9]*' "$record")
-		[ "$(cat "/sys/block/$device/diskseq" 2>/dev/null)" = "${sequence#*=}" ] || continue
-		losetup --list --noheadings --output NAME,BACK-MAJ:MIN,BACK-INO |
-			awk -v on="$(mountpoint -d /dev) $(stat -c %i "/dev/$device")" '$2 " " $3 == on {print $1}' | xargs -r losetup --detach
-		losetup --detach "/dev/$device"
+		connection=$(grep -o 'fuse_connection=[0-9]*' "$record")
+		[ "$(cat "/sys/block/${device#*/dev/}/diskseq" 2>/dev/null)" = "${sequence#*=}" ] || continue
+		echo "${device#*=} ${connection#*=}"
 	done
+}
+# What waits in the kernel for an answer of a nexus gets an error: else the nexus's own threads may wait, and never end.
+abort_fuse() { # node
+	local connection
+	while read -r _ connection; do
+		echo 1 >"/sys/fs/fuse/connections/$connection/abort"
+	done < <(records_of "$1") 2>/dev/null || true
+}
+# A machine's loop devices end with it, but those of a node are this machine's.  On each of a pod with a block volume the kubelet
+# has another one.
+detach_loops() { # node, whose processes are dead
+	local device
+	while read -r device _; do
+		losetup --list --noheadings --output NAME,BACK-MAJ:MIN,BACK-INO |
+			awk -v on="$(mountpoint -d /dev) $(stat -c %i "$device")" '$2 " " $3 == on {print $1}' | xargs -r losetup --detach
+		losetup --detach "$device"
+	done < <(records_of "$1")
 }
 signal_if_there() { # name signal
 	local pid
