@@ -33,7 +33,7 @@ volume_is "$data" '{.status.attachment.number}' 2 || die "the attach number is n
 kubectl get strake,pvc,pods
 delete pod reader
 
-note "xfs, mount options, fsGroup, a user who is not root, read-only, RWOP"
+note "xfs, mount options, fsGroup, a user who is not root, RWOP, read-only"
 make 'apiVersion: storage.k8s.io/v1
 kind: StorageClass
 metadata: {name: strake-xfs}
@@ -54,8 +54,12 @@ pod_succeeds user
 grep -q '^1234$' "$dir/out" && grep -q '^group 4321$' "$dir/out" && grep -q 'xfs.*noatime' "$dir/out" || die "$(cat "$dir/out")"
 volume_is "$(volume_of shared)" '{.status.inSync}' 2/2 || die "not two replicas"
 delete pod user
+pod looker 'ls -l /shared/mine && if touch /shared/other; then exit 1; fi' read_only=shared node=n1
+pod_succeeds looker
+grep -q 'Read-only file system' "$dir/out" || die "$(cat "$dir/out")"
+delete pod looker
 
-note "A block device, its size, its data on another node; and read-only"
+note "A block device, its size, its data on another node"
 block_claim raw 64Mi
 pod block 'blockdev --getsize64 /dev/raw; head -c 4194304 /dev/urandom | tee /tmp/four >/dev/raw; sync; sha256sum </tmp/four' block=raw node=n2
 pod_succeeds block

@@ -57,24 +57,24 @@ spec:
   ${3:-}"
 }
 block_claim() { claim "$1" "$2" 'volumeMode: Block'; }
-# A pod with claims: a file system at /CLAIM, a block device as /dev/CLAIM.  Its settings: node=, claim= and block= (may come
-# again), security= and limits= (of the container), keep= (a folder of the node at /keep).
+# A pod with claims: a file system at /CLAIM, a block device as /dev/CLAIM.  Its settings: node=, claim=, read_only= and block=
+# (of claims, may come again), security= and limits= (of the container), keep= (a folder of the node at /keep).
 pod() { # name command settings...
-	local name=$1 command=$2 setting node='' mounts='' devices='' volumes='' security='{}' limits='{}' tolerations=''
+	local name=$1 command=$2 setting node='' mounts='' devices='' volumes='' security='{}' limits='{}' pod_security='{}'
 	shift 2
 	for setting; do
 		case $setting in
 		node=*) node="nodeSelector: {kubernetes.io/hostname: ${setting#*=}}" ;;
-		claim=*)
+		claim=* | read_only=*)
 			mounts+="{name: ${setting#*=}, mountPath: /${setting#*=}}, "
-			volumes+="{name: ${setting#*=}, persistentVolumeClaim: {claimName: ${setting#*=}}}, " ;;
+			volumes+="{name: ${setting#*=}, persistentVolumeClaim: {claimName: ${setting#*=}, readOnly: $([[ $setting == read_only=* ]] && echo true || echo false)}}, " ;;
 		block=*)
 			devices+="{name: ${setting#*=}, devicePath: /dev/${setting#*=}}, "
 			volumes+="{name: ${setting#*=}, persistentVolumeClaim: {claimName: ${setting#*=}}}, " ;;
 		keep=*)
 			mounts+="{name: keep, mountPath: /keep}, "
 			volumes+="{name: keep, hostPath: {path: ${setting#*=}, type: DirectoryOrCreate}}, " ;;
-		pod_security=*) tolerations="securityContext: ${setting#*=}" ;;
+		pod_security=*) pod_security=${setting#*=} ;;
 		security=*) security=${setting#*=} ;;
 		limits=*) limits=${setting#*=} ;;
 		*) die "setting $setting" ;;
@@ -87,7 +87,7 @@ spec:
   restartPolicy: Never
   terminationGracePeriodSeconds: 1
   $node
-  $tolerations
+  securityContext: $pod_security
   containers:
   - name: main
     image: $test_image
