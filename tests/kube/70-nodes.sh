@@ -189,11 +189,13 @@ pod check 'blkcheck kept /dev/load --keep /keep/kept' block=load node="$now" kee
 pod_succeeds check
 delete pod check
 
-note "A node is gone for good: nothing waits for it"
+note "A node is gone for good, and an impatient administrator takes its Pool away by hand"
 away=$(others_than "$now" | head -n 1)
 cluster node kill "$away" || die "kill"
 delete node "$away"
-delete pools.strake.io "pool-$away"
+kubectl delete pools.strake.io "pool-$away" --wait=false >/dev/null || die "delete"
+wait_for 30 "the Pool to say what waits for it" is_condition pools.strake.io "pool-$away" Deletable reason HasReplicas
+kubectl patch pools.strake.io "pool-$away" --type merge -p '{"metadata":{"finalizers":null}}' >/dev/null || die "finalizers"
 orphaned() { kubectl get replicas.strake.io --field-selector "spec.node=$away" -o json | jq -e '[.items[].status.state] | length == 2 and all(. == "Orphaned")'; }
 wait_for 60 "its Replicas to be Orphaned: $(kubectl get replicas.strake.io)" orphaned
 volume_is "$log" '{.status.state} {.status.inSync}' 'Degraded 2/3' || die "$(kubectl get volumes.strake.io)"
