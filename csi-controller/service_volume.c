@@ -18,6 +18,7 @@ struct job {
 	struct controller *controller;
 	char name[OBJECTS_VOLUME_SIZE];
 	char uid[40];            /* of what is deleted */
+	char version[40];        /* the resourceVersion of what is given up, else "" */
 	struct volume_wish wish; /* of CreateVolume */
 };
 
@@ -46,10 +47,21 @@ static void job_send(struct job *job, enum kube_verb verb, json_t *body,
 		.name = job->name,
 		.body = body,
 		.uid = job->uid[0] != '\0' ? job->uid : NULL,
+		.resource_version = job->version[0] != '\0' ? job->version : NULL,
 		.timeout_ms = CONTROLLER_WRITE_MS_MAX,
 		.done = done};
 	kube_send(job->controller->kube, &job->request);
 	json_decref(body);
+}
+
+/* After an answer, which may be of a time when another one led: nothing is written then. */
+static bool may_go_on(struct job *job)
+{
+	if (service_may(job->call)) {
+		return true;
+	}
+	job_free(job);
+	return false;
 }
 
 /* For the end of the Volume with the uid of the job. */
@@ -136,12 +148,82 @@ static bool wants_another_node(const struct job *job, const struct world_volume 
 	       strcmp(job->wish.preferred_node, volume->object.preferred_node) != 0;
 }
 
-/* Nobody was told yet that it is there. */
-static bool may_be_given_up(const struct job *job, const struct world_volume *volume)
+static void go_on_with(struct job *job, const struct world_volume *volume)
 {
-	return job->wish.claim_name[0] != '\0' && volume->is_valid &&
-	       !volume->object.is_available && volume->object.attach_number == 0 &&
-	       !volume->object.meta.is_deleted;
+	struct err err = {0};
+
+	if (volume->is_valid && volume_wish_compare(&job->wish, &volume->object, &err) < 0) {
+		grpc_call_fail(job->call, &err);
+		job_free(job);
+		return;
+	}
+	if (volume->is_valid && wants_another_node(job, volume)) {
+		job_send(job, KUBE_MERGE_PATCH,
+			json_pack("{s:{s:s}, s:{s:{s:s}}}", "metadata", "resourceVersion",
+				kube_text(volume->json, "metadata.resourceVersion"), "spec",
+				"placement", "preferredNode", job->wish.preferred_node),
+			topology_answered);
+		return;
+	}
+	wait_for_created(job);
+}
+
+static void existing_read(struct kube_request *request)
+{
+	struct job *job = container_of(request, struct job, request);
+	const struct world_volume *volume;
+
+	if (!may_go_on(job)) {
+		return;
+	}
+	if (request->result < 0 && request->result != -ENOENT) {
+		service_fail_again(job->call, &request->err);
+		job_free(job);
+		return;
+	}
+	if (request->result == 0) {
+		kube_cache_absorb(job->controller->caches[CACHE_VOLUMES], request->response);
+	}
+	volume = world_volume(&job->controller->world, job->name);
+	if (volume == NULL || !volume->is_there) {
+		grpc_call_failf(job->call, -EALREADY, "volume %s is being deleted", job->name);
+		job_free(job);
+		return;
+	}
+	go_on_with(job, volume);
+}
+
+static void object_made(struct kube_request *request)
+{
+	struct job *job = container_of(request, struct job, request);
+
+	if (request->result == -EEXIST) {
+		job_send(job, KUBE_GET, NULL, existing_read);
+	} else if (request->result == -EINVAL) {
+		/* The server does not take it, so it is not there: a final answer. */
+		grpc_call_fail(job->call, &request->err);
+		job_free(job);
+	} else if (request->result < 0) {
+		service_fail_again(job->call, &request->err);
+		job_free(job);
+	} else {
+		kube_cache_absorb(job->controller->caches[CACHE_VOLUMES], request->response);
+		wait_for_created(job);
+	}
+}
+
+static void create(struct job *job)
+{
+	struct controller *controller = job->controller;
+	const struct world_volume *volume = world_volume(&controller->world, job->name);
+	struct uuid uuid;
+
+	if (volume != NULL && volume->is_there) {
+		go_on_with(job, volume);
+		return;
+	}
+	uuid_make(&uuid, &controller->rng);
+	job_send(job, KUBE_CREATE, volume_wish_object(&job->wish, &uuid), object_made);
 }
 
 /* ---- CreateVolume for a claim that is gone ---- */
@@ -183,6 +265,42 @@ static void given_up(struct kube_request *request)
 	}
 }
 
+/* As it is now, not as the cache has it: guarded by its version, it is neither finished nor
+ * attached in between. */
+static void read_before_give_up(struct kube_request *request)
+{
+	struct job *job = container_of(request, struct job, request);
+	const struct world_volume *volume;
+
+	if (request->result == -ENOENT) {
+		reply_unwanted(job->call, job->name);
+		job_free(job);
+		return;
+	}
+	if (request->result < 0) {
+		service_fail_again(job->call, &request->err);
+		job_free(job);
+		return;
+	}
+	if (!may_go_on(job)) {
+		return;
+	}
+	kube_cache_absorb(job->controller->caches[CACHE_VOLUMES], request->response);
+	volume = world_volume(&job->controller->world, job->name);
+	(void)snprintf(job->uid, sizeof(job->uid), "%s", kube_uid(request->response));
+	if (kube_is_deleted(request->response)) {
+		wait_for_gone(job, check_given_up);
+	} else if (volume == NULL || !volume->is_valid || volume->object.is_available ||
+		   volume->object.attach_number > 0) {
+		/* Somebody may have been told of it: who makes it deletes it. */
+		wait_for_created(job);
+	} else {
+		(void)snprintf(job->version, sizeof(job->version), "%s",
+			kube_text(request->response, "metadata.resourceVersion"));
+		job_send(job, KUBE_DELETE, NULL, given_up);
+	}
+}
+
 /* The provisioner names a volume pvc-UID: another claim of the same name does not want it. */
 static bool is_claim_of(const json_t *claim, const char *volume)
 {
@@ -195,16 +313,17 @@ static bool is_claim_of(const json_t *claim, const char *volume)
 static void claim_read(struct kube_request *request)
 {
 	struct job *job = container_of(request, struct job, request);
-	const struct world_volume *volume = world_volume(&job->controller->world, job->name);
 	bool is_wanted = request->result == 0 ? is_claim_of(request->response, job->name)
 					      : request->result != -ENOENT;
 
-	if (is_wanted || volume == NULL || !volume->is_there || !may_be_given_up(job, volume)) {
-		wait_for_created(job);
+	if (!may_go_on(job)) {
 		return;
 	}
-	(void)snprintf(job->uid, sizeof(job->uid), "%s", kube_uid(volume->json));
-	job_send(job, KUBE_DELETE, NULL, given_up);
+	if (is_wanted) {
+		create(job);
+	} else {
+		job_send(job, KUBE_GET, NULL, read_before_give_up);
+	}
 }
 
 static void look_for_claim(struct job *job)
@@ -218,79 +337,12 @@ static void look_for_claim(struct job *job)
 	kube_send(job->controller->kube, &job->request);
 }
 
-static void go_on_with(struct job *job, const struct world_volume *volume)
-{
-	struct err err = {0};
-
-	if (volume->is_valid && volume_wish_compare(&job->wish, &volume->object, &err) < 0) {
-		grpc_call_fail(job->call, &err);
-		job_free(job);
-		return;
-	}
-	if (volume->is_valid && wants_another_node(job, volume)) {
-		job_send(job, KUBE_MERGE_PATCH,
-			json_pack("{s:{s:s}, s:{s:{s:s}}}", "metadata", "resourceVersion",
-				kube_text(volume->json, "metadata.resourceVersion"), "spec",
-				"placement", "preferredNode", job->wish.preferred_node),
-			topology_answered);
-		return;
-	}
-	if (may_be_given_up(job, volume)) {
-		look_for_claim(job);
-	} else {
-		wait_for_created(job);
-	}
-}
-
-static void existing_read(struct kube_request *request)
-{
-	struct job *job = container_of(request, struct job, request);
-	const struct world_volume *volume;
-
-	if (request->result < 0 && request->result != -ENOENT) {
-		service_fail_again(job->call, &request->err);
-		job_free(job);
-		return;
-	}
-	if (request->result == 0) {
-		kube_cache_absorb(job->controller->caches[CACHE_VOLUMES], request->response);
-	}
-	volume = world_volume(&job->controller->world, job->name);
-	if (volume == NULL || !volume->is_there) {
-		grpc_call_failf(job->call, -EALREADY, "volume %s is being deleted", job->name);
-		job_free(job);
-		return;
-	}
-	go_on_with(job, volume);
-}
-
-static void object_made(struct kube_request *request)
-{
-	struct job *job = container_of(request, struct job, request);
-
-	if (request->result == -EEXIST) {
-		job_send(job, KUBE_GET, NULL, existing_read);
-	} else if (request->result == -EINVAL) {
-		/* The server does not take it, so it is not there: a final answer. */
-		grpc_call_fail(job->call, &request->err);
-		job_free(job);
-	} else if (request->result < 0) {
-		service_fail_again(job->call, &request->err);
-		job_free(job);
-	} else {
-		kube_cache_absorb(job->controller->caches[CACHE_VOLUMES], request->response);
-		wait_for_created(job);
-	}
-}
-
 void service_create_volume(struct grpc_call *call, const ProtobufCMessage *message)
 {
 	const Csi__V1__CreateVolumeRequest *request = (const void *)message;
-	struct controller *controller = grpc_call_ctx(call);
 	const struct world_volume *volume;
 	struct volume_wish wish;
 	struct err err = {0};
-	struct uuid uuid;
 	struct job *job;
 
 	if (!service_may(call)) {
@@ -302,13 +354,13 @@ void service_create_volume(struct grpc_call *call, const ProtobufCMessage *messa
 	}
 	job = job_new(call, wish.name);
 	job->wish = wish;
-	volume = world_volume(&controller->world, wish.name);
-	if (volume != NULL && volume->is_there) {
-		go_on_with(job, volume);
-		return;
+	volume = world_volume(&job->controller->world, wish.name);
+	if (wish.claim_name[0] != '\0' &&
+		(volume == NULL || !volume->is_valid || !volume->object.is_available)) {
+		look_for_claim(job);
+	} else {
+		create(job);
 	}
-	uuid_make(&uuid, &controller->rng);
-	job_send(job, KUBE_CREATE, volume_wish_object(&wish, &uuid), object_made);
 }
 
 /* ---- DeleteVolume ---- */
@@ -361,6 +413,9 @@ static void read_before_delete(struct kube_request *request)
 	struct job *job = container_of(request, struct job, request);
 	const char *attached;
 
+	if (!may_go_on(job)) {
+		return;
+	}
 	if (request->result == -ENOENT) {
 		reply_deleted(job->call);
 		job_free(job);

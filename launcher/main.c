@@ -309,7 +309,10 @@ static int lock_memory(void)
 
 	(void)munmap(room, LOCK_ROOM_BYTES);
 	errno = error;
-	return result < 0 ? result : mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+	if (result < 0 || mlockall(MCL_CURRENT) < 0) {
+		return -1;
+	}
+	return mlockall(MCL_FUTURE | MCL_ONFAULT);
 }
 
 /* Dirty pages of the node are written back through the nexus, which cannot go on after a crash

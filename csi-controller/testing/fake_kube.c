@@ -92,6 +92,8 @@ void kube_send(struct kube *kube, struct kube_request *caller)
 					  ? strchr(caller->field_selector, '=') + 1
 					  : caller->name),
 		.uid = caller->uid != NULL ? must_copy(caller->uid) : NULL,
+		.version = caller->resource_version != NULL ? must_copy(caller->resource_version)
+							    : NULL,
 		.is_status = caller->subresource != NULL,
 		.body = caller->body != NULL ? json_deep_copy(caller->body) : NULL,
 	};
@@ -108,6 +110,7 @@ static void sent_free(struct sent *sent)
 	json_decref(sent->request.response);
 	must_free(sent->request.name);
 	must_free(sent->request.uid);
+	must_free(sent->request.version);
 	must_free(sent);
 }
 

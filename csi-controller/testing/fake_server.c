@@ -298,7 +298,10 @@ static void execute_delete(struct fake_server *server, struct fake_server_reques
 {
 	const json_t *object = fake_server_get(server, request->plural, request->name);
 
-	if (request->uid != NULL && strcmp(request->uid, kube_uid(object)) != 0) {
+	if ((request->uid != NULL && strcmp(request->uid, kube_uid(object)) != 0) ||
+		(request->version != NULL &&
+			strcmp(request->version, kube_text(object, "metadata.resourceVersion")) !=
+				0)) {
 		request->result = -EAGAIN;
 		return;
 	}

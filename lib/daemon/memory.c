@@ -59,7 +59,9 @@ static int lock_memory(void)
 	if (result < 0) {
 		return result;
 	}
-	return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 ? -errno : 0;
+	/* What is there is read in, the code of rare paths too: it is needed when something has
+	 * failed. */
+	return mlockall(MCL_CURRENT) < 0 || mlockall(MCL_FUTURE | MCL_ONFAULT) < 0 ? -errno : 0;
 }
 
 void memory_rules_apply(struct memory_rules *ret_rules)

@@ -92,9 +92,10 @@ struct kube_request {
 	const char *subresource;                     /* "status", or NULL */
 	const char *label_selector, *field_selector; /* LIST */
 	json_t *body;                                /* borrowed until kube_send returns */
-	const char *uid;     /* DELETE: only this one; a different one is -EAGAIN */
-	bool foreground;     /* DELETE: dependents first; else in the background */
-	unsigned timeout_ms; /* 0: the client's */
+	const char *uid;              /* DELETE: only this one; a different one is -EAGAIN */
+	const char *resource_version; /* the same of a version; only with uid */
+	bool foreground;              /* DELETE: dependents first; else in the background */
+	unsigned timeout_ms;          /* 0: the client's */
 	void (*done)(struct kube_request *request); /* from the loop; may free the struct */
 	void *ctx;
 
@@ -197,8 +198,8 @@ struct kube_lease_options {
 
 int kube_lease_new(struct kube *kube, const struct kube_lease_options *options,
 	struct kube_lease **ret_lease, struct err *err) __must_check;
-/* Gives the lease back when it is ours, so that the next need not wait; then `freed`.  Whoever led has
- * stopped before: `leading` is not called any more. */
+/* Gives the lease back when it is ours, so that the next need not wait; then `freed`.  Whoever led
+ * has stopped before: `leading` is not called any more. */
 void kube_lease_free(struct kube_lease *lease, void (*freed)(void *ctx), void *ctx);
 bool kube_lease_is_leading(const struct kube_lease *lease);
 

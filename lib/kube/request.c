@@ -419,8 +419,9 @@ static char *make_body(const struct kube_request *caller)
 		"propagationPolicy", caller->foreground ? "Foreground" : "Background");
 
 	if (caller->uid != NULL) {
-		(void)json_object_set_new(
-			options, "preconditions", json_pack("{s:s}", "uid", caller->uid));
+		(void)json_object_set_new(options, "preconditions",
+			json_pack("{s:s, s:s*}", "uid", caller->uid, "resourceVersion",
+				caller->resource_version));
 	}
 	char *text = json_dumps(options, JSON_COMPACT);
 

@@ -62,8 +62,13 @@ static void every_verb_does_what_it_says(void **state)
 	request.uid = "another";
 	assert_int_equal(ask_once(&env, request, NULL), -EAGAIN);
 	request.uid = kube_uid(fake_api_get(env.api, VOLUMES "/db"));
+	request.resource_version = "1";
+	assert_int_equal(ask_once(&env, request, NULL), -EAGAIN);
+	request.resource_version =
+		kube_text(fake_api_get(env.api, VOLUMES "/db"), "metadata.resourceVersion");
 	assert_int_equal(ask_once(&env, request, NULL), 0);
 	request.uid = NULL;
+	request.resource_version = NULL;
 	assert_int_equal(ask_once(&env, request, NULL), -ENOENT);
 	env_close(&env);
 }

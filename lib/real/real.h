@@ -77,7 +77,8 @@ int real_memory_disk_new(struct real *real, uint64_t size_bytes, struct io_disk 
 
 /* ---- threads ---- */
 
-/* Starts a thread that gets no signals.  0 or negative errno. */
+/* Starts a thread that gets no signals, with a stack that is in memory whole, of more than 32 KiB.
+ * 0 or negative errno. */
 int real_thread_start(pthread_t *ret_thread, size_t stack_bytes, void *(*main)(void *ctx),
 	void *ctx) __must_check;
 

@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "real/backend.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -13,6 +14,8 @@
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
+
+#define STACK_USED_BYTES (32u * 1024)
 
 static void metrics_add(struct real *real)
 {
@@ -178,20 +181,58 @@ const char *real_why(const struct real *real)
 /* ---- threads ----------------------------------------------------------------------------------
  */
 
+struct start {
+	void *(*main)(void *ctx);
+	void *ctx;
+	size_t stack_bytes;
+};
+
+/* What a thread needs only when something has failed is there, too: less than `size` below `top`.
+ */
+static __attribute__((noinline)) void fault_in_stack(const char *top, size_t size)
+{
+	volatile char page[4096];
+
+	page[0] = 0;
+	if ((size_t)(top - (const char *)__builtin_frame_address(0)) < size) {
+		fault_in_stack(top, size);
+	}
+	(void)page[0]; /* no tail call */
+}
+
+static void *thread_main(void *ctx)
+{
+	struct start start = *(struct start *)ctx;
+
+	free(ctx);
+	fault_in_stack(__builtin_frame_address(0), start.stack_bytes - STACK_USED_BYTES);
+	return start.main(start.ctx);
+}
+
 int real_thread_start(
 	pthread_t *ret_thread, size_t stack_bytes, void *(*main)(void *ctx), void *ctx)
 {
+	struct start *start = malloc(sizeof(*start));
 	pthread_attr_t attributes;
 	sigset_t all, before;
-	int error = pthread_attr_init(&attributes);
+	int error;
 
+	assert(stack_bytes > STACK_USED_BYTES);
+	if (start == NULL) {
+		return -ENOMEM;
+	}
+	*start = (struct start){.main = main, .ctx = ctx, .stack_bytes = stack_bytes};
+	error = pthread_attr_init(&attributes);
 	assert(error == 0);
 	error = pthread_attr_setstacksize(&attributes, stack_bytes);
 	assert(error == 0);
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(ret_thread, &attributes, main, ctx);
+	error = pthread_create(ret_thread, &attributes, thread_main, start);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	(void)pthread_attr_destroy(&attributes);
+	if (error != 0) {
+		free(start);
+	}
 	return -error;
 }

@@ -8,6 +8,10 @@ volume 256M
 awk '/strake-requests/ {found = 1} found && /^Size:/ {size = $2} found && /^Rss:/ {print size, $2; exit}' "/proc/$(nexus_pid)/smaps" >"$dir/table"
 read -r size resident <"$dir/table" || die "the nexus has no table of requests"
 [ "$size" -gt 4096 ] && [ "$resident" = "$size" ] || die "of the $size KiB for requests only $resident are resident"
+if [ "$(awk '/^VmLck/ {print $2}' "/proc/$(nexus_pid)/status")" -gt 0 ]; then
+	awk '/ r-xp .*\/nexus$/ {found = 1} found && /^Size:/ {size = $2} found && /^Rss:/ {print size, $2; exit}' "/proc/$(nexus_pid)/smaps" >"$dir/code"
+	read -r size resident <"$dir/code" && [ "$resident" = "$size" ] || die "of the nexus's code of $size KiB $resident are resident"
+fi
 load_start 60
 sleep 2
 load_end

@@ -81,6 +81,13 @@ is node n5 '{.metadata.labels.strake\.io/pool-agent}' '' || die "n5 has no pool"
 [ "$(csi capacity replicas=5)" = 0 ] || die "capacity of 5 replicas"
 
 note "A volume is made, found again, attached, detached, deleted"
+make_claim() {
+	kubectl create -f - >/dev/null <<<'{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"claim","namespace":"default"},
+		"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"30Gi"}}}}' || die "claim"
+	# Nobody takes it away here.
+	kubectl patch pvc claim --type merge -p '{"metadata":{"finalizers":null}}' >/dev/null || die "finalizers of the claim"
+}
+make_claim
 [ "$(csi create a size=$gib node=n4 csi.storage.k8s.io/pvc/name=claim csi.storage.k8s.io/pvc/namespace=default)" = "a $gib topologies=0" ] || die "create"
 is volumes.strake.io a '{.status.state}{.status.inSync}{.spec.claim.name}' Online3/3claim || die "status of a"
 [ "$(count "$(replicas_of a)")" = 3 ] || die "replicas of a"
@@ -141,8 +148,6 @@ wait $(jobs -p | grep -vxF "$(printf '%s\n' "${pids[@]}")")
 [ -z "$(csi list)" ] || die "left: $(csi list)"
 
 note "What has no place says why, to the claim too, and is made when there is one"
-kubectl create -f - >/dev/null <<<'{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"claim","namespace":"default"},
-	"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"30Gi"}}}}' || die "claim"
 refused "ABORTED: volume big is not ready yet: 0 of 3 replicas have a place; pool p1: 10.0 GiB short; pool p2: 10.0 GiB short" \
 	create big size=$((30 * gib)) timeout=2000 csi.storage.k8s.io/pvc/name=claim csi.storage.k8s.io/pvc/namespace=default
 is_condition volumes.strake.io big Available reason Unplaceable || die "condition of big"
@@ -158,16 +163,16 @@ csi delete big || die "delete big"
 note "and is given up when its claim is gone, and nobody was told that it is there"
 of_claim=(size=$((50 * gib)) timeout=1000 csi.storage.k8s.io/pvc/name=claim csi.storage.k8s.io/pvc/namespace=default)
 claim_uid=$(object pvc claim '{.metadata.uid}')
-# Nobody takes it away here.
-kubectl patch pvc claim --type merge -p '{"metadata":{"finalizers":null}}' >/dev/null || die "finalizers of the claim"
 for name in unwanted "pvc-$claim_uid"; do
 	for i in 1 2; do refused "ABORTED: volume $name is not ready yet" create "$name" "${of_claim[@]}"; done
 done
 kubectl delete pvc claim >/dev/null || die "delete claim"
 refused "NOT_FOUND: volume unwanted is not made: its claim is gone" create unwanted "${of_claim[@]}"
-kubectl create -f - >/dev/null <<<'{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"claim","namespace":"default"},
-	"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"30Gi"}}}}' || die "claim"
+make_claim
 refused "NOT_FOUND: volume pvc-$claim_uid is not made: its claim is gone" create "pvc-$claim_uid" "${of_claim[@]}"
+refused "NOT_FOUND: volume unwanted2 is not made: its claim is gone" create unwanted2 size=$gib timeout=1000 \
+	csi.storage.k8s.io/pvc/name=nobody csi.storage.k8s.io/pvc/namespace=default
+gone volumes.strake.io unwanted2 || die "it was made"
 gone volumes.strake.io unwanted && gone volumes.strake.io "pvc-$claim_uid" || die "they are left"
 for i in 1 2 3; do kubectl delete pool.strake.io big$i --wait=false >/dev/null; done
 for i in 1 2 3; do wait_for 10 "pool big$i is released" gone pools.strake.io big$i; done

@@ -95,7 +95,7 @@ moves_from() {
 	now=$(database_node)
 	note "the database writes on $now, $(seconds_since "$begin") s after the taint"
 	log_is_whole "$number"
-	volume_is "$log" '{.status.nexus.node}' "$now" || die "$log is open on $(object volumes.strake.io "$log" '{.status.nexus.node}')"
+	wait_for 30 "status.nexus to say $now" volume_is "$log" '{.status.nexus.node}' "$now"
 }
 returned() { # node: nothing of what it lost is left on it, and all is whole again
 	wait_for 90 "$1 to be Ready" node_ready "$1"
@@ -105,7 +105,7 @@ returned() { # node: nothing of what it lost is left on it, and all is whole aga
 	wait_for 120 "the volume to be whole" in_sync "$log"
 	wait_for 60 "$1 to have no device of Strake" no_devices "$1"
 }
-no_devices() { [ -z "$(ls "$cluster/nodes/$1/run/strake/records")" ]; } # node
+no_devices() { local found; found=$(ls "$cluster/nodes/$1/run/strake/records") && [ -z "$found" ]; } # node
 
 note "The node of the pods dies"
 cluster node kill n1 || die "kill"

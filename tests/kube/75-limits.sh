@@ -64,7 +64,8 @@ pool twice n2 'file:///var/lib/strake/pool?size=4Gi'
 pool_says twice DiskInUse /var/lib/strake/pool
 truncate -s 1G "$dir/disk"
 disk=$(losetup -f --show "$dir/disk") || die "losetup"
-trap 'losetup -d "$disk" 2>/dev/null; cleanup' EXIT
+drop_disk() { [ -z "${disk:-}" ] || losetup -d "$disk"; disk=; }
+trap 'drop_disk; cleanup' EXIT
 mkfs.ext4 -q "$disk" || die "mkfs"
 pool full n3 "$disk"
 pool_says full DiskInUse ext4
@@ -149,5 +150,5 @@ delete pod reader
 note "taken away"
 delete pods --all
 delete_claims
-losetup -d "$disk"
+drop_disk
 strake_down

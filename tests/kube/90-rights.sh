@@ -40,7 +40,7 @@ while read -r right; do
 	note "  $(grep "^$right: " <<<"$listed")"
 done <"$dir/unused"
 while IFS=: read -r right _; do
-	[ -z "$right" ] || grep -qxF "$right" "$dir/unused" || die "deploy/rbac-unused.txt lists what is used, or not granted: $right"
+	[ -z "$right" ] || grep -qxF "$right" "$dir/granted" || die "deploy/rbac-unused.txt lists what is not granted: $right"
 done <<<"$listed"
 
 note "Rights that were asked for and are not there"

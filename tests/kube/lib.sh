@@ -70,14 +70,20 @@ cluster_down() {
 	tests/leftovers compare "$dir/before" "$cluster" "$prefix" "$@" >&3 || die "something is left of the cluster"
 }
 # Conditions for wait_for.
-node_ready() { [ "$(kubectl get node "$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
-node_not_ready() { ! node_ready "$1"; }
+node_ready() { is_condition node "$1" Ready status True; }
+node_not_ready() { is_condition node "$1" Ready status Unknown || is_condition node "$1" Ready status False; }
 pod_phase() { [ "$(kubectl get pod "$1" -o 'jsonpath={.status.phase}')" = "$2" ]; }
 object() { # kind name [path]: a value of it, "" without
 	kubectl get "$1" "$2" -o "jsonpath=${3:-{.metadata.name\}}" 2>/dev/null
 }
-is() { [ "$(object "$1" "$2" "$3")" = "$4" ]; }
-gone() { ! kubectl get "$1" "$2" >/dev/null 2>&1; }
+is() { # kind name path value; an object that is not there has no value, not even ""
+	local value
+	value=$(object "$1" "$2" "$3") && [ "$value" = "$4" ]
+}
+gone() { # kind name; a server that does not answer does not say so
+	local found
+	found=$(kubectl get "$1" "$2" --ignore-not-found -o name) && [ -z "$found" ]
+}
 condition() { # kind name type field
 	object "$1" "$2" "{.status.conditions[?(@.type=='$3')].$4}"
 }

@@ -109,7 +109,10 @@ pod_runs() { wait_for "${2:-120}" "pod $1 to run: $(kubectl describe pod "$1" 2>
 delete() { kubectl delete "$@" --timeout 120s >"$dir/out" 2>&1 || die "delete $*: $(cat "$dir/out")"; }
 
 # Nobody has a volume any more.
-no_volumes() { [ -z "$(kubectl get volumes.strake.io,replicas.strake.io,pv -o name)" ]; }
+no_volumes() {
+	local found
+	found=$(kubectl get volumes.strake.io,replicas.strake.io,pv -o name) && [ -z "$found" ]
+}
 delete_claims() {
 	delete pvc --all
 	wait_for 180 "all volumes to be deleted" no_volumes

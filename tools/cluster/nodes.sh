@@ -167,6 +167,7 @@ kubelet_config() { # node, folder of the node
 	nodeStatusUpdateFrequency: 3s
 	nodeLeaseDurationSeconds: 12
 	syncFrequency: 5s
+	volumeStatsAggPeriod: 10s
 	YAML
 }
 make_node() { # node
@@ -201,8 +202,8 @@ kill_nodes() { # node...
 		signal_if_there "node-$name" KILL
 		set_frozen "$name" no 2>/dev/null || true
 	done
+	for name in "$@"; do abort_fuse "$name"; done
 	for name in "$@"; do
-		abort_fuse "$name"
 		kill_process "node-$name"
 		# Only when the last process of a namespace has ended does its first one end.
 		while [ -n "${init[0]}" ] && started_at "${init[0]}" >/dev/null; do sleep 0.02; done
@@ -223,6 +224,7 @@ records_of() { # node: lines "loop device, FUSE connection"
 		[ "$(cat "/sys/block/${device#*/dev/}/diskseq" 2>/dev/null)" = "${sequence#*=}" ] || continue
 		echo "${device#*=} ${connection#*=}"
 	done
+	return 0
 }
 # What waits in the kernel for an answer of a nexus gets an error: else the nexus's own threads may wait, and never end.
 abort_fuse() { # node
@@ -232,14 +234,14 @@ abort_fuse() { # node
 	done < <(records_of "$1") 2>/dev/null || true
 }
 # A machine's loop devices end with it, but those of a node are this machine's.  On each of a pod with a block volume the kubelet
-# has another one.
+# has another one.  One that went by itself is no error.
 detach_loops() { # node, whose processes are dead
 	local device
 	while read -r device _; do
 		losetup --list --noheadings --output NAME,BACK-MAJ:MIN,BACK-INO |
-			awk -v on="$(mountpoint -d /dev) $(stat -c %i "$device")" '$2 " " $3 == on {print $1}' | xargs -r losetup --detach
-		losetup --detach "$device"
-	done < <(records_of "$1")
+			awk -v on="$(mountpoint -d /dev) $(stat -c %i "$device")" '$2 " " $3 == on {print $1}' | xargs -r losetup --detach || true
+		losetup --detach "$device" || true
+	done < <(records_of "$1") 2>/dev/null
 }
 signal_if_there() { # name signal
 	local pid

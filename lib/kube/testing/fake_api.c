@@ -399,14 +399,19 @@ static void delete(
 	struct fake_api *api, const struct fake_request *request, const struct target *target)
 {
 	json_t *options = json_loads(request->body, 0, NULL);
-	const char *uid = json_string_value(
-		json_object_get(json_object_get(options, "preconditions"), "uid"));
+	const json_t *wanted = json_object_get(options, "preconditions");
+	const char *uid = json_string_value(json_object_get(wanted, "uid"));
+	const char *version = json_string_value(json_object_get(wanted, "resourceVersion"));
 	json_t *object = json_deep_copy(json_object_get(api->objects, target->object));
 	json_t *metadata = metadata_of(object);
 
 	if (uid != NULL && strcmp(uid, json_string_value(json_object_get(metadata, "uid"))) != 0) {
 		refuse(request->conn, 409, "Conflict",
 			"the UID in the precondition does not match");
+	} else if (version != NULL &&
+		   strcmp(version, kube_text(object, "metadata.resourceVersion")) != 0) {
+		refuse(request->conn, 409, "Conflict",
+			"the resourceVersion in the precondition does not match");
 	} else if (json_array_size(json_object_get(metadata, "finalizers")) > 0) {
 		if (json_object_get(metadata, "deletionTimestamp") == NULL) {
 			(void)json_object_set_new(
