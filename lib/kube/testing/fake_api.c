@@ -408,8 +408,8 @@ static void delete(
 	if (uid != NULL && strcmp(uid, json_string_value(json_object_get(metadata, "uid"))) != 0) {
 		refuse(request->conn, 409, "Conflict",
 			"the UID in the precondition does not match");
-	} else if (version != NULL &&
-		   strcmp(version, kube_text(object, "metadata.resourceVersion")) != 0) {
+	} else if (version != NULL && strcmp(version, json_string_value(json_object_get(
+							      metadata, "resourceVersion"))) != 0) {
 		refuse(request->conn, 409, "Conflict",
 			"the resourceVersion in the precondition does not match");
 	} else if (json_array_size(json_object_get(metadata, "finalizers")) > 0) {
