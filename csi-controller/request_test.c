@@ -115,6 +115,36 @@ static void test_sizes(void **state)
 	}
 }
 
+/* What mkfs would refuse is refused before there is a volume. */
+static void test_size_of_file_system(void **state)
+{
+	static const struct {
+		const char *fs_type;
+		uint64_t size;
+		int result;
+	} cases[] = {
+		{"xfs", 300 * MIB - 1, 0}, /* rounded up */
+		{"xfs", 299 * MIB, -EDOM},
+		{"xfs", 300 * MIB, 0},
+		{"ext4", MIB, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+		struct built built = {0};
+		struct volume_wish wish;
+		struct err err;
+
+		build(&built, "a")->capacity_range = &built.range;
+		built.range.required_bytes = (int64_t)cases[i].size;
+		built.mount.fs_type = text(cases[i].fs_type);
+		assert_int_equal(decode(&built, &wish, &err), cases[i].result);
+		if (cases[i].result != 0) {
+			assert_non_null(strstr(err.text, "300 MiB"));
+		}
+	}
+}
+
 /* ---- parameters ---- */
 
 static void test_parameters(void **state)
@@ -359,6 +389,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_size_of_file_system),
 		cmocka_unit_test(test_parameters),
 		cmocka_unit_test(test_of_a_parameter_that_comes_twice_the_last_counts),
 		cmocka_unit_test(test_a_whole_request_becomes_an_object),
