@@ -198,7 +198,7 @@ wait_for 30 "the Pool to say what waits for it" is_condition pools.strake.io "po
 kubectl patch pools.strake.io "pool-$away" --type merge -p '{"metadata":{"finalizers":null}}' >/dev/null || die "finalizers"
 orphaned() { kubectl get replicas.strake.io --field-selector "spec.node=$away" -o json | jq -e '[.items[].status.state] | length == 2 and all(. == "Orphaned")'; }
 wait_for 60 "its Replicas to be Orphaned: $(kubectl get replicas.strake.io)" orphaned
-volume_is "$log" '{.status.state} {.status.inSync}' 'Degraded 2/3' || die "$(kubectl get volumes.strake.io)"
+wait_for 30 "the volume to be Degraded" volume_is "$log" '{.status.state} {.status.inSync}' 'Degraded 2/3'
 number=$(noted "$now")
 wait_for 30 "the database to go on" writes_on "$now" "$number"
 
