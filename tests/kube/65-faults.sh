@@ -42,7 +42,7 @@ generation() { strake n1 volume status "$volume" -o json | jq .generation; }
 rebuilt_bytes() { # node: of the last rebuild of its replica
 	local uuid
 	uuid=$(kubectl get replicas.strake.io -o json | jq -r --arg volume "$volume" --arg node "$1" '.items[].spec | select(.volume == $volume and .node == $node).uuid')
-	strake n1 volume status "$volume" -o json | jq --arg uuid "$uuid" '.replicas[] | select(.uuid == $uuid).rebuild_done_bytes // 0'
+	strake n1 volume status "$volume" -o json | jq --arg uuid "$uuid" '.replicas[] | select(.uuid == $uuid) | .rebuild_done_bytes // 0'
 }
 equal() { strake n1 volume compare "$volume" >"$dir/out" 2>&1 || die "the replicas differ: $(cat "$dir/out")"; }
 nexus_is_back() { # pid before
