@@ -249,7 +249,8 @@ note "A pool in use stays until it is not; that of a node that is gone for good 
 csi create kept size=$gib replicas=4 >/dev/null || die "kept"
 kubectl delete pool.strake.io p3 --wait=false >/dev/null
 wait_for 10 "who uses p3" is_condition pools.strake.io p3 Deletable reason HasReplicas
-wait_for 10 "its name" sh -c "KUBERC=off '$kube_bin/kubectl' --kubeconfig '$api/admin.kubeconfig' get pools.strake.io p3 -o yaml | grep -q '1 replicas: kept-'"
+names_it() { kubectl get pools.strake.io p3 -o yaml | grep -q '1 replicas: kept-'; }
+wait_for 10 "its name" names_it
 kill_9 n4
 kubectl delete node n4 >/dev/null
 kubectl delete pool.strake.io p4 --wait=false >/dev/null
