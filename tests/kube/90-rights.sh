@@ -44,4 +44,5 @@ while IFS=: read -r right _; do
 done <<<"$listed"
 
 note "Rights that were asked for and are not there"
-if grep -P '\tforbid$' "$dir/asked"; then die "see above"; fi
+# An uninstalled csi-controller gives its Lease back when its roles are gone already.
+if grep -P '\tforbid$' "$dir/asked" | grep -v '^csi-controller update coordination.k8s.io/leases'; then die "see above"; fi
