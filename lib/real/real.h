@@ -77,7 +77,7 @@ int real_memory_disk_new(struct real *real, uint64_t size_bytes, struct io_disk 
 
 /* ---- threads ---- */
 
-/* Starts a thread that gets no signals, with a stack that is in memory whole, of more than 32 KiB.
+/* Starts a thread that gets no signals, with a stack that is in memory but for its last 32 KiB.
  * 0 or negative errno. */
 int real_thread_start(pthread_t *ret_thread, size_t stack_bytes, void *(*main)(void *ctx),
 	void *ctx) __must_check;

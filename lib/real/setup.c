@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STACK_USED_BYTES (32u * 1024)
+#define STACK_LEFT_BYTES (32u * 1024)
 
 static void metrics_add(struct real *real)
 {
@@ -184,7 +184,6 @@ const char *real_why(const struct real *real)
 struct start {
 	void *(*main)(void *ctx);
 	void *ctx;
-	size_t stack_bytes;
 };
 
 /* What a thread needs only when something has failed is there, too: less than `size` below `top`.
@@ -203,9 +202,20 @@ static __attribute__((noinline)) void fault_in_stack(const char *top, size_t siz
 static void *thread_main(void *ctx)
 {
 	struct start start = *(struct start *)ctx;
+	const char *top = __builtin_frame_address(0);
+	pthread_attr_t attributes;
+	size_t size;
+	void *low;
 
 	free(ctx);
-	fault_in_stack(__builtin_frame_address(0), start.stack_bytes - STACK_USED_BYTES);
+	/* libc, and a sanitizer more so, has a part of it above us. */
+	if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+		if (pthread_attr_getstack(&attributes, &low, &size) == 0 &&
+			top > (const char *)low + STACK_LEFT_BYTES) {
+			fault_in_stack(top, (size_t)(top - (const char *)low) - STACK_LEFT_BYTES);
+		}
+		(void)pthread_attr_destroy(&attributes);
+	}
 	return start.main(start.ctx);
 }
 
@@ -217,11 +227,10 @@ int real_thread_start(
 	sigset_t all, before;
 	int error;
 
-	assert(stack_bytes > STACK_USED_BYTES);
 	if (start == NULL) {
 		return -ENOMEM;
 	}
-	*start = (struct start){.main = main, .ctx = ctx, .stack_bytes = stack_bytes};
+	*start = (struct start){.main = main, .ctx = ctx};
 	error = pthread_attr_init(&attributes);
 	assert(error == 0);
 	error = pthread_attr_setstacksize(&attributes, stack_bytes);
