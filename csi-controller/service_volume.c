@@ -19,6 +19,7 @@ struct job {
 	char name[OBJECTS_VOLUME_SIZE];
 	char uid[40];            /* of what is deleted */
 	char version[40];        /* the resourceVersion of what is given up, else "" */
+	bool is_unwanted;        /* the claim of a CreateVolume is gone */
 	struct volume_wish wish; /* of CreateVolume */
 };
 
@@ -62,25 +63,6 @@ static bool may_go_on(struct job *job)
 	}
 	job_free(job);
 	return false;
-}
-
-/* For the end of the Volume with the uid of the job. */
-static void wait_for_gone(struct job *job, bool (*check)(struct wait *wait, bool is_over))
-{
-	struct wait wait = {.call = job->call, .check = check};
-
-	(void)snprintf(wait.volume, sizeof(wait.volume), "%s", job->name);
-	(void)snprintf(wait.uid, sizeof(wait.uid), "%s", job->uid);
-	wait_for(job->controller, &wait);
-	job_free(job);
-}
-
-static bool is_gone(const struct wait *wait)
-{
-	const struct world_volume *volume = world_volume(&wait->controller->world, wait->volume);
-
-	return volume == NULL || !volume->is_there ||
-	       strcmp(kube_uid(volume->json), wait->uid) != 0;
 }
 
 /* ---- CreateVolume ---- */
@@ -226,80 +208,127 @@ static void create(struct job *job)
 	job_send(job, KUBE_CREATE, volume_wish_object(&job->wish, &uuid), object_made);
 }
 
-/* ---- CreateVolume for a claim that is gone ---- */
+/* ---- deletion: for DeleteVolume, and of what CreateVolume gives up ---- */
 
-/* The provisioner asks for a volume until it has it or hears that there will be none, also when
- * its claim was deleted meanwhile: else what has no place would wait for one for ever. */
+static void reply_deleted(struct grpc_call *call)
+{
+	Csi__V1__DeleteVolumeResponse response = CSI__V1__DELETE_VOLUME_RESPONSE__INIT;
+
+	grpc_call_reply(call, &response.base);
+}
 
 static void reply_unwanted(struct grpc_call *call, const char *volume)
 {
 	grpc_call_failf(call, -ENOENT, "volume %s is not made: its claim is gone", volume);
 }
 
-static bool check_given_up(struct wait *wait, bool is_over)
+static bool check_gone(struct wait *wait, bool is_over)
 {
-	if (is_gone(wait)) {
-		reply_unwanted(wait->call, wait->volume);
+	const struct world_volume *volume = world_volume(&wait->controller->world, wait->volume);
+	const char *reason;
+
+	if (volume == NULL || !volume->is_there || strcmp(kube_uid(volume->json), wait->uid) != 0) {
+		if (wait->is_unwanted) {
+			reply_unwanted(wait->call, wait->volume);
+		} else {
+			reply_deleted(wait->call);
+		}
 		return true;
 	}
 	if (is_over) {
-		grpc_call_failf(wait->call, -EALREADY,
-			"volume %s, whose claim is gone, is being deleted", wait->volume);
+		reason = kube_text(volume->json, "status.reason");
+		grpc_call_failf(wait->call, -EALREADY, "volume %s is being deleted: %s",
+			wait->volume, reason[0] != '\0' ? reason : "its replicas are being erased");
 	}
 	return is_over;
 }
 
-static void given_up(struct kube_request *request)
+/* For the end of the Volume with the uid of the job. */
+static void wait_for_gone(struct job *job)
 {
-	struct job *job = container_of(request, struct job, request);
+	struct wait wait = {
+		.call = job->call, .check = check_gone, .is_unwanted = job->is_unwanted};
 
-	if (request->result == -ENOENT) {
-		reply_unwanted(job->call, job->name);
-		job_free(job);
-	} else if (request->result < 0) {
-		service_fail_again(job->call, &request->err);
-		job_free(job);
-	} else {
-		kube_cache_absorb(job->controller->caches[CACHE_VOLUMES], request->response);
-		wait_for_gone(job, check_given_up);
-	}
+	(void)snprintf(wait.volume, sizeof(wait.volume), "%s", job->name);
+	(void)snprintf(wait.uid, sizeof(wait.uid), "%s", job->uid);
+	wait_for(job->controller, &wait);
+	job_free(job);
 }
 
-/* As it is now, not as the cache has it: guarded by its version, it is neither finished nor
- * attached in between. */
-static void read_before_give_up(struct kube_request *request)
+/* Of a request for the Volume: has the call gone on to its end, as there is none or no answer? */
+static bool is_answered(struct job *job)
 {
-	struct job *job = container_of(request, struct job, request);
-	const struct world_volume *volume;
-
-	if (request->result == -ENOENT) {
-		reply_unwanted(job->call, job->name);
-		job_free(job);
-		return;
-	}
-	if (request->result < 0) {
-		service_fail_again(job->call, &request->err);
-		job_free(job);
-		return;
-	}
 	if (!may_go_on(job)) {
-		return;
+		return true;
 	}
-	kube_cache_absorb(job->controller->caches[CACHE_VOLUMES], request->response);
-	volume = world_volume(&job->controller->world, job->name);
-	(void)snprintf(job->uid, sizeof(job->uid), "%s", kube_uid(request->response));
-	if (kube_is_deleted(request->response)) {
-		wait_for_gone(job, check_given_up);
-	} else if (volume == NULL || !volume->is_valid || volume->object.is_available ||
-		   volume->object.attach_number > 0) {
-		/* Somebody may have been told of it: who makes it deletes it. */
-		wait_for_created(job);
+	if (job->request.result == 0) {
+		/* A volume without finalizer is gone at once, and the answer is no Volume. */
+		kube_cache_absorb(job->controller->caches[CACHE_VOLUMES], job->request.response);
+		return false;
+	}
+	if (job->request.result != -ENOENT) {
+		service_fail_again(job->call, &job->request.err);
+	} else if (job->is_unwanted) {
+		reply_unwanted(job->call, job->name);
 	} else {
-		(void)snprintf(job->version, sizeof(job->version), "%s",
-			kube_text(request->response, "metadata.resourceVersion"));
-		job_send(job, KUBE_DELETE, NULL, given_up);
+		reply_deleted(job->call);
+	}
+	job_free(job);
+	return true;
+}
+
+static void object_deleted(struct kube_request *request)
+{
+	struct job *job = container_of(request, struct job, request);
+
+	if (!is_answered(job)) {
+		wait_for_gone(job);
 	}
 }
+
+/* Nobody was told that it is there, nor can be: what is deleted is this version of it. */
+static bool may_be_given_up(const struct job *job)
+{
+	const struct world_volume *volume = world_volume(&job->controller->world, job->name);
+
+	return volume != NULL && volume->is_valid && !volume->object.is_available &&
+	       volume->object.attach_number == 0;
+}
+
+static void read_before_delete(struct kube_request *request)
+{
+	struct job *job = container_of(request, struct job, request);
+	const char *attached;
+
+	if (is_answered(job)) {
+		return;
+	}
+	attached = kube_text(request->response, "status.attachment.node");
+	if (kube_is_deleted(request->response)) {
+		(void)snprintf(job->uid, sizeof(job->uid), "%s", kube_uid(request->response));
+		wait_for_gone(job);
+	} else if (job->is_unwanted && !may_be_given_up(job)) {
+		/* Who makes it deletes it. */
+		create(job);
+	} else if (attached[0] != '\0') {
+		grpc_call_failf(
+			job->call, -EBUSY, "volume %s is attached to node %s", job->name, attached);
+		job_free(job);
+	} else {
+		/* A nexus that still has it open is closing it; the plan waits for it. */
+		(void)snprintf(job->uid, sizeof(job->uid), "%s", kube_uid(request->response));
+		if (job->is_unwanted) {
+			(void)snprintf(job->version, sizeof(job->version), "%s",
+				kube_text(request->response, "metadata.resourceVersion"));
+		}
+		job_send(job, KUBE_DELETE, NULL, object_deleted);
+	}
+}
+
+/* ---- CreateVolume for a claim that is gone ---- */
+
+/* The provisioner asks for a volume until it has it or hears that there will be none, also when
+ * its claim was deleted meanwhile: else what has no place would wait for one for ever. */
 
 /* The provisioner names a volume pvc-UID: another claim of the same name does not want it. */
 static bool is_claim_of(const json_t *claim, const char *volume)
@@ -322,7 +351,8 @@ static void claim_read(struct kube_request *request)
 	if (is_wanted) {
 		create(job);
 	} else {
-		job_send(job, KUBE_GET, NULL, read_before_give_up);
+		job->is_unwanted = true;
+		job_send(job, KUBE_GET, NULL, read_before_delete);
 	}
 }
 
@@ -364,84 +394,6 @@ void service_create_volume(struct grpc_call *call, const ProtobufCMessage *messa
 }
 
 /* ---- DeleteVolume ---- */
-
-static void reply_deleted(struct grpc_call *call)
-{
-	Csi__V1__DeleteVolumeResponse response = CSI__V1__DELETE_VOLUME_RESPONSE__INIT;
-
-	grpc_call_reply(call, &response.base);
-}
-
-static bool check_deleted(struct wait *wait, bool is_over)
-{
-	if (is_gone(wait)) {
-		reply_deleted(wait->call);
-		return true;
-	}
-	if (is_over) {
-		const struct world_volume *volume =
-			world_volume(&wait->controller->world, wait->volume);
-		const char *reason = kube_text(volume->json, "status.reason");
-
-		grpc_call_failf(wait->call, -EALREADY, "volume %s is being deleted: %s",
-			wait->volume, reason[0] != '\0' ? reason : "its replicas are being erased");
-	}
-	return is_over;
-}
-
-static void object_deleted(struct kube_request *request)
-{
-	struct job *job = container_of(request, struct job, request);
-
-	if (request->result == -ENOENT) {
-		reply_deleted(job->call);
-		job_free(job);
-		return;
-	}
-	if (request->result < 0) {
-		service_fail_again(job->call, &request->err);
-		job_free(job);
-		return;
-	}
-	/* A volume without finalizer is gone at once, and the answer is no Volume. */
-	kube_cache_absorb(job->controller->caches[CACHE_VOLUMES], request->response);
-	wait_for_gone(job, check_deleted);
-}
-
-static void read_before_delete(struct kube_request *request)
-{
-	struct job *job = container_of(request, struct job, request);
-	const char *attached;
-
-	if (!may_go_on(job)) {
-		return;
-	}
-	if (request->result == -ENOENT) {
-		reply_deleted(job->call);
-		job_free(job);
-		return;
-	}
-	if (request->result < 0) {
-		service_fail_again(job->call, &request->err);
-		job_free(job);
-		return;
-	}
-	kube_cache_absorb(job->controller->caches[CACHE_VOLUMES], request->response);
-	attached = kube_text(request->response, "status.attachment.node");
-	if (attached[0] != '\0' && !kube_is_deleted(request->response)) {
-		grpc_call_failf(
-			job->call, -EBUSY, "volume %s is attached to node %s", job->name, attached);
-		job_free(job);
-		return;
-	}
-	/* A nexus that still has it open is closing it; the plan waits for it. */
-	(void)snprintf(job->uid, sizeof(job->uid), "%s", kube_uid(request->response));
-	if (kube_is_deleted(request->response)) {
-		wait_for_gone(job, check_deleted);
-		return;
-	}
-	job_send(job, KUBE_DELETE, NULL, object_deleted);
-}
 
 void service_delete_volume(struct grpc_call *call, const ProtobufCMessage *message)
 {

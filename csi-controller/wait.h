@@ -11,7 +11,8 @@ struct wait {
 	struct controller *controller; /* borrowed */
 	struct grpc_call *call;
 	char volume[OBJECTS_VOLUME_SIZE];
-	char uid[40]; /* of the Volume, for calls that are over when it is gone */
+	char uid[40];     /* of the Volume, for calls that are over when it is gone */
+	bool is_unwanted; /* of CreateVolume: it is given up */
 	char node_name[OBJECTS_NAME_SIZE]; /* of ControllerUnpublish */
 	/* Answers the call when it can (`is_over`: in any case) and returns whether it did. */
 	bool (*check)(struct wait *wait, bool is_over);

@@ -289,11 +289,11 @@ static void sweep_again(struct loop_timer *timer)
 
 void act_sweep(struct node *node)
 {
+	char selector[OBJECTS_NAME_SIZE + 32];
+
 	if (node->is_swept || node->is_sweeping || node->is_stopping) {
 		return;
 	}
-	char selector[OBJECTS_NAME_SIZE + 32];
-
 	/* Not all Volumes of the cluster: of those there may be thousands. */
 	(void)snprintf(selector, sizeof(selector), "status.nexus.node=%s", node->options.name);
 	node->is_sweeping = true;

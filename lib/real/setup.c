@@ -186,8 +186,7 @@ struct start {
 	void *ctx;
 };
 
-/* What a thread needs only when something has failed is there, too: less than `size` below `top`.
- */
+/* What a thread needs only when something has failed is there, too: down to `size` below `top`. */
 static __attribute__((noinline)) void fault_in_stack(const char *top, size_t size)
 {
 	volatile char page[4096];

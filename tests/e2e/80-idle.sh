@@ -12,6 +12,9 @@ if [ "$(awk '/^VmLck/ {print $2}' "/proc/$(nexus_pid)/status")" -gt 0 ]; then
 	awk '/ r-xp .*\/nexus$/ {found = 1} found && /^Size:/ {size = $2} found && /^Rss:/ {print size, $2; exit}' "/proc/$(nexus_pid)/smaps" >"$dir/code"
 	read -r size resident <"$dir/code" && [ "$resident" = "$size" ] || die "of the nexus's code of $size KiB $resident are resident"
 fi
+# The data thread's stack, of which it uses less until something fails.
+awk '/^[0-9a-f]+-/ {anonymous = NF == 5} /^Size:/ {size = $2} /^Rss:/ && anonymous && size == 512 && $2 > 448 {found = 1} END {exit !found}' \
+	"/proc/$(nexus_pid)/smaps" || die "the data thread's stack is not resident"
 load_start 60
 sleep 2
 load_end
