@@ -234,22 +234,6 @@ static int take_size(const Csi__V1__CapacityRange *range, struct volume_wish *wi
 	return 0;
 }
 
-/* Decoded once more: they were checked before. */
-static int check_fits(
-	const Csi__V1__CreateVolumeRequest *request, uint64_t size_bytes, struct err *err)
-{
-	struct csi_capability capability;
-	int result = 0;
-
-	for (size_t i = 0; i < request->n_volume_capabilities && result == 0; i++) {
-		result = csi_capability_decode(request->volume_capabilities[i], &capability, err);
-		if (result == 0 && !capability.is_block) {
-			result = csi_filesystem_fits(capability.fs_type, size_bytes, err);
-		}
-	}
-	return result;
-}
-
 /* The node that the pod was scheduled to: the first of the preferred topologies. */
 static void take_topology(const Csi__V1__CreateVolumeRequest *request, struct volume_wish *wish)
 {
@@ -293,9 +277,10 @@ int volume_wish_decode(
 
 	*wish = (struct volume_wish){0};
 	result = take_name(request->name, wish, err);
+	result = result < 0 ? result : take_size(request->capacity_range, wish, err);
 	result = result < 0 ? result
 			    : csi_capabilities_check(request->volume_capabilities,
-				      request->n_volume_capabilities, err);
+				      request->n_volume_capabilities, wish->size_bytes, err);
 	if (result == 0 && request->volume_content_source != NULL) {
 		result = err_set(err, -EINVAL,
 			"volume_content_source: snapshots and clones are not there yet; only empty "
@@ -305,8 +290,6 @@ int volume_wish_decode(
 		result = err_set(err, -EINVAL,
 			"mutable_parameters: there are none (no VolumeAttributesClass)");
 	}
-	result = result < 0 ? result : take_size(request->capacity_range, wish, err);
-	result = result < 0 ? result : check_fits(request, wish->size_bytes, err);
 	result = result < 0 ? result
 			    : class_wish_decode(request->parameters, request->n_parameters,
 				      &wish->class, err);

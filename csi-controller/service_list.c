@@ -186,7 +186,7 @@ void service_get_capacity(struct grpc_call *call, const ProtobufCMessage *messag
 	}
 	if (request->n_volume_capabilities > 0) {
 		result = csi_capabilities_check(
-			request->volume_capabilities, request->n_volume_capabilities, &err);
+			request->volume_capabilities, request->n_volume_capabilities, 0, &err);
 	}
 	if (result == -EINVAL) {
 		grpc_call_fail(call, &err);
@@ -289,7 +289,7 @@ void service_validate_capabilities(struct grpc_call *call, const ProtobufCMessag
 	result = csi_need("volume_id", request->volume_id, &err);
 	result = result < 0 ? result
 			    : csi_capabilities_check(request->volume_capabilities,
-				      request->n_volume_capabilities, &err);
+				      request->n_volume_capabilities, 0, &err);
 	if (result == -EINVAL) {
 		grpc_call_fail(call, &err);
 		return;

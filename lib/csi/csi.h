@@ -82,14 +82,14 @@ struct csi_capability {
  */
 int csi_capability_decode(const Csi__V1__VolumeCapability *capability,
 	struct csi_capability *ret_capability, struct err *err) __must_check;
-/* All of a request's; `field` is for the text.  -EINVAL also when there is none. */
-int csi_capabilities_check(
-	Csi__V1__VolumeCapability *const *capabilities, size_t count, struct err *err) __must_check;
-
 /* mkfs.xfs makes nothing smaller. */
 #define CSI_XFS_BYTES_MIN (UINT64_C(300) << 20)
 /* Is a volume of that size large enough for the file system?  -EDOM names the least size. */
 int csi_filesystem_fits(const char *fs_type, uint64_t size_bytes, struct err *err) __must_check;
+
+/* All of a request's, for a volume of that size (0: of any).  -EINVAL also when there is none. */
+int csi_capabilities_check(Csi__V1__VolumeCapability *const *capabilities, size_t count,
+	uint64_t size_bytes, struct err *err) __must_check;
 
 /* ---- attach numbers ---- */
 

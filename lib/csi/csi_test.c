@@ -122,9 +122,9 @@ static void test_incomplete_capabilities_are_refused(void **state)
 
 	list[0] = build(&good, 1, "");
 	list[1] = build(&built, 5, "");
-	assert_int_equal(csi_capabilities_check(list, 0, &err), -EINVAL);
-	assert_int_equal(csi_capabilities_check(list, 1, &err), 0);
-	assert_int_equal(csi_capabilities_check(list, 2, &err), -EDOM);
+	assert_int_equal(csi_capabilities_check(list, 0, 0, &err), -EINVAL);
+	assert_int_equal(csi_capabilities_check(list, 1, 0, &err), 0);
+	assert_int_equal(csi_capabilities_check(list, 2, 0, &err), -EDOM);
 }
 
 /* ---- fields ---- */

@@ -150,24 +150,6 @@ int csi_capability_decode(const Csi__V1__VolumeCapability *capability,
 	return err_set(err, -EINVAL, "the volume capability has no access type: block or mount");
 }
 
-int csi_capabilities_check(
-	Csi__V1__VolumeCapability *const *capabilities, size_t count, struct err *err)
-{
-	struct csi_capability ignored;
-
-	if (count == 0) {
-		return err_set(err, -EINVAL, "volume_capabilities is missing");
-	}
-	for (size_t i = 0; i < count; i++) {
-		int result = csi_capability_decode(capabilities[i], &ignored, err);
-
-		if (result < 0) {
-			return result;
-		}
-	}
-	return 0;
-}
-
 int csi_filesystem_fits(const char *fs_type, uint64_t size_bytes, struct err *err)
 {
 	if (strcmp(fs_type, "xfs") == 0 && size_bytes < CSI_XFS_BYTES_MIN) {
@@ -175,6 +157,27 @@ int csi_filesystem_fits(const char *fs_type, uint64_t size_bytes, struct err *er
 			"a volume of %llu MiB is too small for xfs, which needs at least 300 MiB: "
 			"ask for a larger one, or for ext4",
 			(unsigned long long)(size_bytes >> 20));
+	}
+	return 0;
+}
+
+int csi_capabilities_check(Csi__V1__VolumeCapability *const *capabilities, size_t count,
+	uint64_t size_bytes, struct err *err)
+{
+	struct csi_capability capability;
+
+	if (count == 0) {
+		return err_set(err, -EINVAL, "volume_capabilities is missing");
+	}
+	for (size_t i = 0; i < count; i++) {
+		int result = csi_capability_decode(capabilities[i], &capability, err);
+
+		if (result == 0 && size_bytes > 0 && !capability.is_block) {
+			result = csi_filesystem_fits(capability.fs_type, size_bytes, err);
+		}
+		if (result < 0) {
+			return result;
+		}
 	}
 	return 0;
 }
