@@ -8,9 +8,11 @@ volume 256M
 awk '/strake-requests/ {found = 1} found && /^Size:/ {size = $2} found && /^Rss:/ {print size, $2; exit}' "/proc/$(nexus_pid)/smaps" >"$dir/table"
 read -r size resident <"$dir/table" || die "the nexus has no table of requests"
 [ "$size" -gt 4096 ] && [ "$resident" = "$size" ] || die "of the $size KiB for requests only $resident are resident"
+# Its code and that of its libraries, whatever ran of it.
 if [ "$(awk '/^VmLck/ {print $2}' "/proc/$(nexus_pid)/status")" -gt 0 ]; then
-	awk '/ r-xp .*\/nexus$/ {found = 1} found && /^Size:/ {size = $2} found && /^Rss:/ {print size, $2; exit}' "/proc/$(nexus_pid)/smaps" >"$dir/code"
-	read -r size resident <"$dir/code" && [ "$resident" = "$size" ] || die "of the nexus's code of $size KiB $resident are resident"
+	awk '/^[0-9a-f]+-/ {code = $2 == "r-xp" && $6 ~ "^/"; file = $6} code && /^Size:/ {size = $2} code && /^Rss:/ {all++; if ($2 != size) print file, size, $2}
+		END {if (all < 2) print "no code"}' "/proc/$(nexus_pid)/smaps" >"$dir/code"
+	[ ! -s "$dir/code" ] || die "code that is not resident (file, KiB, of them resident): $(cat "$dir/code")"
 fi
 # The data thread's stack, of which it uses less until something fails.
 awk '/^[0-9a-f]+-/ {anonymous = NF == 5} /^Size:/ {size = $2} /^Rss:/ && anonymous && size == 512 && $2 > 448 {found = 1} END {exit !found}' \
