@@ -179,6 +179,7 @@ static void text_fill(struct control *control, struct replica_text *text)
 	message->export_nqn = text->info.status.export_nqn;
 	message->agent = uuid_to_text(&control->uuid, text->agent);
 	message->address = io_address_to_text(&control->address, text->address);
+	message->key_number = info->vmeta.keys[0].number;
 }
 
 /* ---- list: pages of the reactor's time ---- */
@@ -329,7 +330,7 @@ void replicas_list(struct grpc_call *call, const char *pool, const char *volume,
 	job_look(&lj->job);
 }
 
-/* ---- create, delete, export, unexport ---- */
+/* ---- create, delete, key, export, unexport ---- */
 
 enum replica_job_state { REPLICA_JOB_START, REPLICA_JOB_AWAIT_1, REPLICA_JOB_AWAIT_2 };
 
@@ -341,7 +342,9 @@ struct replica_job {
 	struct replica_name name;
 	struct store_replica *replica;
 	unsigned pool_index;
-	bool is_there;            /* a creation found it */
+	bool is_there; /* a creation found it */
+	struct agent_change change;
+	struct volume_key key;
 	struct replica_text text; /* the answer */
 };
 
@@ -397,6 +400,13 @@ static int create_compare(struct replica_job *rj)
 	if (vmeta->kind != options->kind) {
 		return differs(rj, "kind", vmeta->kind == VOTER_ARBITER ? "arbiter" : "data",
 			options->kind == VOTER_ARBITER ? "arbiter" : "data");
+	}
+	if (options->key.number != 0 && !volume_key_equal(&options->key, &vmeta->keys[0])) {
+		snprintf(is, sizeof(is), "%u", vmeta->keys[0].number);
+		snprintf(wanted, sizeof(wanted), "%u%s", options->key.number,
+			options->key.number == vmeta->keys[0].number ? ", which is another one"
+								     : "");
+		return differs(rj, "key_number", is, wanted);
 	}
 	if (vmeta->size_bytes != options->size_bytes) {
 		snprintf(is, sizeof(is), "%" PRIu64, vmeta->size_bytes);
@@ -462,6 +472,19 @@ static int name_copy(char to[REPL_NAME_SIZE], const char *from, const char *what
 	return 0;
 }
 
+static int key_parse(
+	uint32_t number, ProtobufCBinaryData bytes, struct volume_key *ret_key, struct err *err)
+{
+	if (number == 0 || number > UINT16_MAX || bytes.len != sizeof(ret_key->secret)) {
+		return err_set(err, -EINVAL,
+			"key: %zu bytes with number %u, not 32 bytes with 1 to %d", bytes.len,
+			number, UINT16_MAX);
+	}
+	ret_key->number = (uint16_t)number;
+	memcpy(ret_key->secret, bytes.data, sizeof(ret_key->secret));
+	return 0;
+}
+
 static int create_parse(const Strake__V1__CreateReplicaRequest *request,
 	struct store_replica_options *options, struct err *err)
 {
@@ -488,6 +511,10 @@ static int create_parse(const Strake__V1__CreateReplicaRequest *request,
 		(options->size_bytes == 0 || options->size_bytes > REPL_SIZE_MAX ||
 			options->size_bytes % STORE_BLOCK_BYTES != 0)) {
 		return err_set(err, -EINVAL, "size: a multiple of 4096, more than 0, at most 64T");
+	}
+	if ((request->key_number != 0 || request->key.len != 0) &&
+		key_parse(request->key_number, request->key, &options->key, err) != 0) {
+		return err->code;
 	}
 	if (name_copy(options->name, request->volume_name, "volume_name", err) != 0 ||
 		name_copy(options->class_name, request->class_name, "class_name", err) != 0 ||
@@ -621,6 +648,99 @@ void replica_delete(struct grpc_call *call)
 
 	if (rj != NULL) {
 		job_change(&rj->job, delete_begin);
+	}
+}
+
+/* On the reactor, when it is its turn. */
+static int key_apply(struct agent_change *change, struct vmeta *vmeta)
+{
+	const struct volume_key *key = &container_of(change, struct replica_job, change)->key;
+	const struct volume_key *mine = &vmeta->keys[0];
+
+	if (key->number < mine->number) {
+		return err_set(&change->err, -ESTALE, "key %u: the replica has key %u already",
+			key->number, mine->number);
+	}
+	if (key->number > mine->number) {
+		vmeta->keys[1] = *mine;
+		vmeta->keys[0] = *key;
+	} else if (!volume_key_equal(key, mine)) {
+		return err_set(&change->err, -EEXIST,
+			"key %u: the replica has another key of that number", key->number);
+	}
+	return 0;
+}
+
+static void key_changed(struct agent_change *change)
+{
+	job_wake(&container_of(change, struct replica_job, change)->job);
+}
+
+static void key_step(struct task *task)
+{
+	struct replica_job *rj = container_of(task, struct replica_job, job.task);
+	struct control *control = rj->job.control;
+
+	switch (rj->state) {
+	case REPLICA_JOB_START:
+		rj->replica = find_replica(control, &rj->name, &rj->pool_index, &rj->job.err);
+		if (rj->replica == NULL) {
+			job_end(&rj->job);
+			return;
+		}
+		rj->change.apply = key_apply;
+		rj->change.done = key_changed;
+		rj->job.done = false;
+		agent_replica_change(control->agent, rj->replica, &rj->change);
+		AWAIT(rj, REPLICA_JOB_AWAIT_1, rj->job.done);
+		if (rj->change.result == 0) {
+			info_fill(control, rj->replica, rj->pool_index, &rj->text.info);
+		} else {
+			rj->job.err = rj->change.err;
+		}
+		job_end(&rj->job);
+		return;
+	case REPLICA_JOB_AWAIT_2:
+		assert(false && "not a state of this");
+	}
+}
+
+static void key_begin(struct job *job)
+{
+	const Strake__V1__SetReplicaKeyRequest *request =
+		(const void *)grpc_call_request(job->call);
+
+	named_begin(job, request->uuid);
+	if (job->err.code == 0) {
+		(void)key_parse(
+			request->key_number, request->key, &replica_job_of(job)->key, &job->err);
+	}
+}
+
+static void key_finish(struct job *job)
+{
+	const Strake__V1__SetReplicaKeyRequest *request =
+		(const void *)grpc_call_request(job->call);
+	struct replica_job *rj = replica_job_of(job);
+
+	if (job->err.code != 0) {
+		err_prefix(&job->err, "set key of replica %s", request->uuid);
+		grpc_call_fail(job->call, &job->err);
+	} else {
+		log_info(job->control->log, "replicas", "replica-key-set", "replica=%s number=%u",
+			request->uuid, request->key_number);
+		text_fill(job->control, &rj->text);
+		grpc_call_reply(job->call, &rj->text.message.base);
+	}
+	free(rj);
+}
+
+void replica_set_key(struct grpc_call *call)
+{
+	struct replica_job *rj = replica_job_new(call, key_step, key_finish);
+
+	if (rj != NULL) {
+		job_change(&rj->job, key_begin);
 	}
 }
 
