@@ -304,6 +304,18 @@ static int parse_uuid(struct args *args, const char *text)
 	return 0;
 }
 
+/* Options without a value. */
+static void take_flag(struct args *args, enum option_id id)
+{
+	args->wipe |= id == OPT_WIPE;
+	args->overcommit |= id == OPT_OVERCOMMIT;
+	args->arbiter |= id == OPT_ARBITER;
+	args->keep_replicas |= id == OPT_KEEP_REPLICAS;
+	args->force |= id == OPT_FORCE;
+	args->forget |= id == OPT_FORGET;
+	args->wait |= id == OPT_WAIT;
+}
+
 static int take_option(struct args *args, enum option_id id, const char *value)
 {
 	switch (id) {
@@ -316,12 +328,6 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return parse_size(args, value);
 	case OPT_DISK:
 		args->disk = value;
-		return 0;
-	case OPT_WIPE:
-		args->wipe = true;
-		return 0;
-	case OPT_OVERCOMMIT:
-		args->overcommit = true;
 		return 0;
 	case OPT_AGENT:
 		return add_name(id, &args->agents, value);
@@ -336,12 +342,6 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return add_name(id, &args->voters, value);
 	case OPT_UUID:
 		return parse_uuid(args, value);
-	case OPT_ARBITER:
-		args->arbiter = true;
-		return 0;
-	case OPT_KEEP_REPLICAS:
-		args->keep_replicas = true;
-		return 0;
 	case OPT_VOLUME:
 		args->volume = value;
 		return 0;
@@ -359,17 +359,17 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return 0;
 	case OPT_KEY_NUMBER:
 		return parse_number(id, value, &args->key_number);
-	case OPT_FORCE:
-		args->force = true;
-		return 0;
-	case OPT_FORGET:
-		args->forget = true;
-		return 0;
-	case OPT_WAIT:
-		args->wait = true;
-		return 0;
 	case OPT_TIMEOUT:
 		return parse_number(id, value, &args->timeout_s);
+	case OPT_WIPE:
+	case OPT_OVERCOMMIT:
+	case OPT_ARBITER:
+	case OPT_KEEP_REPLICAS:
+	case OPT_FORCE:
+	case OPT_FORGET:
+	case OPT_WAIT:
+		take_flag(args, id);
+		return 0;
 	case OPT_HELP:
 	case OPT_VERSION:
 	case OPT_COUNT:
