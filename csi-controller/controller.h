@@ -8,6 +8,7 @@
 #define CSI_CONTROLLER_CONTROLLER_H
 
 #include "csi-controller/world.h"
+#include "repl/capability.h"
 
 /* A write that was sent before the Lease was lost is not executed under the next leader. */
 #define CONTROLLER_WRITE_MS_MAX 5000
@@ -26,7 +27,12 @@ struct controller_options {
 };
 
 enum { CACHE_NODES, CACHE_POOLS, CACHE_VOLUMES, CACHE_REPLICAS, CACHE_COUNT };
-enum { QUEUE_NODES, QUEUE_POOLS, QUEUE_VOLUMES, QUEUE_REPLICAS, QUEUE_COUNT };
+enum { QUEUE_NODES, QUEUE_POOLS, QUEUE_VOLUMES, QUEUE_REPLICAS, QUEUE_MASTER, QUEUE_COUNT };
+
+/* Its key "key" is the master secret; in options.namespace. */
+#define CONTROLLER_MASTER_SECRET "strake-master-key"
+/* Of the volume keys that are made now.  Another secret means the next number. */
+#define CONTROLLER_KEY_NUMBER 1u
 
 struct controller {
 	struct controller_options options;
@@ -40,6 +46,8 @@ struct controller {
 	struct kube_recorder *recorder;
 	struct kube_lease *lease;
 	bool is_stopping;
+	bool has_master;
+	uint8_t master[CAPABILITY_SECRET_SIZE];
 	struct list waits; /* wait.h */
 	struct loop_timer resync;
 
@@ -57,8 +65,11 @@ void controller_stop(struct controller *controller, void (*stopped)(void *ctx), 
 
 /* The caches were read. */
 bool controller_is_ready(const struct controller *controller);
-/* Ready, and the one that acts. */
+/* Ready, and the one that acts as soon as it has the master secret. */
+bool controller_has_lease(const struct controller *controller);
+/* The one that acts. */
 bool controller_leads(const struct controller *controller);
+void controller_look_at_all(struct controller *controller);
 /* Brings the world's clock up to date. */
 void controller_look_at_clock(struct controller *controller);
 
