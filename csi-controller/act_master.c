@@ -10,23 +10,48 @@
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SECRET_TEXT_SIZE 45
 
+/* "number": base64 of a decimal number; 1 when there is none, 0 when it is malformed. */
+static uint16_t number_of(const json_t *secret)
+{
+	const char *text = kube_text(secret, "data.number");
+	size_t padding = strlen(text) - strcspn(text, "=");
+	size_t length = strlen(text) / 4 * 3 - padding;
+	char decimal[8] = "", *end;
+	unsigned long number;
+
+	if (text[0] == '\0') {
+		return 1;
+	}
+	if (padding > 2 || length == 0 || length >= sizeof(decimal) ||
+		base64_parse(text, decimal, length) < 0) {
+		return 0;
+	}
+	number = strtoul(decimal, &end, 10);
+	return *end != '\0' || decimal[0] < '0' || decimal[0] > '9' || number > UINT16_MAX
+		       ? 0
+		       : (uint16_t)number;
+}
+
 static void take(struct act_request *request)
 {
 	struct controller *controller = request->act->controller;
+	uint16_t number = number_of(request->request.response);
 
-	if (base64_parse(kube_text(request->request.response, "data.key"), controller->master,
-		    sizeof(controller->master)) < 0) {
+	if (number == 0 || base64_parse(kube_text(request->request.response, "data.key"),
+				   controller->master, sizeof(controller->master)) < 0) {
 		log_error(controller->log, "controller", "master-secret-malformed",
-			"secret=%s hint=\"its key is 32 bytes; restore it from a backup\"",
+			"secret=%s hint=\"key: 32 bytes, number: 1 to 65535; restore it from a "
+			"backup\"",
 			CONTROLLER_MASTER_SECRET);
 		request->act->failed = true;
 		return;
 	}
-	controller->has_master = true;
+	controller->key_number = number;
 	log_info(controller->log, "controller", "master-secret", "secret=%s",
 		CONTROLLER_MASTER_SECRET);
 	controller_look_at_all(controller);
@@ -101,7 +126,7 @@ void act_on_master(void *ctx, const char *key)
 	struct act *act = act_begin(controller, QUEUE_MASTER, key);
 	struct act_request *request;
 
-	if (controller_has_lease(controller) && !controller->has_master) {
+	if (controller_has_lease(controller) && controller->key_number == 0) {
 		request = act_request_new(act, KUBE_GET, &kube_secrets, CONTROLLER_MASTER_SECRET);
 		request->request.namespace = controller->options.namespace;
 		request->answered = read_it;

@@ -200,7 +200,7 @@ static json_t *seal_key(struct controller *controller, const struct world_volume
 	struct err err;
 	int result;
 
-	volume_key_derive(controller->master, &volume->object.uuid, CONTROLLER_KEY_NUMBER, &key);
+	volume_key_derive(controller->master, &volume->object.uuid, controller->key_number, &key);
 	result = seal(pool != NULL ? pool->object.sealing_key : "",
 		replica_seal_purpose(replica, purpose), key.secret, sealed, &err);
 	OPENSSL_cleanse(&key, sizeof(key));
@@ -210,7 +210,7 @@ static json_t *seal_key(struct controller *controller, const struct world_volume
 		return NULL;
 	}
 	return json_pack(
-		"{s:I, s:s}", "number", (json_int_t)CONTROLLER_KEY_NUMBER, "sealed", sealed);
+		"{s:I, s:s}", "number", (json_int_t)controller->key_number, "sealed", sealed);
 }
 
 /* NULL: its key cannot be sealed. */

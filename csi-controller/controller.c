@@ -226,7 +226,7 @@ bool controller_has_lease(const struct controller *controller)
 
 bool controller_leads(const struct controller *controller)
 {
-	return controller->has_master && controller_has_lease(controller);
+	return controller->key_number != 0 && controller_has_lease(controller);
 }
 
 static void cache_synced(void *ctx)

@@ -29,10 +29,9 @@ struct controller_options {
 enum { CACHE_NODES, CACHE_POOLS, CACHE_VOLUMES, CACHE_REPLICAS, CACHE_COUNT };
 enum { QUEUE_NODES, QUEUE_POOLS, QUEUE_VOLUMES, QUEUE_REPLICAS, QUEUE_MASTER, QUEUE_COUNT };
 
-/* Its key "key" is the master secret; in options.namespace. */
+/* In options.namespace: "key" is the master secret, "number" (1 without one) the number of the
+ * volume keys that are made of it. */
 #define CONTROLLER_MASTER_SECRET "strake-master-key"
-/* Of the volume keys that are made now.  Another secret means the next number. */
-#define CONTROLLER_KEY_NUMBER 1u
 
 struct controller {
 	struct controller_options options;
@@ -46,7 +45,7 @@ struct controller {
 	struct kube_recorder *recorder;
 	struct kube_lease *lease;
 	bool is_stopping;
-	bool has_master;
+	uint16_t key_number; /* 0: the master secret was not read yet */
 	uint8_t master[CAPABILITY_SECRET_SIZE];
 	struct list waits; /* wait.h */
 	struct loop_timer resync;

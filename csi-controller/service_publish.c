@@ -109,7 +109,7 @@ static char *make_capability(const struct job *job, const json_t *object, json_i
 		return text;
 	}
 	capability_node(node, &host);
-	volume_key_derive(job->controller->master, &volume, CONTROLLER_KEY_NUMBER, &key);
+	volume_key_derive(job->controller->master, &volume, job->controller->key_number, &key);
 	capability_make(&key, &volume, (uint32_t)number, &host, &capability);
 	OPENSSL_cleanse(&key, sizeof(key));
 	capability_encode(&capability, bytes);
