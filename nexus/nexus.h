@@ -89,7 +89,8 @@ enum replica_state {
 const char *replica_state_name(enum replica_state state);
 
 enum replica_membership {
-	MEMBERSHIP_NONE, /* its place is known; it has no vote */
+	MEMBERSHIP_UNKNOWN, /* the volume is not open yet */
+	MEMBERSHIP_NONE,    /* its place is known; it has no vote */
 	MEMBERSHIP_VOTER,
 	MEMBERSHIP_ADDING,
 	MEMBERSHIP_REMOVING, /* still a voter */
@@ -139,6 +140,9 @@ struct volume *nexus_next_volume(struct nexus *nexus, struct volume *after);
 const char *volume_name(const struct volume *volume);
 struct blk_dev *volume_blk(struct volume *volume);
 void volume_get_status(struct volume *volume, struct volume_status *ret_status);
+/* The committed configuration, gen 0 before there is one, and the replica that is to become a voter
+ * (nil: none). */
+void volume_get_voters(const struct volume *volume, struct cfg *ret_cfg, struct uuid *ret_adding);
 /* 0: the default for as many data replicas as it was opened with. */
 void volume_set_min_insync(struct volume *volume, unsigned min_insync);
 

@@ -255,7 +255,7 @@ static void member_commit(struct volume *volume)
 	volume_changed(volume);
 }
 
-static bool leg_said_no(const struct leg *leg)
+bool member_said_no(const struct leg *leg)
 {
 	return leg->asked && leg->ready && !leg->accept_io.busy && !leg->accepted &&
 	       (leg->accept_io.result == LEG_REFUSED || leg->accept_io.result == LEG_IO ||
@@ -281,11 +281,11 @@ static bool member_judge(struct volume *volume)
 		votes += leg->accepted;
 		if (!before && !leg->accepted) {
 			all = false;
-			volume->change_refused = volume->change_refused || leg_said_no(leg);
+			volume->change_refused = volume->change_refused || member_said_no(leg);
 		}
 		if (volume->proposal.voters[at].insync && !leg->accepted) {
 			all = false;
-			if (leg_said_no(leg)) {
+			if (member_said_no(leg)) {
 				leg_fail(leg, "did not accept the configuration");
 			}
 		}
@@ -345,7 +345,8 @@ void member_step(struct task *task)
 				if (!proposal_is_wish(volume)) {
 					break;
 				}
-				/* Votes are missing: they may come later. */
+				/* Votes are missing: they may come later, but for an opener's. */
+				task_wake(&volume->open_task);
 				io_timer_start_after(&volume->member_timer, 100 * IO_NS_PER_MS);
 				AWAIT_AT(volume->member_state, MEMBER_AWAIT_RETRY,
 					!io_timer_is_running(&volume->member_timer) ||

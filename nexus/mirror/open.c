@@ -390,7 +390,9 @@ static bool open_election_is_over(const struct volume *volume)
 	unsigned voters = 0;
 
 	for (unsigned i = 0; i < volume->leg_count; i++) {
-		voters += leg_in_f(volume->legs[i]) && voters_has(&volume->chosen, volume->legs[i]);
+		voters += leg_in_f(volume->legs[i]) &&
+			  voters_has(&volume->chosen, volume->legs[i]) &&
+			  !member_said_no(volume->legs[i]);
 	}
 	return volume->cfg.gen != 0 || volume->reopen || open_ends(volume) ||
 	       (volume->member_mask & ~volume_out_mask(volume)) == 0 ||

@@ -47,6 +47,8 @@ const char *replica_state_name(enum replica_state state)
 const char *replica_membership_name(enum replica_membership membership)
 {
 	switch (membership) {
+	case MEMBERSHIP_UNKNOWN:
+		return "Unknown";
 	case MEMBERSHIP_NONE:
 		return "None";
 	case MEMBERSHIP_VOTER:
@@ -64,6 +66,9 @@ static enum replica_membership status_membership(
 {
 	bool changes = volume->change != CHANGE_NONE && uuid_equal(&volume->change_id, replica);
 
+	if (!volume->committed) {
+		return MEMBERSHIP_UNKNOWN;
+	}
 	if (cfg_find(&volume->cfg, replica) >= 0) {
 		return changes && volume->change == CHANGE_REMOVE ? MEMBERSHIP_REMOVING
 								  : MEMBERSHIP_VOTER;
@@ -144,6 +149,27 @@ static void stalled_reason(
 	}
 }
 
+/* Voters that are reached, or have been a moment ago; false: I/O waits for a majority (reads for
+ * the lease, writes for the configuration without those that are lost). */
+static bool has_majority(const struct volume *volume, char *reason)
+{
+	uint64_t now_ns = io_now_ns(volume->io);
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+
+		count += voters_has(&volume->cfg, leg) &&
+			 (leg->ready || now_ns < leg->unready_ns + EJECT_NS);
+	}
+	if (count >= cfg_majority(&volume->cfg)) {
+		return true;
+	}
+	snprintf(reason, VOLUME_REASON_SIZE, "needs a majority: %u of %u voters reached", count,
+		volume->cfg.voter_count);
+	return false;
+}
+
 static enum volume_state volume_judge_state(const struct volume *volume, char *reason)
 {
 	leg_mask usable = volume->member_mask & ~volume_out_mask(volume);
@@ -170,6 +196,9 @@ static enum volume_state volume_judge_state(const struct volume *volume, char *r
 	if (reachable < volume->min_insync ||
 		mask_count(volume->member_mask) < volume->min_insync) {
 		stalled_reason(volume, data & ~usable, volume->min_insync - reachable, reason);
+		return VOLUME_STALLED;
+	}
+	if (!has_majority(volume, reason)) {
 		return VOLUME_STALLED;
 	}
 	if (reachable >= data_count && !volume->proposal_open) {

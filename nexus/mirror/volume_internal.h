@@ -508,6 +508,8 @@ task_step copier_step;
 /* membership.c */
 task_step member_step;
 void membership_wake(struct volume *volume);
+/* The last answer of this voter to the present proposal is a refusal or an error. */
+bool member_said_no(const struct leg *leg);
 
 /* voters.c */
 task_step voters_step;

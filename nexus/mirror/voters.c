@@ -352,6 +352,12 @@ static int check_newcomer(
 	return 0;
 }
 
+void volume_get_voters(const struct volume *volume, struct cfg *ret_cfg, struct uuid *ret_adding)
+{
+	*ret_cfg = volume->cfg;
+	*ret_adding = volume->change == CHANGE_ADD ? volume->change_id : (struct uuid){{0}};
+}
+
 int volume_add_voter(struct volume *volume, const struct volume_voter *voter, struct err *err)
 {
 	bool is_voter = cfg_find(known_cfg(volume), &voter->replica) >= 0;

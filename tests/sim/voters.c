@@ -296,8 +296,9 @@ static void operator_add(struct slot *slot, const struct volume_status *status)
 	if (node->nsid == 0 || slot->file.cfg.gen == 0) {
 		return;
 	}
-	if (at >= 0 && (node->kind == VOTER_ARBITER || world->leaving == NULL ||
-			       world->in_a_hurry || status->cfg.voters[at].insync)) {
+	if (status->cfg.gen != 0 && at >= 0 &&
+		(node->kind == VOTER_ARBITER || world->leaving == NULL || world->in_a_hurry ||
+			status->cfg.voters[at].insync)) {
 		world->adding = NULL;
 		return;
 	}
