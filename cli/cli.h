@@ -27,7 +27,8 @@ struct names {
 struct args {
 	const char *run_dir;
 	enum output output;
-	const char *name; /* the positional argument behind noun and verb, or NULL */
+	const char *name;   /* the positional argument behind noun and verb, or NULL */
+	const char *second; /* and the one behind it, or NULL */
 	uint64_t size_bytes;
 	bool has_size;
 	const char *disk;
@@ -91,6 +92,7 @@ struct daemon *cli_find_volume(struct cli *cli, const char *name, Strake__V1__Vo
 void *cli_call(struct daemon *daemon, const char *method, const ProtobufCMessage *request,
 	struct err *err);
 void cli_free(void *message);
+void cli_pause_ms(unsigned ms);
 
 /* "strake: ..." on standard error; returns 1, the exit code. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -143,6 +145,10 @@ int volume_unpublish(struct cli *cli);
 int volume_close(struct cli *cli);
 int volume_delete(struct cli *cli);
 int volume_compare(struct cli *cli);
+int volume_add_replica(struct cli *cli);
+int volume_remove_replica(struct cli *cli);
+int volume_move_replica(struct cli *cli);
+int volume_set(struct cli *cli);
 int daemon_list(struct cli *cli);
 
 #endif

@@ -74,7 +74,7 @@ static const struct {
 	[OPT_UUID] = {"uuid", "UUID", "of the volume (default: a new one)"},
 	[OPT_ARBITER] = {"arbiter", NULL, "votes and has no data"},
 	[OPT_KEEP_REPLICAS] = {"keep-replicas", NULL,
-		"forget the volume only; its replicas are deleted on their machines"},
+		"replicas are not deleted: that is done on their machines"},
 	[OPT_VOLUME] = {"volume", "NAME", "only replicas of this volume"},
 	[OPT_FRONTEND] = {"frontend", "KIND",
 		"fuse (a block device here, default) or nvme (export over NVMe/TCP)"},
@@ -95,12 +95,13 @@ static const struct {
 		"also when its disk is lost, faulted or not configured any more: the disk is left "
 		"as it is, WHAT REPLICAS IT HAD ARE LOST"},
 	[OPT_WAIT] = {"wait", NULL, "until the volume serves"},
-	[OPT_TIMEOUT] = {"timeout", "SECONDS", "of --wait (default 60)"},
+	[OPT_TIMEOUT] = {"timeout", "SECONDS",
+		"of the waiting (default 60 for a volume to serve, none for replicas)"},
 };
 
 static const struct command {
 	const char *noun, *verb;
-	const char *argument; /* "NAME", or NULL: takes none */
+	const char *argument; /* "NAME", "NAME REPLICA", or NULL: takes none */
 	unsigned options;     /* besides the common ones */
 	int (*run)(struct cli *cli);
 	const char *help;
@@ -145,7 +146,7 @@ static const struct command {
 		volume_create,
 		"Makes a volume: its replicas on different pool-agents, those with the most free "
 		"space first.\n"
-		"An even number of replicas gets an arbiter on one agent more.\n"
+		"An even number of replicas gets an arbiter on one agent more, when there is one.\n"
 		"  strake volume create db --size 10G\n"
 		"  strake volume create db --size 10G --replicas 3 --pool p1 --pool p2 --pool p3\n"
 		"Across machines: strake replica create on each, then here the volume of them.\n"
@@ -169,6 +170,32 @@ static const struct command {
 		"Closes a volume that is not published."},
 	{"volume", "delete", "NAME", BIT(OPT_NEXUS) | BIT(OPT_KEEP_REPLICAS), volume_delete,
 		"Deletes a closed volume and its replicas: ITS DATA IS LOST."},
+	{"volume", "add-replica", "NAME",
+		BIT(OPT_POOL) | BIT(OPT_AGENT) | BIT(OPT_ARBITER) | BIT(OPT_OVERCOMMIT) |
+			BIT(OPT_LOCAL) | BIT(OPT_WAIT) | BIT(OPT_TIMEOUT) | BIT(OPT_NEXUS),
+		volume_add_replica,
+		"Adds a replica, or an arbiter, to an open volume, on a pool-agent that has none "
+		"of "
+		"it.\n"
+		"--wait: until it has all data.  Given again after it was broken off, it goes on.\n"
+		"  strake volume add-replica db --pool p4 --wait\n"
+		"  strake volume add-replica db --arbiter"},
+	{"volume", "remove-replica", "NAME REPLICA",
+		BIT(OPT_NEXUS) | BIT(OPT_TIMEOUT) | BIT(OPT_KEEP_REPLICAS), volume_remove_replica,
+		"Removes a replica or arbiter from an open volume and deletes it; the beginning of "
+		"its uuid\n"
+		"will do.  Refused while it cannot be spared."},
+	{"volume", "move-replica", "NAME REPLICA",
+		BIT(OPT_POOL) | BIT(OPT_AGENT) | BIT(OPT_OVERCOMMIT) | BIT(OPT_LOCAL) |
+			BIT(OPT_TIMEOUT) | BIT(OPT_NEXUS) | BIT(OPT_KEEP_REPLICAS),
+		volume_move_replica,
+		"Makes a new replica in another pool, waits until it has all data, and removes the "
+		"old one.\n"
+		"Given again after it was broken off, it goes on.\n"
+		"  strake volume move-replica db 1b9d6bcd --pool p4"},
+	{"volume", "set", "NAME", BIT(OPT_MIN_INSYNC) | BIT(OPT_NEXUS), volume_set,
+		"Changes a policy of a volume, open or not.\n"
+		"  strake volume set db --min-insync 2"},
 	{"volume", "compare", "NAME", BIT(OPT_NEXUS), volume_compare,
 		"Reads every replica directly and compares them; the volume stays in use.\n"
 		"Exit code 1 when they differ, with the first differing byte offset."},
@@ -446,15 +473,18 @@ static int run_command(
 			return EXIT_USAGE;
 		}
 	}
-	if (argc > 3 || (argc == 3 && command->argument == NULL)) {
+	int wanted = command->argument == NULL ? 2 : strchr(command->argument, ' ') == NULL ? 3 : 4;
+
+	if (argc > wanted) {
 		return usage("unexpected argument", argv[argc - 1]);
 	}
-	if (command->argument != NULL && (argc < 3 || argv[2][0] == '\0')) {
+	if (argc < wanted || (wanted > 2 && argv[wanted - 1][0] == '\0')) {
 		(void)cli_fail("%s is missing; usage: strake %s %s %s", command->argument,
 			command->noun, command->verb, command->argument);
 		return EXIT_USAGE;
 	}
-	cli->args.name = argc == 3 ? argv[2] : NULL;
+	cli->args.name = argc >= 3 ? argv[2] : NULL;
+	cli->args.second = argc == 4 ? argv[3] : NULL;
 	int result = command->run(cli);
 
 	cli_done(cli);

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define CONNECT_MS 3000
 /* Making a pool on a large disk is the slowest. */
@@ -52,6 +53,13 @@ int cli_fail(const char *format, ...)
 	va_end(args);
 	(void)fputc('\n', stderr);
 	return 1;
+}
+
+void cli_pause_ms(unsigned ms)
+{
+	const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+
+	(void)nanosleep(&time, NULL);
 }
 
 void cli_free(void *message)

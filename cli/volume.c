@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define POLL_MS 100
@@ -24,13 +23,6 @@ static char *text_of(const char *text)
 static bool is_state(const Strake__V1__Volume *volume, const char *state)
 {
 	return strcmp(volume->state, state) == 0;
-}
-
-static void pause_ms(unsigned ms)
-{
-	const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-
-	(void)nanosleep(&time, NULL);
 }
 
 /* ---- showing ---- */
@@ -52,10 +44,18 @@ static void rebuild_text(const Strake__V1__VolumeReplica *replica, char text[80]
 				  div_up_u64(replica->rebuild_total_bytes, 100));
 }
 
+static const char *voter_text(const char *membership)
+{
+	return strcmp(membership, "Voter") == 0     ? "yes"
+	       : strcmp(membership, "None") == 0    ? "no"
+	       : strcmp(membership, "Unknown") == 0 ? "-"
+						    : membership;
+}
+
 static void print_replicas(struct cli *cli, const Strake__V1__Volume *volume)
 {
-	static const char *const headers[] = {"REPLICA", "AGENT", "ADDRESS", "NSID", "STATE",
-		"REBUILD", "READS", "WRITES", "ERRORS", "REASON"};
+	static const char *const headers[] = {"REPLICA", "KIND", "AGENT", "ADDRESS", "NSID",
+		"VOTER", "STATE", "REBUILD", "READS", "WRITES", "ERRORS", "REASON"};
 	struct table *table = table_new(ARRAY_COUNT(headers), headers);
 
 	for (size_t i = 0; i < volume->n_replicas; i++) {
@@ -65,13 +65,15 @@ static void print_replicas(struct cli *cli, const Strake__V1__Volume *volume)
 
 		rebuild_text(replica, rebuild);
 		table_cell(table, cli->args.output == OUTPUT_WIDE ? "%s" : "%.8s", replica->uuid);
+		table_cell(table, "%s", replica->kind);
 		if (agent != NULL) {
 			table_cell(table, "%s", agent->name);
 		} else {
-			table_cell(table, "%.8s", replica->agent);
+			table_cell(table, "%.8s", text_cell(replica->agent));
 		}
-		table_cell(table, "%s", replica->address);
+		table_cell(table, "%s", text_cell(replica->address));
 		table_cell(table, "%u", replica->nsid);
+		table_cell(table, "%s", voter_text(replica->membership));
 		table_cell(table, "%s", replica->state);
 		table_cell(table, "%s", rebuild);
 		table_cell(table, "%" PRIu64, replica->reads);
@@ -150,15 +152,18 @@ int volume_status(struct cli *cli)
 static void add_row(struct table *table, const Strake__V1__Volume *volume, const char *nexus)
 {
 	char size[SIZE_TEXT_SIZE];
-	unsigned online = 0;
+	unsigned online = 0, data = 0;
 
 	for (size_t i = 0; i < volume->n_replicas; i++) {
-		online += strcmp(volume->replicas[i]->state, "Online") == 0;
+		if (strcmp(volume->replicas[i]->kind, "data") == 0) {
+			online += strcmp(volume->replicas[i]->state, "Online") == 0;
+			data++;
+		}
 	}
 	table_cell(table, "%s", volume->name);
 	table_cell(table, "%s", volume->state);
 	table_cell(table, "%s", size_to_text(volume->size_bytes, size));
-	table_cell(table, "%u of %zu", online, volume->n_replicas);
+	table_cell(table, "%u of %u", online, data);
 	table_cell(table, "%s", text_cell(volume->frontend));
 	table_cell(
 		table, "%s", text_cell(volume->device[0] != '\0' ? volume->device : volume->nqn));
@@ -256,7 +261,7 @@ static Strake__V1__Volume *wait_until_serving(
 			cli_free(volume);
 			return NULL;
 		}
-		pause_ms(POLL_MS);
+		cli_pause_ms(POLL_MS);
 		cli_free(volume);
 		volume = ask_volume(nexus, cli->args.name, &err);
 		if (volume == NULL) {
@@ -547,7 +552,7 @@ int volume_compare(struct cli *cli)
 	request.start = true;
 	do {
 		if (response != NULL) {
-			pause_ms(POLL_MS);
+			cli_pause_ms(POLL_MS);
 		}
 		cli_free(response);
 		response = cli_call(nexus, "CompareVolume", &request.base, &err);

@@ -149,12 +149,27 @@ static int place(struct creation *creation)
 	/* An even number of voters stalls as soon as one of them is lost: the arbiter makes it odd.
 	 */
 	wish.arbiter = args->replicas % 2 == 0;
-	creation->arbiter = wish.arbiter;
-	creation->voter_count = wish.replicas + wish.arbiter;
-	if (placement_choose(creation->pools, creation->pool_count, &wish, creation->chosen, &err) <
-		0) {
+	int result = placement_choose(
+		creation->pools, creation->pool_count, &wish, creation->chosen, &err);
+
+	if (result < 0 && wish.arbiter) {
+		wish.arbiter = false;
+		result = placement_choose(
+			creation->pools, creation->pool_count, &wish, creation->chosen, &err);
+		if (result == 0) {
+			(void)fprintf(stderr,
+				"strake: volume %s gets no arbiter: there is no pool-agent for "
+				"one; "
+				"it stalls when one of its replicas is lost (later: strake volume "
+				"add-replica %s --arbiter)\n",
+				args->name, args->name);
+		}
+	}
+	if (result < 0) {
 		return cli_fail("volume %s: %s", args->name, err.text);
 	}
+	creation->arbiter = wish.arbiter;
+	creation->voter_count = wish.replicas + wish.arbiter;
 	return 0;
 }
 

@@ -121,14 +121,17 @@ static uint64_t sqe_u64(uint32_t low, uint32_t high)
 	return (uint64_t)high << 32 | low;
 }
 
-/* May this configuration replace mine?  0 or the refusal (protocol 1.4, ACCEPT). */
+/* May this configuration replace mine?  0 or the refusal (protocol 1.4, ACCEPT).  The one that
+ * removes this voter is for it, too: it counts in the majority of those before, and leads whoever
+ * still knows only them to the voters of today. */
 static uint16_t judge_cfg(const struct ns *ns, const struct cfg *cfg)
 {
 	const struct cfg *mine = &ns->next.cfg;
 	int place = cfg_find(cfg, &ns->id);
 
-	if (cfg->gen == 0 || cfg->min_version > AGENT_CFG_VERSION || place < 0 ||
-		cfg->voters[place].kind != ns->kind || !epoch_equal(&cfg->epoch, &ns->cur.epoch)) {
+	if (cfg->gen == 0 || cfg->min_version > AGENT_CFG_VERSION ||
+		!epoch_equal(&cfg->epoch, &ns->cur.epoch) ||
+		(place < 0 ? mine->gen == 0 : cfg->voters[place].kind != ns->kind)) {
 		return WIRE_STATUS_REFUSED;
 	}
 	if (ns->kind == VOTER_DATA && cfg->size_bytes > ns->size_bytes) {
@@ -157,6 +160,7 @@ static uint16_t prepare_accept(struct ns *ns)
 	uint64_t k = sqe_u64(sqe->cdw10, sqe->cdw11);
 	struct cfg cfg;
 	uint16_t status;
+	int place;
 
 	if (ns->req->length != CFG_ENCODED_SIZE || cfg_decode(ns->req->iov.iov_base, &cfg) != 0) {
 		return NVME_SC_INVALID_FIELD;
@@ -165,8 +169,9 @@ static uint16_t prepare_accept(struct ns *ns)
 	if (status != 0) {
 		return status;
 	}
+	place = cfg_find(&cfg, &ns->id);
 	ns->needs_update = !cfg_equal(&cfg, &ns->next.cfg);
-	if (ns->next.rebuilding && cfg.voters[cfg_find(&cfg, &ns->id)].insync) {
+	if (ns->next.rebuilding && place >= 0 && cfg.voters[place].insync) {
 		/* Data that the copies did not finish must not count as in sync (I5). */
 		if (!k_is_given || clean_is_too_high(k, &cfg)) {
 			return WIRE_STATUS_REFUSED;

@@ -12,11 +12,12 @@
 
 enum mutant {
 	MUTANT_NONE,
-	MUTANT_B1, /* the configuration is ranked without its epoch */
-	MUTANT_B3, /* no resync, no copy before return */
-	MUTANT_B5, /* a command of an older session is executed */
-	MUTANT_B6, /* acknowledged by two of three, the laggard stays in S */
-	MUTANT_B9, /* clean is raised before all of S has completed */
+	MUTANT_B1,  /* the configuration is ranked without its epoch */
+	MUTANT_B3,  /* no resync, no copy before return */
+	MUTANT_B5,  /* a command of an older session is executed */
+	MUTANT_B6,  /* acknowledged by two of three, the laggard stays in S */
+	MUTANT_B9,  /* clean is raised before all of S has completed */
+	MUTANT_B10, /* a voter takes another's place in one step */
 	MUTANT_COUNT,
 };
 

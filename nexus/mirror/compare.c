@@ -50,7 +50,8 @@ static void compare_send(struct compare_op *op)
 		};
 
 		op->compare->results[i] = -ENOTCONN;
-		if (!leg->ready || leg->refence || leg->voter.kind != VOTER_DATA) {
+		if (!leg->ready || leg->refence || leg->voter.kind != VOTER_DATA ||
+			!voters_has(&volume->cfg, leg)) {
 			continue;
 		}
 		op->ios[i].iov.iov_base = op->compare->buffers[i];

@@ -26,6 +26,30 @@ bool copiers_are_idle(const struct volume *volume)
 	return true;
 }
 
+bool copiers_refer_to(const struct volume *volume, const struct leg *leg)
+{
+	for (unsigned i = 0; i < COPIERS; i++) {
+		const struct copier *copier = &volume->copiers[i];
+
+		if (copier->pending & LEG_BIT(leg)) {
+			return true;
+		}
+		if (copier->working &&
+			(copier->source == (int)leg->index || copier->target == (int)leg->index ||
+				((copier->ok | copier->destinations) & LEG_BIT(leg)))) {
+			return true;
+		}
+	}
+	return false;
+}
+
+void copiers_forget_leg(struct volume *volume, const struct leg *leg)
+{
+	for (unsigned i = 0; i < COPIERS; i++) {
+		volume->copiers[i].tried &= ~LEG_BIT(leg);
+	}
+}
+
 void copiers_start(struct volume *volume)
 {
 	for (unsigned i = 0; i < COPIERS; i++) {

@@ -53,6 +53,7 @@ static void leg_cmd_done(struct nvmeh_cmd *cmd)
 		task_wake(&leg->task);
 		/* A leg whose ladder is over ends the volume's closing with its last command. */
 		task_wake(&leg->volume->close_task);
+		task_wake(&leg->volume->voters_task);
 	}
 	lio->done(lio);
 }
@@ -148,6 +149,9 @@ void leg_check_deadlines(struct leg *leg, uint64_t now_ns)
 	struct list_node *first = list_first(&leg->inflight);
 	bool member = (volume->member_mask | volume->proposed_mask) & LEG_BIT(leg);
 
+	if (leg->vacant) {
+		return;
+	}
 	if (!leg->ready && leg->peer->up && leg_pinned(leg, now_ns) > PINNED_MAX) {
 		peer_reset(leg->peer, "too many requests that a stuck disk does not answer");
 		return;
@@ -212,12 +216,17 @@ static void leg_peer_heard(struct peer_watch *watch, uint64_t sent_ns, bool lost
 
 /* ---- fencing ---- */
 
+bool leg_ends(const struct leg *leg)
+{
+	return leg->volume->ending || leg->volume->superseded || leg->leaving;
+}
+
 static bool leg_is_wanted(const struct leg *leg)
 {
 	const struct volume *volume = leg->volume;
 
-	if (volume->ending || volume->superseded) {
-		return true; /* to end */
+	if (leg_ends(leg)) {
+		return true;
 	}
 	if (!leg->peer->up) {
 		return false;
@@ -381,14 +390,8 @@ static void leg_came_up(struct leg *leg)
 static bool leg_must_refence(const struct leg *leg)
 {
 	return leg->refence || leg->lost || !leg->peer->up ||
-	       leg->peer->generation != leg->generation || leg->volume->ending ||
-	       leg->volume->superseded ||
+	       leg->peer->generation != leg->generation || leg_ends(leg) ||
 	       (leg->volume->fencing && leg->attempt != leg->volume->attempt);
-}
-
-static bool leg_ends(const struct leg *leg)
-{
-	return leg->volume->ending || leg->volume->superseded;
 }
 
 static void leg_step(struct task *task)
@@ -442,6 +445,7 @@ static void leg_step(struct task *task)
 		}
 		leg->state = LEG_DONE;
 		task_wake(&leg->volume->close_task);
+		task_wake(&leg->volume->voters_task);
 		return;
 	case LEG_DONE:
 		/* Its last command was answered. */
@@ -471,11 +475,12 @@ static void leg_add_metrics(struct leg *leg)
 		leg_metric_help[2], "volume=\"%s\",replica=\"%s\"", volume, id);
 }
 
-int leg_start(struct leg *leg, struct volume *volume, unsigned index)
+/* Everything but its peer, its memory for answers and its metrics. */
+static void leg_init(struct leg *leg, struct volume *volume, unsigned index)
 {
+	memset(leg, 0, sizeof(*leg));
 	leg->volume = volume;
 	leg->index = index;
-	leg->voter = volume->options.voters[index];
 	leg->unready_ns = io_now_ns(volume->io);
 	list_init(&leg->inflight);
 	task_init(&leg->task, &volume->io->runq, leg_step);
@@ -487,17 +492,37 @@ int leg_start(struct leg *leg, struct volume *volume, unsigned index)
 	leg->watch.up = leg_peer_up;
 	leg->watch.down = leg_peer_down;
 	leg->watch.heard = leg_peer_heard;
+}
+
+static void leg_set_vacant(struct leg *leg)
+{
+	leg_init(leg, leg->volume, leg->index);
+	leg->voter.kind = VOTER_ARBITER; /* nowhere does it count as data */
+	leg->state = LEG_DONE;
+	leg->rebuild_state = REBUILD_DONE;
+	leg->vacant = true;
+}
+
+int leg_start(
+	struct leg *leg, struct volume *volume, unsigned index, const struct volume_voter *voter)
+{
+	leg_init(leg, volume, index);
+	leg->voter = *voter;
 	leg->watch.nsid = leg->voter.nsid;
 	leg->fence_data = io_zalloc(volume->io, WIRE_VOTER_STATE_SIZE);
 	if (leg->fence_data == NULL) {
+		leg_set_vacant(leg);
 		return -ENOMEM;
 	}
 	leg->peer = peer_get(
 		&volume->nexus->peers, &leg->voter.agent, &leg->voter.address, &leg->watch);
 	if (leg->peer == NULL) {
 		io_free(volume->io, leg->fence_data);
+		leg_set_vacant(leg);
 		return -ENOMEM;
 	}
+	volume->local_mask =
+		(volume->local_mask & ~LEG_BIT(leg)) | (leg->voter.local ? LEG_BIT(leg) : 0);
 	leg_add_metrics(leg);
 	task_wake(&leg->task);
 	task_wake(&leg->rebuild_task);
@@ -510,20 +535,29 @@ bool leg_is_idle(const struct leg *leg)
 	       list_is_empty(&leg->inflight);
 }
 
-void leg_stop(struct leg *leg)
+void leg_vacate(struct leg *leg)
 {
 	struct io *io = leg->volume->io;
 
 	assert(leg_is_idle(leg));
-	peer_put(leg->peer, &leg->watch);
 	task_done(&leg->task);
 	task_done(&leg->rebuild_task);
 	task_done(&leg->join_task);
+	if (leg->vacant) {
+		return;
+	}
+	peer_put(leg->peer, &leg->watch);
 	if (io->metrics != NULL) {
 		metric_remove(io->metrics, &leg->reads);
 		metric_remove(io->metrics, &leg->writes);
 		metric_remove(io->metrics, &leg->errors);
 	}
 	io_free(io, leg->fence_data);
-	io_free(io, leg);
+	leg_set_vacant(leg);
+}
+
+void leg_stop(struct leg *leg)
+{
+	leg_vacate(leg);
+	io_free(leg->volume->io, leg);
 }

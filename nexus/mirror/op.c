@@ -97,6 +97,21 @@ void ops_absorb_skipped(struct volume *volume, const struct leg *leg)
 	}
 }
 
+/* Its bit may stand in a mask of a request that began before it left. */
+bool ops_refer_to(const struct volume *volume, const struct leg *leg)
+{
+	list_for_each (&volume->ops, pos) {
+		const struct vol_op *op = container_of(pos, struct vol_op, node);
+
+		if ((op->ok | op->pending | op->skipped | op->nospc | op->failed | op->tried |
+			    op->abandoned) &
+			LEG_BIT(leg)) {
+			return true;
+		}
+	}
+	return false;
+}
+
 void ops_revisit(struct volume *volume)
 {
 	list_for_each (&volume->ops, pos) {
@@ -173,6 +188,15 @@ static void op_leg_done(struct leg_io *lio)
 	}
 }
 
+/* Legs may have come since the request did. */
+static void op_prepare_lios(struct vol_op *op)
+{
+	for (; op->lio_count < op->volume->leg_count; op->lio_count++) {
+		op->lios[op->lio_count].busy = false;
+		op->lios[op->lio_count].node.next = NULL;
+	}
+}
+
 static void op_send(struct vol_op *op, struct leg *leg)
 {
 	struct volume *volume = op->volume;
@@ -205,6 +229,7 @@ static void op_send_missing(struct vol_op *op, leg_mask needed)
 	struct volume *volume = op->volume;
 	leg_mask settled = op->ok | op->pending | op->skipped | op->nospc | op->failed;
 
+	op_prepare_lios(op);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 
@@ -508,6 +533,7 @@ static bool op_read_progress(struct vol_op *op)
 	op->incarnation = volume->incarnation;
 	op->read_leg = op_choose_source(op);
 	if (op->read_leg >= 0) {
+		op_prepare_lios(op);
 		op->lock.parked = false;
 		op_send(op, volume->legs[op->read_leg]);
 	} else if (op->tried != 0 && (volume->member_mask & ~op->tried) == 0) {
@@ -669,10 +695,6 @@ void op_submit(struct blk_dev *dev, struct blk_req *req)
 
 	/* The commands (lios) are written when they are used: only the head is cleared. */
 	memset(op, 0, offsetof(struct vol_op, lios));
-	for (unsigned i = 0; i < volume->leg_count; i++) {
-		op->lios[i].busy = false;
-		op->lios[i].node.next = NULL;
-	}
 	op->volume = volume;
 	op->req = req;
 	op->result = op_check(volume, req);

@@ -14,7 +14,7 @@
 
 static bool rebuild_ends(const struct leg *leg)
 {
-	return leg->volume->ending || leg->volume->superseded;
+	return leg_ends(leg);
 }
 
 void rebuild_drop(struct leg *leg, const char *reason)
@@ -68,7 +68,8 @@ static bool rebuild_is_candidate(struct leg *leg)
 	bool member = (volume->member_mask & LEG_BIT(leg)) != 0;
 
 	if (!volume->serving || volume_is_dead(volume) || !leg->ready || leg->refence ||
-		leg->voter.kind != VOTER_DATA) {
+		leg->voter.kind != VOTER_DATA || !voters_has(&volume->cfg, leg) ||
+		(voters_removing_mask(volume) & LEG_BIT(leg))) {
 		return false;
 	}
 	if (member && !(leg->out && (leg->power_lost || leg->vmeta_rebuilding))) {
@@ -268,6 +269,7 @@ void rebuild_step(struct task *task)
 		io_timer_stop(&leg->rebuild_timer);
 		leg->rebuild_state = REBUILD_DONE;
 		task_wake(&volume->close_task);
+		task_wake(&volume->voters_task);
 		return;
 	case REBUILD_DONE:
 		return;

@@ -44,6 +44,38 @@ const char *replica_state_name(enum replica_state state)
 	return "?";
 }
 
+const char *replica_membership_name(enum replica_membership membership)
+{
+	switch (membership) {
+	case MEMBERSHIP_UNKNOWN:
+		return "Unknown";
+	case MEMBERSHIP_NONE:
+		return "None";
+	case MEMBERSHIP_VOTER:
+		return "Voter";
+	case MEMBERSHIP_ADDING:
+		return "Adding";
+	case MEMBERSHIP_REMOVING:
+		return "Removing";
+	}
+	return "?";
+}
+
+static enum replica_membership status_membership(
+	const struct volume *volume, const struct uuid *replica)
+{
+	bool changes = volume->change != CHANGE_NONE && uuid_equal(&volume->change_id, replica);
+
+	if (!volume->committed) {
+		return MEMBERSHIP_UNKNOWN;
+	}
+	if (cfg_find(&volume->cfg, replica) >= 0) {
+		return changes && volume->change == CHANGE_REMOVE ? MEMBERSHIP_REMOVING
+								  : MEMBERSHIP_VOTER;
+	}
+	return changes && volume->change == CHANGE_ADD ? MEMBERSHIP_ADDING : MEMBERSHIP_NONE;
+}
+
 static enum replica_state leg_status_state(const struct leg *leg)
 {
 	const struct volume *volume = leg->volume;
@@ -58,17 +90,31 @@ static enum replica_state leg_status_state(const struct leg *leg)
 	if (leg->target) {
 		return REPLICA_REBUILDING;
 	}
+	if (leg->voter.kind == VOTER_ARBITER) {
+		return voters_has(&volume->cfg, leg) ? REPLICA_INSYNC : REPLICA_OUT_OF_SYNC;
+	}
 	return member && !leg->out ? REPLICA_INSYNC : REPLICA_OUT_OF_SYNC;
 }
 
 static void leg_get_status(const struct leg *leg, struct volume_replica_status *status)
 {
+	const char *unfit = NULL;
+
+	if (leg->vacant || leg->leaving) {
+		return;
+	}
 	status->replica = leg->voter.replica;
+	status->kind = leg->voter.kind;
+	status->membership = status_membership(leg->volume, &leg->voter.replica);
+	if (status->membership == MEMBERSHIP_ADDING && leg->ready) {
+		unfit = voters_newcomer_is_unfit(leg->volume, leg);
+	}
 	status->agent = leg->voter.agent;
 	status->address = leg->peer->address;
 	status->state = leg_status_state(leg);
 	snprintf(status->reason, sizeof(status->reason), "%s",
-		leg->reason[0] != '\0'            ? leg->reason
+		unfit != NULL                     ? unfit
+		: leg->reason[0] != '\0'          ? leg->reason
 		: !leg->peer->up                  ? leg->peer->reason
 		: status->state != REPLICA_INSYNC ? leg->failure
 						  : "");
@@ -103,11 +149,32 @@ static void stalled_reason(
 	}
 }
 
+/* Voters that are reached, or have been a moment ago; false: I/O waits for a majority (reads for
+ * the lease, writes for the configuration without those that are lost). */
+static bool has_majority(const struct volume *volume, char *reason)
+{
+	uint64_t now_ns = io_now_ns(volume->io);
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+
+		count += voters_has(&volume->cfg, leg) &&
+			 (leg->ready || now_ns < leg->unready_ns + EJECT_NS);
+	}
+	if (count >= cfg_majority(&volume->cfg)) {
+		return true;
+	}
+	snprintf(reason, VOLUME_REASON_SIZE, "needs a majority: %u of %u voters reached", count,
+		volume->cfg.voter_count);
+	return false;
+}
+
 static enum volume_state volume_judge_state(const struct volume *volume, char *reason)
 {
 	leg_mask usable = volume->member_mask & ~volume_out_mask(volume);
 	leg_mask data = 0;
-	unsigned reachable;
+	unsigned reachable, data_count = voters_data_count(volume);
 
 	snprintf(reason, VOLUME_REASON_SIZE, "%s", volume->reason);
 	if (volume->superseded) {
@@ -120,7 +187,8 @@ static enum volume_state volume_judge_state(const struct volume *volume, char *r
 		return VOLUME_OPENING;
 	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
-		if (volume->legs[i]->voter.kind == VOTER_DATA) {
+		if (volume->legs[i]->voter.kind == VOTER_DATA &&
+			voters_has(&volume->cfg, volume->legs[i])) {
 			data |= (leg_mask)1 << i;
 		}
 	}
@@ -130,12 +198,33 @@ static enum volume_state volume_judge_state(const struct volume *volume, char *r
 		stalled_reason(volume, data & ~usable, volume->min_insync - reachable, reason);
 		return VOLUME_STALLED;
 	}
-	if (usable == data && !volume->proposal_open) {
+	if (!has_majority(volume, reason)) {
+		return VOLUME_STALLED;
+	}
+	if (reachable >= data_count && !volume->proposal_open) {
 		return VOLUME_ONLINE;
 	}
-	snprintf(reason, VOLUME_REASON_SIZE, "%u of %u replicas in sync", reachable,
-		mask_count(data));
+	snprintf(reason, VOLUME_REASON_SIZE, "%u of %u replicas in sync", reachable, data_count);
 	return VOLUME_DEGRADED;
+}
+
+/* Voters that nobody has told where to find. */
+static void status_add_unplaced(const struct volume *volume, struct volume_status *status)
+{
+	const struct cfg *cfg = volume->cfg.gen != 0 ? &volume->cfg : &volume->chosen;
+
+	for (unsigned i = 0; cfg->gen != 0 && i < cfg->voter_count; i++) {
+		struct volume_replica_status *replica = &status->replicas[status->replica_count];
+
+		if (status->replica_count < REPL_VOTERS_MAX &&
+			volume_leg_by_id(volume, &cfg->voters[i].id) == NULL) {
+			replica->replica = cfg->voters[i].id;
+			replica->kind = cfg->voters[i].kind;
+			replica->membership = status_membership(volume, &cfg->voters[i].id);
+			snprintf(replica->reason, sizeof(replica->reason), "place unknown");
+			status->replica_count++;
+		}
+	}
 }
 
 void volume_get_status(struct volume *volume, struct volume_status *ret_status)
@@ -162,8 +251,12 @@ void volume_get_status(struct volume *volume, struct volume_status *ret_status)
 				       op->state == OP_AWAIT_RESYNC || op->state == OP_AWAIT_LOCK ||
 				       op->state == OP_AWAIT_LEASE || op->lock.parked;
 	}
+	if (volume->change == CHANGE_ADD) {
+		ret_status->adding = volume->change_id;
+	}
 	ret_status->replica_count = volume->leg_count;
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		leg_get_status(volume->legs[i], &ret_status->replicas[i]);
 	}
+	status_add_unplaced(volume, ret_status);
 }

@@ -65,10 +65,11 @@ leg_mask volume_readable(const struct volume *volume)
 	return volume->serving ? mask & volume_ready_mask(volume) & ~volume_out_mask(volume) : 0;
 }
 
-struct leg *volume_leg_by_id(struct volume *volume, const struct uuid *replica)
+struct leg *volume_leg_by_id(const struct volume *volume, const struct uuid *replica)
 {
 	for (unsigned i = 0; i < volume->leg_count; i++) {
-		if (uuid_equal(&volume->legs[i]->voter.replica, replica)) {
+		if (!volume->legs[i]->leaving &&
+			uuid_equal(&volume->legs[i]->voter.replica, replica)) {
 			return volume->legs[i];
 		}
 	}
@@ -121,7 +122,7 @@ bool volume_lease_is_valid(const struct volume *volume)
 		uint64_t value = leg->ready && !leg->lost ? leg->heard_ns : 0;
 		unsigned at = count++;
 
-		if (cfg_find(&volume->cfg, &leg->voter.replica) < 0) {
+		if (!voters_has(&volume->cfg, leg)) {
 			count--;
 			continue;
 		}
@@ -232,6 +233,7 @@ static void volume_init(
 	task_init(&volume->open_task, &io->runq, open_step);
 	io_timer_init(&volume->open_timer, io, &volume->open_task);
 	task_init(&volume->settle_task, &io->runq, settle_step);
+	task_init(&volume->voters_task, &io->runq, voters_step);
 	task_init(&volume->member_task, &io->runq, member_step);
 	io_timer_init(&volume->member_timer, io, &volume->member_task);
 	task_init(&volume->tick_task, &io->runq, volume_tick_step);
@@ -258,13 +260,12 @@ static int volume_start_legs(struct volume *volume)
 	for (unsigned i = 0; i < volume->options.voter_count; i++) {
 		struct leg *leg = io_zalloc(volume->io, sizeof(*leg));
 
-		if (leg == NULL || leg_start(leg, volume, i) != 0) {
+		if (leg == NULL || leg_start(leg, volume, i, &volume->options.voters[i]) != 0) {
 			io_free(volume->io, leg);
 			return -ENOMEM;
 		}
 		volume->legs[i] = leg;
 		volume->leg_count++;
-		volume->local_mask |= leg->voter.local ? LEG_BIT(leg) : 0;
 	}
 	return 0;
 }
@@ -381,6 +382,7 @@ static void volume_end(struct volume *volume)
 	task_done(&volume->open_task);
 	task_done(&volume->settle_task);
 	task_done(&volume->member_task);
+	task_done(&volume->voters_task);
 	task_done(&volume->tick_task);
 	task_done(&volume->close_task);
 	volume_remove_metrics(volume);
@@ -443,10 +445,10 @@ void volume_set_min_insync(struct volume *volume, unsigned min_insync)
 	for (unsigned i = 0; i < volume->options.voter_count; i++) {
 		data += volume->options.voters[i].kind == VOTER_DATA;
 	}
-	if (min_insync == 0) {
-		min_insync = data <= 2 ? 1 : 2;
-	}
-	volume->min_insync = min_insync > data && data > 0 ? data : min_insync;
+	/* By what it was opened with: a replica that is added so that another may go raises
+	 * nothing. */
+	volume->options.min_insync = min_insync != 0 ? min_insync : data <= 2 ? 1 : 2;
+	voters_update_min_insync(volume);
 	if (volume->leg_count > 0) {
 		volume_changed(volume);
 	}

@@ -7,10 +7,13 @@
  *   op.c          host requests: write, read, flush
  *   copy.c        copies under the range lock: R (resync) and rebuilds
  *   membership.c  changes of the configuration record: degrade and grow
+ *   voters.c      changes of V: which legs there are
  *   rebuild.c     brings a stale or new replica back: register, compute, copy, join
  *   volume.c      life, status, lease
  *
- * Sets of legs are bit masks by leg index.  The numbers I1..I12 are those of docs/invariants.md.
+ * Sets of legs are bit masks by leg index.  A leg whose replica is no voter any more ends and is
+ * vacant; its index is used again only when nothing refers to it.  The numbers I1..I12 are those of
+ * docs/invariants.md.
  */
 #ifndef NEXUS_MIRROR_VOLUME_INTERNAL_H
 #define NEXUS_MIRROR_VOLUME_INTERNAL_H
@@ -169,6 +172,11 @@ struct leg {
 
 	struct list inflight; /* leg_io */
 
+	/* voters.c */
+	bool leaving; /* its replica is no voter: the ladders end */
+	bool vacant;  /* nobody's: no peer, all ladders done */
+	bool learned; /* not of the voters that the volume was opened with */
+
 	/* member of S */
 	bool out;        /* must leave S (or is leaving) */
 	bool power_lost; /* came back with another power while in S */
@@ -238,6 +246,7 @@ struct vol_op {
 	leg_mask tried;     /* READ: members that failed */
 	leg_mask abandoned; /* READ: members whose answer, still pending, is dropped */
 	int read_leg;
+	unsigned lio_count; /* of lios that were made usable */
 	struct leg_io lios[REPL_VOTERS_MAX];
 };
 
@@ -319,6 +328,9 @@ enum member_state {
 	MEMBER_DONE,
 };
 
+/* What is to change in V. */
+enum voter_change { CHANGE_NONE, CHANGE_ADD, CHANGE_REMOVE };
+
 struct volume {
 	struct list_node node;
 	struct nexus *nexus;
@@ -330,13 +342,20 @@ struct volume {
 	uint32_t block_bytes;
 	uint64_t region_bytes;
 	unsigned leg_count;
-	struct leg *legs[REPL_VOTERS_MAX];
+	struct leg *legs[REPL_VOTERS_MAX]; /* below leg_count none is NULL */
+
+	/* voters.c */
+	struct task voters_task;
+	enum voter_change change;
+	struct uuid change_id;
+	bool change_refused; /* the new voter did not accept: not again until it is asked for */
 
 	/* open */
 	struct task open_task;
 	enum open_state open_state;
 	struct io_timer open_timer;
 	uint64_t attempt;  /* of opening, from 1 */
+	leg_mask tried_up; /* the peers that were up when it was begun */
 	bool fencing;      /* legs may be fenced for this attempt (session open_session) */
 	uint32_t inc_seen; /* largest inc of our attach seen anywhere */
 	bool inc_saved;
@@ -429,7 +448,8 @@ void volume_changed(
 bool volume_lease_is_valid(const struct volume *volume);
 bool volume_is_dead(const struct volume *volume); /* faulted, superseded or ending: I/O fails */
 void volume_tick_start(struct volume *volume);
-struct leg *volume_leg_by_id(struct volume *volume, const struct uuid *replica);
+/* NULL: its place is not known, or it leaves. */
+struct leg *volume_leg_by_id(const struct volume *volume, const struct uuid *replica);
 leg_mask volume_out_mask(const struct volume *volume);
 leg_mask volume_ready_mask(const struct volume *volume);
 leg_mask volume_target_mask(const struct volume *volume);
@@ -443,8 +463,13 @@ leg_mask volume_readable(const struct volume *volume);
 void volume_fault(struct volume *volume, const char *reason);
 
 /* leg.c */
-int leg_start(struct leg *leg, struct volume *volume, unsigned index);
-void leg_stop(struct leg *leg); /* nothing in flight; gives the peer back */
+/* Of zeroed memory, or of a vacant leg. */
+int leg_start(
+	struct leg *leg, struct volume *volume, unsigned index, const struct volume_voter *voter);
+/* Nothing is in flight and the ladders are done: gives the peer back. */
+void leg_vacate(struct leg *leg);
+void leg_stop(struct leg *leg); /* and its memory */
+bool leg_ends(const struct leg *leg);
 bool leg_is_idle(const struct leg *leg);
 /* lio->done and ctx are set; sqe too for admin commands (session is filled in).  The leg must be
  * ready. */
@@ -465,6 +490,7 @@ void op_submit(struct blk_dev *dev, struct blk_req *req);
 bool ops_older_run(const struct volume *volume, uint64_t seq);
 bool ops_older_pend_on(const struct volume *volume, uint64_t seq, const struct leg *leg);
 void ops_forget_leg(struct volume *volume, const struct leg *leg, bool ok_too);
+bool ops_refer_to(const struct volume *volume, const struct leg *leg);
 leg_mask ops_complete_on(const struct volume *volume, uint64_t offset, uint64_t length);
 void ops_unpark(struct volume *volume);
 void ops_absorb_skipped(struct volume *volume, const struct leg *leg);
@@ -475,11 +501,32 @@ uint64_t volume_settled(const struct volume *volume);
 void copiers_start(struct volume *volume);
 void copiers_wake(struct volume *volume);
 bool copiers_are_idle(const struct volume *volume);
+bool copiers_refer_to(const struct volume *volume, const struct leg *leg);
+void copiers_forget_leg(struct volume *volume, const struct leg *leg);
 task_step copier_step;
 
 /* membership.c */
 task_step member_step;
 void membership_wake(struct volume *volume);
+/* The last answer of this voter to the present proposal is a refusal or an error. */
+bool member_said_no(const struct leg *leg);
+
+/* voters.c */
+task_step voters_step;
+/* The change of V that is asked for may be proposed now, for a V that follows `cfg`, the committed
+ * one. */
+bool voters_change_is_due(const struct volume *volume);
+void voters_apply_change(const struct volume *volume, struct cfg *cfg);
+/* Data replica X is to leave V: it leaves S first.  0: none. */
+leg_mask voters_removing_mask(const struct volume *volume);
+/* A configuration was committed, or a wish changed: what follows from V. */
+void voters_follow(struct volume *volume);
+/* Data voters of the committed V but for the one that is being removed. */
+unsigned voters_data_count(const struct volume *volume);
+bool voters_has(const struct cfg *cfg, const struct leg *leg);
+void voters_update_min_insync(struct volume *volume);
+/* NULL, or why what FENCE told of it says that it cannot become a voter of this volume. */
+const char *voters_newcomer_is_unfit(const struct volume *volume, const struct leg *leg);
 
 /* stamps.c: begins; scan->running is false and `parent` is woken when it is over. */
 void stamps_scan_start(struct stamps_scan *scan, struct leg *leg, struct piecemap *map,

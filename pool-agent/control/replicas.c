@@ -107,14 +107,17 @@ static const char *state_name(const struct replica_info *info)
 	if (cfg->gen == 0) {
 		return "Free";
 	}
+	place = cfg_find(cfg, &info->vmeta.replica);
+	if (place < 0) {
+		return "Removed";
+	}
 	if (info->vmeta.kind == VOTER_ARBITER) {
 		return "Votes";
 	}
 	if (info->vmeta.rebuilding) {
 		return "Rebuilding";
 	}
-	place = cfg_find(cfg, &info->vmeta.replica);
-	return place >= 0 && cfg->voters[place].insync ? "InSync" : "OutOfSync";
+	return cfg->voters[place].insync ? "InSync" : "OutOfSync";
 }
 
 void replica_text_fill(struct control *control, struct replica_text *text)

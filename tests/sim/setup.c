@@ -38,6 +38,13 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 	if (options->voters == 3 && options->small_agent < 0 && rng_percent(&rng, 15)) {
 		options->absent_agent = (int)rng_below(&rng, 3);
 	}
+	options->voter_changes = rng_percent(&rng, 35);
+	if (options->voter_changes) {
+		options->spares = 1 + (unsigned)rng_below(&rng, AGENTS_MAX - options->voters);
+		options->voters += options->spares;
+		options->small_agent = -1;
+		options->absent_agent = -1;
+	}
 }
 
 static void on_setup_op(struct store_op *op)
@@ -119,8 +126,10 @@ static void make_pool(struct node_agent *node)
 	if (world->failed) {
 		return;
 	}
-	store_replica_create(node->store, &replica, &node->replica, setup_op(node));
-	setup_wait(node, "create");
+	if (node->has_replica) {
+		store_replica_create(node->store, &replica, &node->replica, setup_op(node));
+		setup_wait(node, "create");
+	}
 	if (world->failed) {
 		return;
 	}
@@ -157,6 +166,7 @@ static void setup_agent(struct world *world, unsigned index)
 	(void)snprintf(address, sizeof(address), "10.0.0.%u", index + 1);
 	node->host = sim_host_new(world->sim, address);
 	node->kind = index < world->options.data_replicas ? VOTER_DATA : VOTER_ARBITER;
+	node->has_replica = index < world->options.voters - world->options.spares;
 	uuid_make(&node->uuid, sim_rng(world->sim));
 	uuid_make(&node->replica_id, sim_rng(world->sim));
 	make_pool(node);

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AGENT_PORT 4430
-
 /* ---- requests ---- */
 
 static const char *kind_name(enum blk_kind kind)
@@ -306,6 +304,7 @@ static void on_changed(struct volume *volume, void *ctx)
 		return;
 	}
 	slot->committed = status.cfg;
+	places_follow(slot);
 	world_note_commit(slot->world, &status.cfg, slot->fresh);
 	slot->fresh = false;
 	slot->lived_on = true;
@@ -323,25 +322,14 @@ static void volume_options_fill(struct slot *slot, struct volume_options *option
 		.attach = slot->attach,
 		.inc_min = slot->inc_file,
 		.min_insync = world->options.min_insync,
-		.voter_count = world->options.voters,
+		.voter_count = slot->file.count,
+		.used = slot->file.cfg.gen != 0,
 		.host_may_have_lived_on = slot->lived_on,
 		.save_inc = on_save_inc,
 		.changed = on_changed,
 		.ctx = slot,
 	};
-	for (unsigned i = 0; i < world->options.voters; i++) {
-		const struct node_agent *node = &world->agents[i];
-		struct volume_voter *voter = &options->voters[i];
-
-		voter->replica = node->replica_id;
-		voter->kind = node->kind;
-		voter->agent = node->uuid;
-		voter->nsid = node->nsid;
-		voter->local = node->host == slot->host;
-		voter->address.port = AGENT_PORT;
-		memcpy(voter->address.host, sim_host_address(node->host),
-			sizeof(voter->address.host));
-	}
+	memcpy(options->voters, slot->file.voters, sizeof(options->voters));
 }
 
 static void resend_all(struct slot *slot)
@@ -384,7 +372,13 @@ void slot_open(struct slot *slot, uint32_t attach)
 	int result;
 
 	assert(slot->process == NULL);
+	if (slot->file.count == 0) {
+		places_init(&slot->file, slot);
+	}
 	if (slot->attach != attach) {
+		if (world->api.count != 0) {
+			places_take(&slot->file, &world->api, slot);
+		}
 		slot->attach = attach;
 		slot->inc_file = 0;
 		slot->lived_on = false;
@@ -445,6 +439,7 @@ static void ops_end(struct slot *slot, bool resend)
 static void slot_gone(struct slot *slot, bool resend)
 {
 	sim_cancel(slot->world->sim, &slot->inc_saved);
+	sim_cancel(slot->world->sim, &slot->file_saved);
 	ops_end(slot, resend);
 	slot->process = NULL;
 	slot->nexus = NULL;

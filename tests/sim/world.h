@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One simulated history: up to three pool-agents, two nodes with a nexus each, a host that writes,
+ * One simulated history: up to five pool-agents, two nodes with a nexus each, a host that writes,
  * reads and flushes, faults; then everything heals, the volume must get whole, and all replicas
  * must be equal and hold what the oracle says.
  */
@@ -11,9 +11,10 @@
 #include "nexus/nexus.h"
 #include "pool-agent/agent.h"
 #include "simio/simio.h"
+#include "tests/sim/chain.h"
 #include "tests/sim/oracle.h"
 
-#define AGENTS_MAX 3
+#define AGENTS_MAX 5
 #define SLOTS      2 /* nodes that may run the nexus */
 #define FAULTS_MAX 24
 /* What a pool takes for itself, roughly. */
@@ -25,7 +26,9 @@
 struct world_options {
 	uint64_t seed;
 	unsigned data_replicas; /* with 2 the third agent holds an arbiter */
-	unsigned voters;
+	unsigned voters;        /* agents */
+	unsigned spares;        /* the last of them hold no replica in the beginning */
+	bool voter_changes;     /* voters come and go all the time: voters.c */
 	unsigned min_insync;
 	size_t block_count;
 	uint32_t cluster_bytes;
@@ -61,6 +64,9 @@ struct node_agent {
 	struct sim_disk *disk;
 	enum voter_kind kind;
 	struct uuid uuid, replica_id;
+	bool has_replica;
+	bool making, removing; /* its replica, in this process */
+	bool may_abstain;      /* its metadata were damaged on purpose */
 	enum agent_state state;
 	struct sim_process *process; /* NULL when down */
 	struct io_disk *handle;
@@ -96,6 +102,13 @@ struct op {
 	void (*then)(struct op *op); /* the final check's */
 };
 
+/* Where voters are found, as one node, or the API, knows. */
+struct places {
+	unsigned count;
+	struct volume_voter voters[REPL_VOTERS_MAX];
+	struct cfg cfg; /* the committed one that they follow; gen 0: never open */
+};
+
 /* A node that may run the nexus: the host's side of it survives the nexus process. */
 struct slot {
 	struct world *world;
@@ -108,6 +121,8 @@ struct slot {
 	struct volume *volume;
 	uint32_t attach;   /* 0: never attached */
 	uint32_t inc_file; /* the state file */
+	struct places file;
+	struct sim_event file_saved;
 	uint32_t inc_pending;
 	unsigned openings;    /* under this attach */
 	bool lived_on;        /* served under this attach and this boot */
@@ -151,6 +166,13 @@ struct world {
 	struct fault faults[FAULTS_MAX];
 	struct sim_event monitor;
 	uint64_t ops_issued;
+	struct chain chain;
+	/* voters.c */
+	struct places api, api_next; /* what a node that takes over is told; late */
+	struct sim_event api_saved;
+	struct sim_event operator_event;
+	struct node_agent *adding, *leaving; /* what the operator is about; NULL: nothing */
+	bool in_a_hurry;                     /* what is added need not be in sync before */
 	/* the final check */
 	unsigned final_issued, final_done, final_errors;
 	int final_result;
@@ -198,6 +220,21 @@ void slot_takeover(struct world *world);
 void slot_renew(struct slot *slot);
 struct op *slot_submit(struct slot *slot, enum blk_kind kind, size_t first, size_t count,
 	void (*then)(struct op *op));
+
+/* voters.c: the one who adds and removes replicas */
+struct volume_voter agent_place(const struct node_agent *node, const struct slot *slot);
+struct node_agent *agent_of_replica(struct world *world, const struct uuid *replica);
+/* The voters of the beginning. */
+void places_init(struct places *places, struct slot *slot);
+void places_take(struct places *places, const struct places *from, const struct slot *slot);
+/* A configuration was committed: the file is soon as V is. */
+void places_follow(struct slot *slot);
+void operator_start(struct world *world);
+void operator_stop(struct world *world);
+bool operator_is_done(const struct world *world);
+/* Creates a replica in the pool of an agent that has none; false: not now. */
+bool agent_make_replica(struct node_agent *node, enum voter_kind kind);
+void agent_remove_replica(struct node_agent *node);
 
 /* faults.c */
 void faults_schedule(struct world *world);
