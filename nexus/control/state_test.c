@@ -31,6 +31,7 @@ static void fill(struct volume_record *record)
 		record->boot_id, sizeof(record->boot_id), "f8b7c8aa-0000-1111-2222-333344445555");
 	record->opened = true;
 	record->frontend = FRONTEND_NVME;
+	record->copies = 2;
 	record->voter_count = 3;
 	for (unsigned i = 0; i < record->voter_count; i++) {
 		struct volume_voter *voter = &record->voters[i];
