@@ -337,6 +337,7 @@ int controller_start(
 	}
 	rng_init(&controller->rng, options->seed);
 	world_init(&controller->world, options->overcommit_percent);
+	controller->world.replace_after_s = options->replace_after_s;
 	list_init(&controller->waits);
 	controller->resync.expired = resync;
 	loop_timer_start(kube_loop(options->kube), &controller->resync, RESYNC_MS);

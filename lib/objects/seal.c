@@ -76,22 +76,20 @@ static bool agree(EVP_PKEY *mine, const uint8_t theirs[SEAL_KEY_BYTES],
 {
 	uint8_t shared[32];
 	size_t shared_length = sizeof(shared), key_length = 32;
-	EVP_PKEY *peer =
-		EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, theirs, SEAL_KEY_BYTES);
+	EVP_PKEY *peer = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, theirs, SEAL_KEY_BYTES);
 	EVP_PKEY_CTX *exchange = EVP_PKEY_CTX_new(mine, NULL);
 	EVP_PKEY_CTX *hkdf = EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, NULL);
-	bool is_good =
-		peer != NULL && exchange != NULL && hkdf != NULL &&
-		EVP_PKEY_derive_init(exchange) == 1 &&
-		EVP_PKEY_derive_set_peer(exchange, peer) == 1 &&
-		EVP_PKEY_derive(exchange, shared, &shared_length) == 1 &&
-		EVP_PKEY_derive_init(hkdf) == 1 &&
-		EVP_PKEY_CTX_set_hkdf_md(hkdf, EVP_sha256()) == 1 &&
-		EVP_PKEY_CTX_set1_hkdf_salt(hkdf, ephemeral, SEAL_KEY_BYTES) == 1 &&
-		EVP_PKEY_CTX_set1_hkdf_key(hkdf, shared, (int)sizeof(shared)) == 1 &&
-		EVP_PKEY_CTX_add1_hkdf_info(
-			hkdf, (const unsigned char *)purpose, (int)strlen(purpose)) == 1 &&
-		EVP_PKEY_derive(hkdf, ret_key, &key_length) == 1;
+	bool is_good = peer != NULL && exchange != NULL && hkdf != NULL &&
+		       EVP_PKEY_derive_init(exchange) == 1 &&
+		       EVP_PKEY_derive_set_peer(exchange, peer) == 1 &&
+		       EVP_PKEY_derive(exchange, shared, &shared_length) == 1 &&
+		       EVP_PKEY_derive_init(hkdf) == 1 &&
+		       EVP_PKEY_CTX_set_hkdf_md(hkdf, EVP_sha256()) == 1 &&
+		       EVP_PKEY_CTX_set1_hkdf_salt(hkdf, ephemeral, SEAL_KEY_BYTES) == 1 &&
+		       EVP_PKEY_CTX_set1_hkdf_key(hkdf, shared, (int)sizeof(shared)) == 1 &&
+		       EVP_PKEY_CTX_add1_hkdf_info(
+			       hkdf, (const unsigned char *)purpose, (int)strlen(purpose)) == 1 &&
+		       EVP_PKEY_derive(hkdf, ret_key, &key_length) == 1;
 
 	EVP_PKEY_free(peer);
 	EVP_PKEY_CTX_free(exchange);

@@ -12,10 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SEAL_KEY_BYTES       32
-#define SEAL_SECRET_BYTES    32
-#define SEAL_PUBLIC_SIZE     45  /* a public key's text with NUL */
-#define SEAL_TEXT_SIZE       109 /* a sealed secret's */
+#define SEAL_KEY_BYTES    32
+#define SEAL_SECRET_BYTES 32
+#define SEAL_PUBLIC_SIZE  45  /* a public key's text with NUL */
+#define SEAL_TEXT_SIZE    109 /* a sealed secret's */
 
 /* A private key, and its public one. */
 int seal_key_make(uint8_t ret_key[SEAL_KEY_BYTES], struct err *err) __must_check;

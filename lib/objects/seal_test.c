@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "objects/seal.h"
-
 #include "base/bytes.h"
 #include "base/testing.h"
+#include "objects/seal.h"
 
 #include <errno.h>
 #include <string.h>
@@ -57,7 +56,8 @@ static void test_what_was_changed_is_refused(void **state)
 
 static void test_bad_public_keys(void **state)
 {
-	static const char *const bad[] = {"", "AAAA", "not base64 not base64 not base64 not base64!",
+	static const char *const bad[] = {"", "AAAA",
+		"not base64 not base64 not base64 not base64!",
 		/* With zero nothing can be agreed. */
 		"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="};
 	char sealed[SEAL_TEXT_SIZE];
