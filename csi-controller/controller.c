@@ -52,7 +52,8 @@ static void look_at_unplaced(struct controller *controller)
 		entry = table_next(volumes, entry)) {
 		const struct world_volume *volume = container_of(entry, struct world_volume, entry);
 
-		if (volume->is_valid && !volume->object.is_available) {
+		if (volume->is_valid &&
+			(!volume->object.is_available || !volume->object.is_redundant)) {
 			look_at(controller, QUEUE_VOLUMES, entry->key);
 		}
 	}

@@ -83,6 +83,7 @@ struct survey {
 	const char *pool;
 	unsigned live, data, made, twice, all;
 	uint64_t reserved;
+	bool is_on_deleted_pool; /* a live one is */
 	json_t *nodes;
 };
 
@@ -113,6 +114,9 @@ static void survey_replica(void *ctx, const json_t *replica)
 
 		survey->live++;
 		survey->data += !is_arbiter(replica);
+		survey->is_on_deleted_pool = survey->is_on_deleted_pool ||
+					     kube_is_deleted(fake_server_get(&sim.server, "pools",
+						     kube_text(replica, "spec.pool")));
 		survey->made += kube_number(replica, "status.nsid", 0) != 0;
 		survey->twice += json_object_get(survey->nodes, node) != NULL;
 		(void)json_object_set_new(survey->nodes, node, json_true());
@@ -691,7 +695,8 @@ static void check_voters(const json_t *volume)
 				json_string_value(state));
 		}
 	}
-	if (json_object_size(voters) != of_volume.live || of_volume.data > wanted ||
+	if (json_object_size(voters) != of_volume.live ||
+		(of_volume.data > wanted && !of_volume.is_on_deleted_pool) ||
 		of_volume.live - of_volume.data > (wanted % 2 == 0)) {
 		wrong("volume %s of %u replicas has %u and %u arbiters, %zu of them voters",
 			kube_name(volume), wanted, of_volume.data, of_volume.live - of_volume.data,

@@ -113,7 +113,7 @@ void plan_placements(const struct world *world, const struct world_volume *volum
 }
 
 /* In the same place: it may be there. */
-bool plan_again(const struct volume_facts *facts, struct volume_plan *plan)
+bool plan_pending(const struct volume_facts *facts, struct volume_plan *plan)
 {
 	for (unsigned i = 0; i < facts->live_count; i++) {
 		const struct world_replica *replica = facts->live[i];
@@ -128,14 +128,22 @@ bool plan_again(const struct volume_facts *facts, struct volume_plan *plan)
 			placement->pool = replica->object.pool;
 			placement->node = replica->object.node;
 			placement->is_arbiter = replica->object.is_arbiter;
-		} else if (replica->is_doomed) {
-			plan->victims[plan->victim_count++] = replica;
 		}
 	}
-	plan->action = plan->victim_count > 0      ? VOLUME_DROP
-		       : plan->placement_count > 0 ? VOLUME_PLACE
-						   : plan->action;
-	return plan->action != VOLUME_NOTHING;
+	plan->action = plan->placement_count > 0 ? VOLUME_PLACE : plan->action;
+	return plan->action == VOLUME_PLACE;
+}
+
+/* What was asked for before and not answered is asked for again: deletions first. */
+static bool plan_again(const struct volume_facts *facts, struct volume_plan *plan)
+{
+	for (unsigned i = 0; i < facts->live_count; i++) {
+		if (facts->live[i]->is_doomed && !facts->live[i]->is_pending) {
+			plan->victims[plan->victim_count++] = facts->live[i];
+		}
+	}
+	plan->action = plan->victim_count > 0 ? VOLUME_DROP : plan->action;
+	return plan->action == VOLUME_DROP || plan_pending(facts, plan);
 }
 
 static void wait_for_replicas(

@@ -81,8 +81,8 @@ bool plan_is_over(
 /* A replica that was not made is better made elsewhere. */
 bool plan_replica_is_bad(
 	const struct world *world, struct volume_plan *plan, const struct world_replica *replica);
-/* What was asked for before and not answered is asked for again.  true: there is such. */
-bool plan_again(const struct volume_facts *facts, struct volume_plan *plan);
+/* Replicas that were asked for and not answered are asked for again.  true: there are such. */
+bool plan_pending(const struct volume_facts *facts, struct volume_plan *plan);
 /* The first `count` pools of the answer get replicas. */
 void plan_placements(const struct world *world, const struct world_volume *volume,
 	const struct place_answer *answer, unsigned count, bool of_arbiter,

@@ -4,7 +4,8 @@
  * csi-node of its node tells who shall come and who go (status.replicas).
  *
  * A replica that is to leave is marked first, and deleted when csi-node says that it has no vote
- * any more; the mark stays.  Nothing is marked before the replicas that stay are all in sync.
+ * any more; the mark stays.  Nothing is marked that leaves
+ * fewer in sync than are wanted.
  */
 #include "csi-controller/plan_volume.h"
 
@@ -26,7 +27,8 @@ struct roster {
 		unsigned rank;
 	} candidates[OBJECTS_VOTERS_MAX];
 	unsigned keep_count; /* of those: the first ones */
-	bool is_sound;       /* those are in sync */
+	unsigned good_count; /* in sync, also of those that are to be replaced */
+	bool is_sound;       /* what is kept is in sync */
 	bool is_whole;       /* and all that are wanted */
 };
 
@@ -90,6 +92,7 @@ static void take_roster(const struct world *world, struct volume_facts *facts, b
 		candidate->view = view;
 		candidate->is_lost = is_lost(world, plan, view);
 		candidate->rank = rank_of(candidate);
+		roster->good_count += view->is_good;
 		roster->count++;
 	}
 	qsort(roster->candidates, roster->count, sizeof(roster->candidates[0]), by_rank);
@@ -169,10 +172,16 @@ static void plan_more(const struct world *world, const struct world_volume *volu
 	}
 }
 
-static void let_go(const struct roster *roster)
+/* Those whose going leaves as many in sync as are wanted; the worst first. */
+static void let_go(struct roster *roster)
 {
-	for (unsigned i = roster->keep_count; i < roster->count; i++) {
-		roster->candidates[i].view->is_leaving = true;
+	for (unsigned i = roster->count; i > roster->keep_count; i--) {
+		struct replica_view *view = roster->candidates[i - 1].view;
+
+		if (roster->good_count - view->is_good >= roster->wanted) {
+			roster->good_count -= view->is_good;
+			view->is_leaving = true;
+		}
 	}
 }
 
@@ -190,20 +199,18 @@ void plan_voters(const struct world *world, const struct world_volume *volume,
 	struct roster data, arbiters;
 
 	/* Before the first configuration nobody can say who has a vote. */
-	if (!volume->object.is_used || !is_serving(world, volume) || plan_again(facts, plan)) {
+	if (!volume->object.is_used || !is_serving(world, volume)) {
 		return;
 	}
 	plan_drops(world, volume, facts, plan);
-	if (plan->action != VOLUME_NOTHING) {
+	if (plan->action != VOLUME_NOTHING || plan_pending(facts, plan)) {
 		return;
 	}
 	take_roster(world, facts, false, volume->object.replicas, plan, &data);
 	take_roster(world, facts, true, volume->object.replicas % 2 == 0, plan, &arbiters);
-	if (data.is_whole) {
-		let_go(&data);
-	}
+	let_go(&data);
 	/* An arbiter that is not needed may be where a replica shall be. */
-	if (arbiters.is_whole && (arbiters.wanted == 0 ? data.is_sound : data.is_whole)) {
+	if (arbiters.wanted == 0 ? data.is_sound : data.is_whole) {
 		let_go(&arbiters);
 	}
 	if (data.keep_count < data.wanted) {

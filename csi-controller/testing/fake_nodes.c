@@ -163,7 +163,8 @@ static void look_at_voters(struct opened *opened)
 		if (is_reached && strcmp(now, "Offline") == 0) {
 			now = "Rebuilding";
 		} else if (is_reached && strcmp(now, "Rebuilding") == 0 &&
-			   rng_percent(opened->nodes->rng, 50)) {
+			   rng_percent(opened->nodes->rng,
+				   opened->nodes->refuse_percent == 0 ? 100 : 50)) {
 			now = "Online";
 		}
 		if (strcmp(now, json_string_value(state)) != 0) {

@@ -337,6 +337,7 @@ static void take_status(struct decoder *decoder, struct volume_object *volume)
 
 	volume->state = state > VOLUME_DELETING ? VOLUME_CREATING : (enum volume_state)state;
 	volume->is_available = has_condition(json, "Available");
+	volume->is_redundant = has_condition(json, "Redundant");
 	volume->attach_number = (uint32_t)count_of(json, "status.attachment.number", UINT32_MAX);
 	copy_text(decoder, "status.attachment.node", volume->attached_node,
 		sizeof(volume->attached_node));

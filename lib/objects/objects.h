@@ -146,6 +146,7 @@ struct volume_object {
 	/* status */
 	enum volume_state state;
 	bool is_available; /* condition Available is True */
+	bool is_redundant; /* condition Redundant is True */
 	uint32_t attach_number;
 	char attached_node[OBJECTS_NAME_SIZE]; /* "": detached */
 	bool attached_read_only;
