@@ -439,7 +439,10 @@ void plan_volume(
 	}
 	plan->status = volume_status_make(world, volume, &facts);
 	if (plan->action == VOLUME_NOTHING && !volume_status_is(volume->json, plan->status)) {
-		plan->action = VOLUME_WRITE_STATUS;
+		/* A first attachment may be on its way: one of the two is lost. */
+		plan->action = volume->object.is_available && !facts.is_available
+				       ? VOLUME_WITHHOLD
+				       : VOLUME_WRITE_STATUS;
 	}
 }
 

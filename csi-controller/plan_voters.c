@@ -28,8 +28,8 @@ struct roster {
 	} candidates[OBJECTS_VOTERS_MAX];
 	unsigned keep_count; /* of those: the first ones */
 	unsigned good_count; /* in sync, also of those that are to be replaced */
-	bool is_sound;       /* what is kept is in sync */
-	bool is_whole;       /* and all that are wanted */
+	bool is_sound;       /* all that have a vote, or get one, are in sync */
+	bool is_whole;       /* all that are wanted are kept and in sync */
 };
 
 /* Whether it shall be replaced; if that is only a question of time, the plan is asked again then.
@@ -100,7 +100,7 @@ static void take_roster(const struct world *world, struct volume_facts *facts, b
 		!roster->candidates[roster->keep_count].is_lost) {
 		good_count += roster->candidates[roster->keep_count++].view->is_good;
 	}
-	roster->is_sound = good_count == roster->keep_count;
+	roster->is_sound = roster->good_count == roster->count;
 	roster->is_whole = good_count == wanted;
 }
 
@@ -209,7 +209,8 @@ void plan_voters(const struct world *world, const struct world_volume *volume,
 	take_roster(world, facts, false, volume->object.replicas, plan, &data);
 	take_roster(world, facts, true, volume->object.replicas % 2 == 0, plan, &arbiters);
 	let_go(&data);
-	/* An arbiter that is not needed may be where a replica shall be. */
+	/* An arbiter that is not needed may be where a replica shall be.  Its vote is needed while
+	 * others are away. */
 	if (arbiters.wanted == 0 ? data.is_sound : data.is_whole) {
 		let_go(&arbiters);
 	}
