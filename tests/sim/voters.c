@@ -62,7 +62,7 @@ void places_take(struct places *places, const struct places *from, const struct 
 	}
 }
 
-static void places_add(struct places *places, const struct volume_voter *voter)
+void places_add(struct places *places, const struct volume_voter *voter)
 {
 	for (unsigned i = 0; i < places->count; i++) {
 		if (uuid_equal(&places->voters[i].replica, &voter->replica)) {
