@@ -214,6 +214,25 @@ static void test_places_are_used_again(struct scenario *scenario)
 	await_whole(scenario);
 }
 
+/* Removed and wanted again at once, under its old id: it lacks what was written meanwhile. */
+static void test_wanted_again(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	for (unsigned i = 0; i < 4; i++) {
+		drop(scenario, C);
+		assert_int_equal(do_write(scenario, 16 * i, 8), 0);
+		begin_add(scenario, C);
+		await_voter(scenario, C, true);
+		(void)submit_write(scenario, 16 * i + 4, 8);
+		await_replica(scenario, C, REPLICA_INSYNC);
+	}
+	go_away(scenario, A);
+	assert_int_equal(do_read(scenario, 0, 8), 0);
+	come_back(scenario, A);
+	await_whole(scenario);
+}
+
 /* A dead one is replaced, and comes back to nobody who wants it. */
 static void test_replace_the_dead(struct scenario *scenario)
 {
@@ -498,6 +517,7 @@ int main(void)
 		{CASE(test_move_the_only_one), .options = {.data_replicas = 1, .spares = 1}},
 		{CASE(test_arbiters), .options = {.data_replicas = 2, .spares = 1}},
 		{CASE(test_places_are_used_again), .options = {.spares = 2}},
+		{CASE(test_wanted_again)},
 		{CASE(test_replace_the_dead), .options = {.spares = 1}},
 		{CASE(test_unreadable_metadata), .options = {.spares = 1}},
 		{CASE(test_one_at_a_time), .options = {.spares = 2}},
