@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "cli/placement.h"
 #include "cli/voter.h"
+#include "repl/capability.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -191,9 +192,32 @@ static void find_made(struct change *change)
 	cli_free(list);
 }
 
+static bool has_key(struct change *change)
+{
+	Strake__V1__ListReplicasRequest request = STRAKE__V1__LIST_REPLICAS_REQUEST__INIT;
+	struct daemon *agent;
+	bool found = false;
+
+	request.volume_name = change->volume->name;
+	for (unsigned i = 0; (agent = cli_daemon(change->cli, DAEMON_AGENT, i)) != NULL; i++) {
+		struct err err = {0};
+		Strake__V1__ListReplicasResponse *list =
+			cli_call(agent, "ListReplicas", &request.base, &err);
+
+		for (size_t j = 0; list != NULL && j < list->n_replicas; j++) {
+			found = found || (list->replicas[j]->key_number != 0 &&
+						 strcmp(list->replicas[j]->volume_uuid,
+							 change->volume->uuid) == 0);
+		}
+		cli_free(list);
+	}
+	return found;
+}
+
 static int make_replica(struct change *change)
 {
 	Strake__V1__CreateReplicaRequest request = STRAKE__V1__CREATE_REPLICA_REQUEST__INIT;
+	struct volume_key key;
 	struct err err = {0};
 	struct uuid uuid;
 	struct rng rng;
@@ -212,6 +236,19 @@ static int make_replica(struct change *change)
 	request.volume_uuid = change->volume->uuid;
 	request.size_bytes = change->cli->args.arbiter ? 0 : change->volume->size_bytes;
 	request.kind = text_of(kind_of(change));
+	int result = cli_volume_key(&change->cli->args, change->volume->uuid, &key);
+
+	if (result != 0) {
+		return result;
+	}
+	if (key.number != 0) {
+		request.key_number = key.number;
+		request.key = (ProtobufCBinaryData){sizeof(key.secret), key.secret};
+	} else if (has_key(change)) {
+		return cli_fail("volume %s has a key: give --key-file, or anybody may open the new "
+				"replica",
+			change->volume->name);
+	}
 	Strake__V1__Replica *made = cli_call(change->agent, "CreateReplica", &request.base, &err);
 
 	if (made == NULL) {

@@ -14,10 +14,11 @@ struct volume_record {
 	struct uuid uuid;
 	uint64_t size_bytes;
 	uint64_t lineage;
-	uint32_t attach;     /* of the last open; rises only */
-	uint32_t inc;        /* the largest that was used with this attach */
-	unsigned min_insync; /* 0: the nexus's default, or that for `copies` */
-	unsigned copies;     /* data replicas that it was created with */
+	uint32_t attach;              /* of the last open; rises only */
+	struct capability capability; /* for it; version 0: none */
+	uint32_t inc;                 /* the largest that was used with this attach */
+	unsigned min_insync;          /* 0: the nexus's default, or that for `copies` */
+	unsigned copies;              /* data replicas that it was created with */
 	/* A configuration was committed: voters are now those that hold one, and `voters` says
 	 * where they are found. */
 	bool used;

@@ -244,6 +244,7 @@ void cvolume_fill_options(
 	ret_options->size_bytes = record->size_bytes;
 	ret_options->lineage = record->lineage;
 	ret_options->attach = record->attach;
+	ret_options->capability = record->capability;
 	ret_options->inc_min = record->inc;
 	ret_options->min_insync = cvolume_min_insync(cv);
 	ret_options->used = record->used;
