@@ -172,14 +172,19 @@ static const struct command {
 		"Deletes a closed volume and its replicas: ITS DATA IS LOST."},
 	{"volume", "add-replica", "NAME",
 		BIT(OPT_POOL) | BIT(OPT_AGENT) | BIT(OPT_ARBITER) | BIT(OPT_OVERCOMMIT) |
-			BIT(OPT_LOCAL) | BIT(OPT_WAIT) | BIT(OPT_TIMEOUT) | BIT(OPT_NEXUS),
+			BIT(OPT_LOCAL) | BIT(OPT_VOTER) | BIT(OPT_WAIT) | BIT(OPT_TIMEOUT) |
+			BIT(OPT_NEXUS) | BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER),
 		volume_add_replica,
 		"Adds a replica, or an arbiter, to an open volume, on a pool-agent that has none "
 		"of "
 		"it.\n"
 		"--wait: until it has all data.  Given again after it was broken off, it goes on.\n"
 		"  strake volume add-replica db --pool p4 --wait\n"
-		"  strake volume add-replica db --arbiter"},
+		"  strake volume add-replica db --arbiter\n"
+		"--voter: one that is there already, as replica create on another machine prints "
+		"it; "
+		"also tells\n"
+		"where a voter is found of which the status says `place unknown`."},
 	{"volume", "remove-replica", "NAME REPLICA",
 		BIT(OPT_NEXUS) | BIT(OPT_TIMEOUT) | BIT(OPT_KEEP_REPLICAS), volume_remove_replica,
 		"Removes a replica or arbiter from an open volume and deletes it; the beginning of "
@@ -187,7 +192,8 @@ static const struct command {
 		"will do.  Refused while it cannot be spared."},
 	{"volume", "move-replica", "NAME REPLICA",
 		BIT(OPT_POOL) | BIT(OPT_AGENT) | BIT(OPT_OVERCOMMIT) | BIT(OPT_LOCAL) |
-			BIT(OPT_TIMEOUT) | BIT(OPT_NEXUS) | BIT(OPT_KEEP_REPLICAS),
+			BIT(OPT_TIMEOUT) | BIT(OPT_NEXUS) | BIT(OPT_KEEP_REPLICAS) |
+			BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER),
 		volume_move_replica,
 		"Makes a new replica in another pool, waits until it has all data, and removes the "
 		"old one.\n"

@@ -5,6 +5,8 @@
  */
 #include "cli/cli.h"
 #include "cli/placement.h"
+#include "cli/voter.h"
+#include "repl/capability.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,10 +21,9 @@ struct change {
 	struct daemon *nexus;
 	Strake__V1__Volume *volume; /* owned; as it was last seen */
 	/* where the new one goes */
-	struct daemon *agent;
+	struct daemon *agent; /* NULL: another machine's */
 	char pool[256];
-	char replica[UUID_TEXT_SIZE]; /* "": not made yet */
-	uint32_t nsid;
+	struct voter voter; /* replica "": not made yet */
 };
 
 static char *text_of(const char *text)
@@ -183,23 +184,46 @@ static void find_made(struct change *change)
 		if (strcmp(replica->volume_uuid, change->volume->uuid) == 0 &&
 			strcmp(replica->state, "Free") == 0 &&
 			strcmp(replica->kind, kind_of(change)) == 0) {
-			(void)snprintf(
-				change->replica, sizeof(change->replica), "%s", replica->uuid);
-			change->nsid = replica->nsid;
+			(void)snprintf(change->voter.replica, sizeof(change->voter.replica), "%s",
+				replica->uuid);
+			change->voter.nsid = replica->nsid;
 		}
 	}
 	cli_free(list);
 }
 
+static bool has_key(struct change *change)
+{
+	Strake__V1__ListReplicasRequest request = STRAKE__V1__LIST_REPLICAS_REQUEST__INIT;
+	struct daemon *agent;
+	bool found = false;
+
+	request.volume_name = change->volume->name;
+	for (unsigned i = 0; (agent = cli_daemon(change->cli, DAEMON_AGENT, i)) != NULL; i++) {
+		struct err err = {0};
+		Strake__V1__ListReplicasResponse *list =
+			cli_call(agent, "ListReplicas", &request.base, &err);
+
+		for (size_t j = 0; list != NULL && j < list->n_replicas; j++) {
+			found = found || (list->replicas[j]->key_number != 0 &&
+						 strcmp(list->replicas[j]->volume_uuid,
+							 change->volume->uuid) == 0);
+		}
+		cli_free(list);
+	}
+	return found;
+}
+
 static int make_replica(struct change *change)
 {
 	Strake__V1__CreateReplicaRequest request = STRAKE__V1__CREATE_REPLICA_REQUEST__INIT;
+	struct volume_key key;
 	struct err err = {0};
 	struct uuid uuid;
 	struct rng rng;
 
 	find_made(change);
-	if (change->replica[0] != '\0') {
+	if (change->voter.replica[0] != '\0') {
 		return 0;
 	}
 	if (getrandom(&rng, sizeof(rng), 0) != sizeof(rng)) {
@@ -207,34 +231,56 @@ static int make_replica(struct change *change)
 	}
 	uuid_make(&uuid, &rng);
 	request.pool = change->pool;
-	request.uuid = uuid_to_text(&uuid, change->replica);
+	request.uuid = uuid_to_text(&uuid, change->voter.replica);
 	request.volume_name = change->volume->name;
 	request.volume_uuid = change->volume->uuid;
 	request.size_bytes = change->cli->args.arbiter ? 0 : change->volume->size_bytes;
 	request.kind = text_of(kind_of(change));
+	int result = cli_volume_key(&change->cli->args, change->volume->uuid, &key);
+
+	if (result != 0) {
+		return result;
+	}
+	if (key.number != 0) {
+		request.key_number = key.number;
+		request.key = (ProtobufCBinaryData){sizeof(key.secret), key.secret};
+	} else if (has_key(change)) {
+		return cli_fail("volume %s has a key: give --key-file, or anybody may open the new "
+				"replica",
+			change->volume->name);
+	}
 	Strake__V1__Replica *made = cli_call(change->agent, "CreateReplica", &request.base, &err);
 
 	if (made == NULL) {
 		return cli_fail("%s: %s", change->agent->name, err.text);
 	}
-	change->nsid = made->nsid;
+	change->voter.nsid = made->nsid;
 	cli_free(made);
 	return 0;
 }
 
-static int ask_to_add(struct change *change)
+static void take_agent(struct change *change)
 {
 	const struct names *locals = &change->cli->args.locals;
+	struct voter *voter = &change->voter;
+
+	(void)snprintf(voter->agent, sizeof(voter->agent), "%s", change->agent->agent->uuid);
+	(void)snprintf(voter->address, sizeof(voter->address), "%s", change->agent->agent->address);
+	voter->local = locals->count == 0 || strcmp(locals->names[0], change->agent->name) == 0;
+}
+
+static int ask_to_add(struct change *change)
+{
 	Strake__V1__AddReplicaRequest request = STRAKE__V1__ADD_REPLICA_REQUEST__INIT;
 	Strake__V1__Voter voter = STRAKE__V1__VOTER__INIT;
 	struct err err = {0};
 
-	voter.replica = change->replica;
+	voter.replica = change->voter.replica;
 	voter.kind = text_of(kind_of(change));
-	voter.agent = change->agent->agent->uuid;
-	voter.address = change->agent->agent->address;
-	voter.nsid = change->nsid;
-	voter.local = locals->count == 0 || strcmp(locals->names[0], change->agent->name) == 0;
+	voter.agent = change->voter.agent;
+	voter.address = change->voter.address;
+	voter.nsid = change->voter.nsid;
+	voter.local = change->voter.local;
 	request.name = change->volume->name;
 	request.voter = &voter;
 	return seen(change, cli_call(change->nexus, "AddReplica", &request.base, &err), &err);
@@ -247,7 +293,8 @@ static unsigned limit_ms(const struct cli *cli)
 
 static bool is_added(const struct change *change, bool in_sync)
 {
-	const Strake__V1__VolumeReplica *replica = find_replica(change->volume, change->replica);
+	const Strake__V1__VolumeReplica *replica =
+		find_replica(change->volume, change->voter.replica);
 
 	return replica != NULL && strcmp(replica->membership, "Voter") == 0 &&
 	       (!in_sync || strcmp(replica->state, "Online") == 0);
@@ -255,10 +302,11 @@ static bool is_added(const struct change *change, bool in_sync)
 
 static int give_up(const struct change *change)
 {
-	const Strake__V1__VolumeReplica *replica = find_replica(change->volume, change->replica);
+	const Strake__V1__VolumeReplica *replica =
+		find_replica(change->volume, change->voter.replica);
 
 	return cli_fail("volume %s: replica %s is %s, %s%s%s; the same command goes on with it",
-		change->volume->name, change->replica,
+		change->volume->name, change->voter.replica,
 		replica != NULL ? replica->membership : "not listed",
 		replica != NULL ? replica->state : "",
 		replica != NULL && replica->reason[0] != '\0' ? ": " : "",
@@ -293,6 +341,7 @@ static int begin_add(struct change *change)
 	}
 	const Strake__V1__VolumeReplica *there = find_on_agent(change->volume, change->agent);
 
+	take_agent(change);
 	if (there == NULL) {
 		result = make_replica(change);
 		return result != 0 ? result : ask_to_add(change);
@@ -301,8 +350,8 @@ static int begin_add(struct change *change)
 		return cli_fail("volume %s: %s has its replica %s, which is no %s",
 			change->volume->name, change->agent->name, there->uuid, kind_of(change));
 	}
-	(void)snprintf(change->replica, sizeof(change->replica), "%s", there->uuid);
-	change->nsid = there->nsid;
+	(void)snprintf(change->voter.replica, sizeof(change->voter.replica), "%s", there->uuid);
+	change->voter.nsid = there->nsid;
 	return 0;
 }
 
@@ -386,6 +435,26 @@ static int end(struct change *change, int result, const char *what, const char *
 	return result;
 }
 
+/* A replica that is there already, here or on another machine; or where a voter is found that
+ * nobody told yet. */
+static int begin_add_voter(struct change *change)
+{
+	struct args *args = &change->cli->args;
+	struct err err = {0};
+
+	if (args->voters.count > 1 || args->pools.count > 0 || args->agents.count > 0) {
+		(void)cli_fail(
+			"--voter: one, and it says where: --pool and --agent cannot go with it");
+		return EXIT_USAGE;
+	}
+	if (voter_parse(args->voters.names[0], &change->voter, &err) < 0) {
+		(void)cli_fail("--voter %s: %s", args->voters.names[0], err.text);
+		return EXIT_USAGE;
+	}
+	args->arbiter = args->arbiter || change->voter.arbiter;
+	return ask_to_add(change);
+}
+
 int volume_add_replica(struct cli *cli)
 {
 	struct change change;
@@ -393,10 +462,10 @@ int volume_add_replica(struct cli *cli)
 	if (begin(&change, cli) != 0) {
 		return 1;
 	}
-	int result = begin_add(&change);
+	int result = cli->args.voters.count > 0 ? begin_add_voter(&change) : begin_add(&change);
 
 	result = result != 0 ? result : wait_added(&change, cli->args.wait);
-	return end(&change, result, "added", change.replica);
+	return end(&change, result, "added", change.voter.replica);
 }
 
 /* NULL after an error text, or (ret_gone) when there is none such any more. */
@@ -465,16 +534,17 @@ int volume_move_replica(struct cli *cli)
 
 	if (result == 0 && replica != NULL &&
 		find_replica(change.volume, cli->args.second) != NULL &&
-		strcmp(change.replica, find_replica(change.volume, cli->args.second)->uuid) == 0) {
-		result = cli_fail(
-			"volume %s: replica %s is there already", cli->args.name, change.replica);
+		strcmp(change.voter.replica, find_replica(change.volume, cli->args.second)->uuid) ==
+			0) {
+		result = cli_fail("volume %s: replica %s is there already", cli->args.name,
+			change.voter.replica);
 	}
 	result = result != 0 ? result : wait_added(&change, true);
 	replica = find_replica(change.volume, cli->args.second);
 	if (result == 0 && replica != NULL) {
 		result = remove_and_delete(&change, replica);
 	}
-	return end(&change, result, "moved here", change.replica);
+	return end(&change, result, "moved here", change.voter.replica);
 }
 
 int volume_set(struct cli *cli)

@@ -157,6 +157,7 @@ void volume_set_min_insync(struct volume *volume, unsigned min_insync);
  * latter.  0; -EALREADY another change is under way, or no place is free yet; -EEXIST its
  * pool-agent has another voter, or it is one of the other kind; -ENOSPC; -ENOMEM.
  * Remove: 0; -EALREADY; -EBUSY it cannot be spared, or the volume is not open yet.
+ * Both -EBUSY when the volume is faulted, superseded or being closed.
  */
 int volume_add_voter(
 	struct volume *volume, const struct volume_voter *voter, struct err *err) __must_check;

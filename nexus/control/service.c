@@ -68,8 +68,8 @@ static int check_created(struct volume_record *record, struct err *err)
 {
 	int result = volume_record_check(record, err);
 
+	record->copies = volume_record_data_voters(record);
 	for (unsigned i = 0; result == 0 && i < record->voter_count; i++) {
-		record->copies += record->voters[i].kind == VOTER_DATA;
 		for (unsigned j = 0; j < i && !record->used; j++) {
 			if (uuid_equal(&record->voters[i].agent, &record->voters[j].agent)) {
 				return err_set(err, -EINVAL,
@@ -227,18 +227,12 @@ static void update_volume(struct grpc_call *call, const ProtobufCMessage *messag
 	if (cv == NULL) {
 		return;
 	}
-	if (request->min_insync > cv->record.copies) {
-		unsigned data = 0;
+	unsigned data = volume_record_data_voters(&cv->record);
 
-		for (unsigned i = 0; i < cv->record.voter_count; i++) {
-			data += cv->record.voters[i].kind == VOTER_DATA;
-		}
-		if (request->min_insync > data) {
-			grpc_call_failf(call, -EINVAL,
-				"volume %s: min_insync %u with %u data replicas", request->name,
-				request->min_insync, data);
-			return;
-		}
+	if (request->min_insync > data) {
+		grpc_call_failf(call, -EINVAL, "volume %s: min_insync %u with %u data replicas",
+			request->name, request->min_insync, data);
+		return;
 	}
 	if (cvolume_set_min_insync(cv, request->min_insync, &err) < 0) {
 		grpc_call_fail(call, &err);

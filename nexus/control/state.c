@@ -41,7 +41,7 @@ int frontend_kind_parse(const char *text, enum frontend_kind *ret_kind, struct e
 	return err_set(err, -EINVAL, "unknown frontend \"%.32s\"; there are fuse and nvme", text);
 }
 
-static unsigned data_voters(const struct volume_record *record)
+unsigned volume_record_data_voters(const struct volume_record *record)
 {
 	unsigned count = 0;
 
@@ -60,7 +60,7 @@ int volume_voter_check(const struct volume_voter *voter, struct err *err)
 
 static int check_voters(const struct volume_record *record, struct err *err)
 {
-	unsigned data = data_voters(record);
+	unsigned data = volume_record_data_voters(record);
 
 	if (record->voter_count == 0 || record->voter_count > REPL_VOTERS_MAX) {
 		return err_set(err, -EINVAL, "volume %s: needs 1 to %d replicas, not %u",
@@ -423,7 +423,7 @@ static int parse_record(json_t *json, struct volume_record *record)
 		}
 	}
 	if (record->copies == 0) {
-		record->copies = data_voters(record);
+		record->copies = volume_record_data_voters(record);
 	}
 	record->frontend = FRONTEND_NONE;
 	return frontend[0] == '\0' ? 0 : frontend_kind_parse(frontend, &record->frontend, NULL);

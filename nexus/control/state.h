@@ -34,6 +34,7 @@ struct volume_record {
 const char *frontend_kind_name(enum frontend_kind kind); /* "", "fuse", "nvme" */
 int frontend_kind_parse(
 	const char *text, enum frontend_kind *ret_kind, struct err *err) __must_check;
+unsigned volume_record_data_voters(const struct volume_record *record);
 int volume_voter_check(const struct volume_voter *voter, struct err *err) __must_check;
 /* For what comes from files and clients alike: name, sizes, voters. */
 int volume_record_check(const struct volume_record *record, struct err *err) __must_check;

@@ -193,8 +193,7 @@ int cvolume_set_min_insync(struct cvolume *cv, unsigned min_insync, struct err *
 		return 0;
 	}
 	cv->record.min_insync = min_insync;
-	result = volume_record_check(&cv->record, err);
-	result = result < 0 ? result : cvolume_save(cv, err);
+	result = cvolume_save(cv, err);
 	if (result < 0) {
 		cv->record.min_insync = before;
 		return result;

@@ -149,8 +149,8 @@ static void stalled_reason(
 	}
 }
 
-/* Voters that are reached, or have been a moment ago; false: I/O waits for a majority (reads for
- * the lease, writes for the configuration without those that are lost). */
+/* Voters that are reached, or have been within the lease; false: I/O waits for a majority (reads
+ * for the lease, writes for the configuration without those that are lost). */
 static bool has_majority(const struct volume *volume, char *reason)
 {
 	uint64_t now_ns = io_now_ns(volume->io);
@@ -160,7 +160,7 @@ static bool has_majority(const struct volume *volume, char *reason)
 		const struct leg *leg = volume->legs[i];
 
 		count += voters_has(&volume->cfg, leg) &&
-			 (leg->ready || now_ns < leg->unready_ns + EJECT_NS);
+			 (leg->ready || now_ns < leg->unready_ns + LEASE_NS);
 	}
 	if (count >= cfg_majority(&volume->cfg)) {
 		return true;

@@ -358,13 +358,23 @@ void volume_get_voters(const struct volume *volume, struct cfg *ret_cfg, struct 
 	*ret_adding = volume->change == CHANGE_ADD ? volume->change_id : (struct uuid){{0}};
 }
 
+/* Nothing of it changes any more. */
+static int check_alive(const struct volume *volume, struct err *err)
+{
+	return volume_is_dead(volume)
+		       ? err_set(err, -EBUSY, "volume %s: %s", volume->options.name,
+				 volume->ending ? "it is being closed" : volume->reason)
+		       : 0;
+}
+
 int volume_add_voter(struct volume *volume, const struct volume_voter *voter, struct err *err)
 {
 	bool is_voter = cfg_find(known_cfg(volume), &voter->replica) >= 0;
 	struct leg *leg = volume_leg_by_id(volume, &voter->replica);
 	char text[80];
-	int result = check_newcomer(volume, voter, err);
+	int result = check_alive(volume, err);
 
+	result = result < 0 ? result : check_newcomer(volume, voter, err);
 	if (result < 0) {
 		return result;
 	}
@@ -422,8 +432,11 @@ static int check_leaver(struct volume *volume, const struct uuid *replica, struc
 int volume_remove_voter(struct volume *volume, const struct uuid *replica, struct err *err)
 {
 	struct leg *leg = volume_leg_by_id(volume, replica);
-	int result;
+	int result = check_alive(volume, err);
 
+	if (result < 0) {
+		return result;
+	}
 	if (!volume->committed) {
 		return err_set(err, -EBUSY, "volume %s is not open yet: %s", volume->options.name,
 			volume->reason);

@@ -19,6 +19,14 @@ refused() { # what the text must hold, command...
 	"$@" >"$dir/refused" 2>&1 && die "was not refused: $*"
 	grep -q "$text" "$dir/refused" || die "refused with another text ($text): $(cat "$dir/refused")"
 }
+# Killed, and its successor has the volume.
+kill_nexus() {
+	local before
+	before=$(nexus_pid)
+	kill -KILL "$before"
+	successor_serves() { [ -n "$(nexus_pid)" ] && [ "$(nexus_pid)" != "$before" ] && { state_is Online || state_is Degraded; }; }
+	wait_for 60 "the nexus's successor" successor_serves
+}
 write_one() { dd if=/dev/urandom of="$device" bs=4k count=1 seek=16383 oflag=direct conv=notrunc status=none; }
 
 cluster 512M
@@ -62,7 +70,7 @@ load_end
 equal
 
 note "what is refused"
-refused 'is the last data replica\|in sync, and min_insync' strake volume set v --min-insync 3
+refused 'min_insync 3 with 2 data replicas' strake volume set v --min-insync 3
 strake volume set v --min-insync 2 >/dev/null || die "min-insync 2"
 refused 'has no replica' strake volume remove-replica v ffffffff
 strake volume set v --min-insync 1 >/dev/null || die "min-insync 1"
@@ -86,7 +94,7 @@ strake volume list | grep -q '3 of 3' || die "not three copies"
 refused 'online pools on 1 different agents' strake volume add-replica v
 
 note "the nexus dies: who opens finds all of them"
-kill -KILL "$(nexus_pid)"
+kill_nexus
 wait_for 60 "Online with five voters" sh -c "'$bin/cli/strake' --run-dir '$run' volume status v -o json | jq -e '.state == \"Online\" and ([.replicas[] | select(.membership == \"Voter\")] | length) == 5'"
 
 note "they go again"
@@ -102,8 +110,7 @@ strake volume move-replica v "$old" --pool pool-d >"$dir/move.out" 2>&1 & move=$
 sleep 0.3
 kill -KILL $move 2>/dev/null
 wait $move 2>/dev/null
-kill -KILL "$(nexus_pid)"
-wait_for 60 "the volume to be back" sh -c "'$bin/cli/strake' --run-dir '$run' volume status v -o json | jq -e '.state == \"Online\" or .state == \"Degraded\"'"
+kill_nexus
 strake volume move-replica v "$old" --pool pool-d || die "move-replica"
 strake volume move-replica v "$old" --pool pool-d || die "move-replica once more"
 [ "$(voters)" = 3 ] && [ -n "$(replica_on d)" ] && [ -z "$(replica_on "$one")" ] || die "it has not moved"
@@ -126,7 +133,7 @@ refused 'it is the last data replica' strake volume remove-replica v "$(replica_
 load_start 600 --threads 2
 strake volume move-replica v "$(replica_on "$one")" --pool pool-d || die "move the only one"
 [ "$(voters)" = 1 ] && [ -n "$(replica_on d)" ] || die "the only one has not moved"
-kill -KILL "$(nexus_pid)"
+kill_nexus
 wait_for 60 Online state_is Online
 load_end
 strake volume status v

@@ -372,6 +372,22 @@ static void close_agent(struct node_agent *node)
 	node->state = AGENT_DOWN;
 }
 
+/* All replicas that an older nexus knows may be gone: nobody is left who could tell it that it was
+ * taken over, and it waits for ever.  Its node is told from outside then. */
+static void end_forgotten_nexus(struct world *world)
+{
+	struct slot *old = &world->slots[1 - world->active];
+	struct volume_status status;
+
+	if (!world->options.voter_changes || nothing_in_flight(world)) {
+		return;
+	}
+	sim_run_for_ns(world->sim, 10 * IO_NS_PER_S);
+	if (slot_status(old, &status) && status.state != VOLUME_SUPERSEDED) {
+		slot_crash(old, false);
+	}
+}
+
 void world_finish(struct world *world)
 {
 	world->healing = true;
@@ -380,8 +396,11 @@ void world_finish(struct world *world)
 		slot_stop_issuing(&world->slots[i]);
 	}
 	bring_back(world);
-	if (!run_slices(world, agents_are_up, "starting the agents") ||
-		!run_slices(world, nothing_in_flight, "answering what is in flight")) {
+	if (!run_slices(world, agents_are_up, "starting the agents")) {
+		return;
+	}
+	end_forgotten_nexus(world);
+	if (!run_slices(world, nothing_in_flight, "answering what is in flight")) {
 		return;
 	}
 	check_contents(world);

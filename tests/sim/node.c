@@ -64,7 +64,7 @@ static void agent_serve(struct node_agent *node)
 		node->has_replica = node->replica != NULL;
 		node->making = node->removing = false;
 	}
-	if (!node->has_replica) {
+	if (!node->has_replica || (node->replica == NULL && node->may_abstain)) {
 		node->state = AGENT_UP;
 		return;
 	}

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the seed decides, and the pools with their replicas. */
-#include "pool-agent/store/ondisk.h"
 #include "tests/sim/world.h"
 
 #include <stdlib.h>
@@ -93,7 +92,6 @@ static void make_pool(struct node_agent *node)
 		.replica_slots = 8,
 		.journal_blocks = 32,
 	};
-	struct layout layout;
 	struct err err;
 	struct store_replica_options replica = {
 		.volume = world->volume_uuid,
@@ -109,9 +107,9 @@ static void make_pool(struct node_agent *node)
 	node->disk = sim_disk_new(node->host, node->name, round_up_u64(pool_bytes(node), 65536));
 	/* The store's checksummed metadata in front may be torn within a block; data are not (4 KiB
 	 * power-fail atomicity). */
-	if (layout_make(round_up_u64(pool_bytes(node), 65536) / STORE_BLOCK_BYTES, &format, &layout,
-		    &err) == 0) {
-		sim_disk_set_torn_range(node->disk, 0, layout.clusters * STORE_BLOCK_BYTES);
+	if (layout_make(round_up_u64(pool_bytes(node), 65536) / STORE_BLOCK_BYTES, &format,
+		    &node->layout, &err) == 0) {
+		sim_disk_set_torn_range(node->disk, 0, node->layout.clusters * STORE_BLOCK_BYTES);
 	}
 	node->process = sim_process_new(node->host, node->name);
 	io = sim_process_io(node->process);

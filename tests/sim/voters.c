@@ -62,7 +62,7 @@ void places_take(struct places *places, const struct places *from, const struct 
 	}
 }
 
-static void places_add(struct places *places, const struct volume_voter *voter)
+void places_add(struct places *places, const struct volume_voter *voter)
 {
 	for (unsigned i = 0; i < places->count; i++) {
 		if (uuid_equal(&places->voters[i].replica, &voter->replica)) {
@@ -106,9 +106,8 @@ static void on_file_saved(struct sim_event *event)
 	struct world *world = slot->world;
 	struct volume_status status;
 
-	volume_get_status(slot->volume, &status);
-	if (status.cfg.gen == 0) {
-		return; /* it is being opened anew */
+	if (!slot_status(slot, &status) || status.cfg.gen == 0) {
+		return; /* it is closed, or being opened anew */
 	}
 	places_prune(&slot->file, &status);
 	if (cfg_compare(&slot->file.cfg, &world->api_next.cfg) > 0) {

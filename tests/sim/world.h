@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "nexus/nexus.h"
 #include "pool-agent/agent.h"
+#include "pool-agent/store/ondisk.h"
 #include "simio/simio.h"
 #include "tests/sim/chain.h"
 #include "tests/sim/oracle.h"
@@ -67,6 +68,7 @@ struct node_agent {
 	bool has_replica;
 	bool making, removing; /* its replica, in this process */
 	bool may_abstain;      /* its metadata were damaged on purpose */
+	struct layout layout;  /* of its pool */
 	enum agent_state state;
 	struct sim_process *process; /* NULL when down */
 	struct io_disk *handle;
@@ -226,6 +228,7 @@ struct volume_voter agent_place(const struct node_agent *node, const struct slot
 struct node_agent *agent_of_replica(struct world *world, const struct uuid *replica);
 /* The voters of the beginning. */
 void places_init(struct places *places, struct slot *slot);
+void places_add(struct places *places, const struct volume_voter *voter);
 void places_take(struct places *places, const struct places *from, const struct slot *slot);
 /* A configuration was committed: the file is soon as V is. */
 void places_follow(struct slot *slot);
