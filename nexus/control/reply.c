@@ -106,7 +106,9 @@ static void fill_replicas(struct volume_reply *reply)
 	for (unsigned j = 0; reply->is_open && j < reply->status.replica_count; j++) {
 		struct volume_replica_status *status = &reply->status.replicas[j];
 
-		if (!told[j] && status->membership != MEMBERSHIP_NONE) {
+		/* The place of one that left is empty. */
+		if (!told[j] && !uuid_is_nil(&status->replica) &&
+			status->membership != MEMBERSHIP_NONE) {
 			fill_replica_status(
 				add_replica(reply, &status->replica, status->kind), status);
 		}
