@@ -279,9 +279,9 @@ struct io {
  * the same numbers: the short id of a volume or replica (trace_id()), a small number, and two of 64
  * bits.
  */
-#define TRACE(io, point, object, part, a, b)                                                       \
+#define TRACE(on, point, object, part, a, b)                                                       \
 	do {                                                                                       \
-		struct io *const trace_io_ = (io);                                                 \
+		struct io *const trace_io_ = (on);                                                 \
 		const uint32_t trace_object_ = (object);                                           \
 		const uint16_t trace_part_ = (uint16_t)(part);                                     \
 		const uint64_t trace_a_ = (a), trace_b_ = (b);                                     \

@@ -57,6 +57,7 @@
 	X(SETTLE, "settle")                                                                        \
 	X(REBUILD, "rebuild")                                                                      \
 	X(COPY, "copy")                                                                            \
+	X(STAMPS, "stamps")                                                                        \
 	X(COMPARE, "compare")                                                                      \
 	X(TICK, "tick")                                                                            \
 	X(CLOSE, "close")

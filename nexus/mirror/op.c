@@ -574,6 +574,8 @@ static void op_answer(struct vol_op *op)
 	op_account(op);
 	op->lock.parked = false;
 	op->req->result = op->result;
+	TRACE(op->volume->io, host_ack, trace_id(&op->volume->options.uuid), op->req->kind,
+		op->req->offset, (unsigned)-op->result);
 	op->req->done(op->req);
 }
 
@@ -618,6 +620,7 @@ static void op_step(struct task *task)
 	struct volume *volume = op->volume;
 	struct blk_req *req = op->req;
 
+	volume_works(volume, TRACE_WORK_READ + (unsigned)req->kind);
 	switch (op->state) {
 	case OP_START:
 		AWAIT(op, OP_AWAIT_SERVING, op_may_begin(op) || op->result != 0);
@@ -679,6 +682,8 @@ void op_submit(struct blk_dev *dev, struct blk_req *req)
 	op->lock.offset = req->offset;
 	op->lock.length = req->length;
 	op->lock.exclusive = req->kind != BLK_READ;
+	TRACE(volume->io, host_issue, trace_id(&volume->options.uuid), req->kind, req->offset,
+		req->length);
 	task_init(&op->task, &volume->io->runq, op_step);
 	list_push_back(&volume->ops, &op->node);
 	task_wake(&op->task);
