@@ -547,10 +547,17 @@ static bool op_must_wait_for_copy(struct vol_op *op)
 	return op->req->kind == BLK_READ && op_resync_overlaps(op) && !volume_is_dead(op->volume);
 }
 
+static bool op_is_poisoned(const struct vol_op *op)
+{
+	return mutant_is(MUTANT_CRASH) && op->req->kind == BLK_WRITE &&
+	       memcmp(op->req->iov[0].iov_base, MUTANT_POISON, strlen(MUTANT_POISON)) == 0;
+}
+
 static void op_issue(struct vol_op *op)
 {
 	struct volume *volume = op->volume;
 
+	assert(!op_is_poisoned(op));
 	op->seq = ++volume->seq;
 	op->incarnation = volume->incarnation;
 	op->flush_from = volume->acked;
