@@ -50,6 +50,8 @@ struct args {
 	bool force;
 	bool forget;
 	bool wait;
+	bool previous;
+	bool follow;
 	unsigned timeout_s;
 };
 
@@ -134,5 +136,6 @@ int volume_close(struct cli *cli);
 int volume_delete(struct cli *cli);
 int volume_compare(struct cli *cli);
 int daemon_list(struct cli *cli);
+int daemon_trace(struct cli *cli);
 
 #endif

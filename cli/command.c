@@ -37,6 +37,8 @@ enum option_id {
 	OPT_FORGET,
 	OPT_WAIT,
 	OPT_TIMEOUT,
+	OPT_PREVIOUS,
+	OPT_FOLLOW,
 	OPT_COUNT,
 };
 
@@ -89,6 +91,9 @@ static const struct {
 		"as it is, WHAT REPLICAS IT HAD ARE LOST"},
 	[OPT_WAIT] = {"wait", NULL, "until the volume serves"},
 	[OPT_TIMEOUT] = {"timeout", "SECONDS", "of --wait (default 60)"},
+	[OPT_PREVIOUS] = {"previous", NULL, "of the process before the one that runs"},
+	[OPT_FOLLOW] = {"follow", NULL,
+		"go on with what is written from now on, also by the next process"},
 };
 
 static const struct command {
@@ -160,6 +165,9 @@ static const struct command {
 		"Reads every replica directly and compares them; the volume stays in use.\n"
 		"Exit code 1 when they differ, with the first differing byte offset."},
 	{"daemon", "list", NULL, 0, daemon_list, "The daemons that answer on this machine."},
+	{"daemon", "trace", "NAME", BIT(OPT_PREVIOUS) | BIT(OPT_FOLLOW), daemon_trace,
+		"What a pool-agent or nexus did last, point by point; it need not live any more.\n"
+		"  strake daemon trace nexus --previous      after a crash"},
 };
 
 #define COMMON_OPTIONS (BIT(OPT_RUN_DIR) | BIT(OPT_OUTPUT) | BIT(OPT_HELP))
@@ -352,6 +360,12 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return 0;
 	case OPT_TIMEOUT:
 		return parse_number(id, value, &args->timeout_s);
+	case OPT_PREVIOUS:
+		args->previous = true;
+		return 0;
+	case OPT_FOLLOW:
+		args->follow = true;
+		return 0;
 	case OPT_HELP:
 	case OPT_VERSION:
 	case OPT_COUNT:
