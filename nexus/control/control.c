@@ -107,7 +107,7 @@ static void open_all(struct control *control, bool suspect)
 					  cv->record.attach) != NULL;
 
 		if (cv->record.opened && is_suspect == suspect) {
-			job_open(cv, 0, NULL);
+			job_open(cv, 0, NULL, NULL);
 		}
 	}
 }
