@@ -685,7 +685,8 @@ void op_submit(struct blk_dev *dev, struct blk_req *req)
 	}
 	op->volume = volume;
 	op->req = req;
-	op->result = op_check(volume, req);
+	/* What a predecessor died of is not tried again. */
+	op->result = volume->options.fault[0] != '\0' ? -EIO : op_check(volume, req);
 	op->lock.offset = req->offset;
 	op->lock.length = req->length;
 	op->lock.exclusive = req->kind != BLK_READ;
