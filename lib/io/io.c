@@ -34,7 +34,8 @@ void *io_zalloc_data(struct io *io, size_t size)
 void io_free_data(struct io *io, void *memory, size_t size)
 {
 	if (memory != NULL) {
-		/* The pages are for anything now. */
+		/* The pages are for anything now: what was in them would be dumped with that. */
+		memset(memory, 0, whole_pages(size));
 		io->ops->dump(io, memory, whole_pages(size), true);
 		io_free(io, memory);
 	}

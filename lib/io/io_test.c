@@ -57,6 +57,8 @@ static void fake_dump(struct io *io, void *memory, size_t size, bool may)
 
 	assert_int_equal((uintptr_t)memory % IO_PAGE_BYTES, 0);
 	assert_int_equal(size % IO_PAGE_BYTES, 0);
+	/* Nothing of what was in them is dumped later. */
+	assert_true(bytes_are_zero(memory, size));
 	fixture->undumped_bytes += may ? -size : size;
 }
 

@@ -57,7 +57,7 @@ note "a write that the nexus dies of"
 printf '%s\1' "$poison" | dd of="$poisoned" bs=4096 seek=4096 conv=sync oflag=direct status=none 2>"$dir/dd" && die "the write was acknowledged"
 grep -q "Input/output error" "$dir/dd" || die "the write failed otherwise: $(cat "$dir/dd")"
 [ "$(deaths)" = 2 ] || die "the nexus died $(deaths) times, not twice"
-serves_now() { strake volume list -o json >/dev/null; }
+serves_now() { strake volume list -o json | jq -e "length == 2" >/dev/null; }
 wait_for 10 "the third nexus" serves_now
 no_data_in_core nexus 'volume="v",replica="'
 trace_has nexus "died of signal 6 at work=write volume=$id" --previous
@@ -84,7 +84,7 @@ for round in 1 2 3; do
 	sleep 0.3
 	before=$(nexus_pid)
 	kill -KILL "$before" || die "no nexus"
-	another() { [ -n "$(nexus_pid)" ] && [ "$(nexus_pid)" != "$before" ] && serves_now; }
+	another() { local now; now=$(nexus_pid) && [ "$now" != "$before" ] && serves_now; }
 	wait_for 10 "the next nexus" another
 done
 check_faulted
