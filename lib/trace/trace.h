@@ -24,7 +24,7 @@
 
 #define TRACE_MAGIC         "STRKTRCE"
 #define TRACE_VERSION       1u
-#define TRACE_RECORDS       16384u /* of a daemon's ring: 512 KiB */
+#define TRACE_RECORDS       8192u /* of a daemon's ring: 256 KiB */
 #define TRACE_RECORDS_MAX   (1u << 24)
 #define TRACE_PROGRAM_SIZE  16
 #define TRACE_RELEASE_SIZE  16
