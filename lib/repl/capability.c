@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,24 @@ void capability_make(const struct volume_key *key, const struct uuid *volume, ui
 	ret_capability->version = CAPABILITY_VERSION;
 	ret_capability->key = key->number;
 	text_sign(&text, key->secret, ret_capability->mac);
+}
+
+void capability_node(const char *name, struct uuid *ret_node)
+{
+	static const char purpose[] = "strake node"; /* with its NUL */
+	uint8_t digest[EVP_MAX_MD_SIZE];
+	EVP_MD_CTX *hash = EVP_MD_CTX_new();
+
+	if (hash == NULL || EVP_DigestInit_ex(hash, EVP_sha256(), NULL) != 1 ||
+		EVP_DigestUpdate(hash, purpose, sizeof(purpose)) != 1 ||
+		EVP_DigestUpdate(hash, name, strlen(name)) != 1 ||
+		EVP_DigestFinal_ex(hash, digest, NULL) != 1) {
+		abort();
+	}
+	EVP_MD_CTX_free(hash);
+	memcpy(ret_node->b, digest, sizeof(ret_node->b));
+	ret_node->b[6] = (uint8_t)((ret_node->b[6] & 0x0f) | 0x80);
+	ret_node->b[8] = (uint8_t)((ret_node->b[8] & 0x3f) | 0x80);
 }
 
 bool capability_fits(const struct capability *capability, const struct volume_key *key,

@@ -42,6 +42,9 @@ bool volume_key_equal(const struct volume_key *a, const struct volume_key *b);
 /* For the attachment `attach` of the volume to the node (the uuid of its nexus's host NQN). */
 void capability_make(const struct volume_key *key, const struct uuid *volume, uint32_t attach,
 	const struct uuid *node, struct capability *ret_capability);
+/* The identity of a node that has a name: the uuid of its nexus's host NQN follows from it (RFC
+ * 9562, version 8), so that who attaches volumes need not ask. */
+void capability_node(const char *name, struct uuid *ret_node);
 /* Does it hold for that attachment and node?  Compares in constant time. */
 bool capability_fits(const struct capability *capability, const struct volume_key *key,
 	const struct uuid *volume, uint32_t attach, const struct uuid *node);
