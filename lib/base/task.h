@@ -42,7 +42,7 @@ typedef void task_step(struct task *task);
 
 /* What a thread is working on, for whoever asks what it died of.  Numbers whose meaning is the
  * users': operation 0 is nothing. */
-struct work {
+struct task_work {
 	uint64_t object;
 	uint64_t operation;
 };
@@ -50,10 +50,10 @@ struct work {
 /* The run queue of one reactor.  One thread. */
 struct runq {
 	struct list ready;
-	uint64_t steps;    /* steps run so far, for metrics */
-	struct work *work; /* borrowed; where it is written down: in own_work, or where it outlives
-			      the process */
-	struct work own_work;
+	uint64_t steps;         /* steps run so far, for metrics */
+	struct task_work *work; /* borrowed; where it is written down: in own_work, or where it
+			      outlives the process */
+	struct task_work own_work;
 };
 
 struct task {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a data thread did last, for whoever looks after it has died: a ring of records and a
- * breadcrumb (what it is working on, struct work of base/task.h) in a file that is mapped, on a
- * file system in memory.  Writing is a few stores: no system call, no lock, no allocation.
+ * breadcrumb (what it is working on, struct task_work of base/task.h) in a file that is mapped, on
+ * a file system in memory.  Writing is a few stores: no system call, no lock, no allocation.
  *
  * One daemon writes one file, run_dir/NAME.trace; the one of the process before it is NAME.trace.1.
  * Numbers are in the machine's own byte order: the file does not leave it.
@@ -53,14 +53,14 @@ struct trace_head {
 
 	/* Written by the data thread all the time. */
 	_Alignas(64) _Atomic uint64_t written; /* records, ever: the next goes to written % count */
-	struct work work;
+	struct task_work work;
 
 	/* Written once, by the handler of the signal that the process died of. */
 	_Alignas(64) int32_t data_thread; /* its id */
 	_Atomic int32_t crash_signal;     /* 0: it was not a crash of its own */
 	int32_t crash_thread;
 	uint64_t crash_monotonic_ns;
-	struct work crash_work; /* what the data thread was at */
+	struct task_work crash_work; /* what the data thread was at */
 };
 #define TRACE_HEAD_BYTES 4096u
 _Static_assert(sizeof(struct trace_head) <= TRACE_HEAD_BYTES, "one page");
@@ -109,7 +109,7 @@ static inline uint32_t trace_id(const struct uuid *uuid)
 struct trace_crash {
 	int signal;
 	bool on_data_thread; /* else the work means nothing */
-	struct work work;
+	struct task_work work;
 };
 
 /* Puts the file of the process before aside and makes a new one; *ret_crash is filled in also when
