@@ -53,6 +53,8 @@ struct args {
 	bool force;
 	bool forget;
 	bool wait;
+	bool previous;
+	bool follow;
 	unsigned timeout_s;
 };
 
@@ -150,5 +152,6 @@ int volume_remove_replica(struct cli *cli);
 int volume_move_replica(struct cli *cli);
 int volume_set(struct cli *cli);
 int daemon_list(struct cli *cli);
+int daemon_trace(struct cli *cli);
 
 #endif

@@ -39,6 +39,8 @@ enum option_id {
 	OPT_FORGET,
 	OPT_WAIT,
 	OPT_TIMEOUT,
+	OPT_PREVIOUS,
+	OPT_FOLLOW,
 	OPT_COUNT,
 };
 
@@ -97,6 +99,9 @@ static const struct {
 	[OPT_WAIT] = {"wait", NULL, "until the volume serves"},
 	[OPT_TIMEOUT] = {"timeout", "SECONDS",
 		"of the waiting (default 60 for a volume to serve, none for replicas)"},
+	[OPT_PREVIOUS] = {"previous", NULL, "of the process before the one that runs"},
+	[OPT_FOLLOW] = {"follow", NULL,
+		"go on with what is written from now on, also by the next process"},
 };
 
 static const struct command {
@@ -206,6 +211,9 @@ static const struct command {
 		"Reads every replica directly and compares them; the volume stays in use.\n"
 		"Exit code 1 when they differ, with the first differing byte offset."},
 	{"daemon", "list", NULL, 0, daemon_list, "The daemons that answer on this machine."},
+	{"daemon", "trace", "NAME", BIT(OPT_PREVIOUS) | BIT(OPT_FOLLOW), daemon_trace,
+		"What a pool-agent or nexus did last, point by point; it need not live any more.\n"
+		"  strake daemon trace nexus --previous      after a crash"},
 };
 
 #define COMMON_OPTIONS (BIT(OPT_RUN_DIR) | BIT(OPT_OUTPUT) | BIT(OPT_HELP))
@@ -347,6 +355,8 @@ static void take_flag(struct args *args, enum option_id id)
 	args->force |= id == OPT_FORCE;
 	args->forget |= id == OPT_FORGET;
 	args->wait |= id == OPT_WAIT;
+	args->previous |= id == OPT_PREVIOUS;
+	args->follow |= id == OPT_FOLLOW;
 }
 
 static int take_option(struct args *args, enum option_id id, const char *value)
@@ -401,6 +411,8 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 	case OPT_FORCE:
 	case OPT_FORGET:
 	case OPT_WAIT:
+	case OPT_PREVIOUS:
+	case OPT_FOLLOW:
 		take_flag(args, id);
 		return 0;
 	case OPT_HELP:

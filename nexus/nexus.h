@@ -14,6 +14,8 @@
 struct nexus;
 struct volume;
 
+#define VOLUME_REASON_SIZE 256
+
 /* Time-outs of protocol 1.11, and sizes; 0 means the default. */
 struct nexus_options {
 	struct uuid host_uuid; /* hostnqn nqn.2025-01.io.strake:host:<uuid> */
@@ -60,6 +62,9 @@ struct volume_options {
 	/* The kernel of this node is the one under which the volume was open with this attach last
 	 * (state file): the host may have lived on. */
 	bool host_may_have_lived_on;
+	/* Not "": it is Faulted from the start, for this reason, and asks no replica for anything.
+	 */
+	char fault[VOLUME_REASON_SIZE];
 	/* The state file must hold inc before it is used: called on the reactor; the owner calls
 	 * volume_inc_saved(). */
 	void (*save_inc)(struct volume *volume, uint32_t inc, void *ctx);
@@ -97,8 +102,6 @@ enum replica_membership {
 	MEMBERSHIP_REMOVING, /* still a voter */
 };
 const char *replica_membership_name(enum replica_membership membership);
-
-#define VOLUME_REASON_SIZE 256
 
 struct volume_replica_status {
 	struct uuid replica; /* nil: the place is empty */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -204,4 +205,11 @@ void real_free_memory(struct io *io, void *memory)
 {
 	(void)io;
 	free(memory);
+}
+
+void real_dump(struct io *io, void *memory, size_t size, bool may)
+{
+	(void)io;
+	/* Refused by a kernel without core dumps. */
+	(void)madvise(memory, size, may ? MADV_DODUMP : MADV_DONTDUMP);
 }

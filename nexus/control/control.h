@@ -8,6 +8,7 @@
 
 #include "api/strake.pb-c.h"
 #include "daemon/daemon.h"
+#include "nexus/control/crash.h"
 #include "nexus/control/state.h"
 #include "nexus/frontend/fuse.h"
 #include "nexus/frontend/launcher_link.h"
@@ -81,6 +82,7 @@ struct control {
 	bool link_ready;            /* the launcher has told what it holds */
 	struct loop_watch link_watch;
 	struct list volumes; /* struct cvolume, in order of names */
+	struct crashes crashes;
 	bool stopping;
 	void (*stopped)(void *ctx);
 	void *stopped_ctx;

@@ -3,6 +3,7 @@
 #include "nexus/control/control.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -254,4 +255,13 @@ void cvolume_fill_options(
 	ret_options->save_inc = save_inc;
 	ret_options->changed = voters_changed;
 	ret_options->ctx = cv;
+	const struct crash *crash =
+		crashes_find(&cv->control->crashes, &record->uuid, record->attach);
+
+	if (crash != NULL && crash->count >= CRASHES_FAULT) {
+		(void)snprintf(ret_options->fault, sizeof(ret_options->fault),
+			"the nexus died %u times of its %s: unpublish and close it, then open it "
+			"with --attach %u to try again",
+			crash->count, crash->work, record->attach + 1);
+	}
 }

@@ -240,6 +240,8 @@ static bool copier_send_read(struct copier *copier)
 		return false;
 	}
 	copier->source = __builtin_ctz(readable);
+	TRACE(volume->io, copy_begin, trace_id(&volume->options.uuid), copier->source,
+		copier->offset, copier->length);
 	leg = volume->legs[copier->source];
 	wio = copier_command(copier, leg, WIRE_READ);
 	copier->read_io.iov.iov_base = copier->buffer;
@@ -315,6 +317,8 @@ static void copier_finish(struct copier *copier)
 	leg_mask wanted = copier->target >= 0 ? copier->destinations : copier_destinations(copier);
 	bool complete = copier_is_valid(copier) && (wanted & ~copier->ok) == 0;
 
+	TRACE(volume->io, copy_end, trace_id(&volume->options.uuid), copier->source, copier->offset,
+		copier->ok);
 	if (complete) {
 		piecemap_clear_piece(copier->map, copier->piece);
 		if (copier->target < 0) {
@@ -432,6 +436,7 @@ void copier_step(struct task *task)
 	struct copier *copier = container_of(task, struct copier, task);
 	struct volume *volume = copier->volume;
 
+	volume_works(volume, TRACE_WORK_COPY);
 	switch (copier->state) {
 	case COPY_START:
 		for (;;) {

@@ -37,9 +37,13 @@ static void leg_cmd_done(struct nvmeh_cmd *cmd)
 {
 	struct leg_io *lio = cmd->ctx;
 	struct leg *leg = lio->leg;
+	struct io *io = leg->volume->io;
 
+	volume_works(leg->volume, TRACE_WORK_ANSWER);
 	lio->busy = false;
 	lio->result = leg_classify(cmd);
+	TRACE(io, leg_answer, trace_id(&leg->volume->options.uuid), leg->index, cmd->sqe.opcode,
+		lio->result);
 	list_remove(&lio->node);
 	if (lio->result == LEG_STALE && leg->ready && !leg->lost) {
 		/* Somebody else fenced this replica; who, the next FENCE tells. */
@@ -56,6 +60,7 @@ static void leg_cmd_done(struct nvmeh_cmd *cmd)
 		task_wake(&leg->volume->voters_task);
 	}
 	lio->done(lio);
+	runq_work_done(&io->runq);
 }
 
 void leg_submit(
@@ -79,6 +84,8 @@ void leg_submit(
 	lio->cmd.ctx = lio;
 	list_push_back(&leg->inflight, &lio->node);
 	volume_tick_start(leg->volume);
+	TRACE(leg->volume->io, leg_send, trace_id(&leg->volume->options.uuid), leg->index,
+		lio->cmd.sqe.opcode, (uint64_t)lio->cmd.sqe.cdw11 << 32 | lio->cmd.sqe.cdw10);
 	nvmeh_submit(leg->peer->assoc, &lio->cmd);
 }
 
@@ -96,6 +103,8 @@ static void leg_unready(struct leg *leg)
 	if (!leg->ready) {
 		return;
 	}
+	TRACE(leg->volume->io, leg_unready, trace_id(&leg->volume->options.uuid), leg->index,
+		leg->session, leg->refence);
 	leg->ready = false;
 	leg->unready_ns = io_now_ns(leg->volume->io);
 	if (leg->volume->electing) {
@@ -112,6 +121,8 @@ void leg_fail(struct leg *leg, const char *reason)
 	struct volume *volume = leg->volume;
 	bool member = (volume->member_mask | volume->proposed_mask) & LEG_BIT(leg);
 
+	TRACE(volume->io, leg_fail, trace_id(&volume->options.uuid), leg->index, member,
+		leg->ready);
 	if (reason != leg->reason) {
 		snprintf(leg->reason, sizeof(leg->reason), "%s", reason);
 	}
@@ -271,6 +282,8 @@ static void leg_send_fence(struct leg *leg)
 	leg->fence_io.iov.iov_base = leg->fence_data;
 	leg->fence_io.iov.iov_len = WIRE_FENCE_ENTRY_SIZE;
 	leg->fence_io.done = leg_fence_done;
+	TRACE(volume->io, leg_fence, trace_id(&volume->options.uuid), leg->index, volume->epoch.inc,
+		leg->session);
 	leg_submit(leg, &leg->fence_io, true, &leg->fence_io.iov, 1);
 }
 
@@ -362,6 +375,8 @@ static void leg_came_up(struct leg *leg)
 	struct volume *volume = leg->volume;
 	int at = cfg_find(&volume->cfg, &leg->voter.replica);
 
+	TRACE(volume->io, leg_ready, trace_id(&volume->options.uuid), leg->index, leg->session,
+		leg->answer.vmeta.clean);
 	leg->ready = true;
 	leg->attempt_over = leg->attempt;
 	leg->reason[0] = '\0';
@@ -398,6 +413,7 @@ static void leg_step(struct task *task)
 {
 	struct leg *leg = container_of(task, struct leg, task);
 
+	volume_works(leg->volume, TRACE_WORK_FENCE);
 	switch (leg->state) {
 	case LEG_START:
 		for (;;) {

@@ -156,6 +156,7 @@ static void member_make_proposal(struct volume *volume)
 	volume->proposal_open = true;
 	volume->joiner_proposed = volume->joiner != NULL && (wish & LEG_BIT(volume->joiner)) != 0;
 	volume->joiner_clean = members_clean(volume);
+	TRACE(volume->io, member_propose, trace_id(&volume->options.uuid), 0, cfg->gen, wish);
 }
 
 static void member_accept_done(struct leg_io *lio)
@@ -249,6 +250,8 @@ static void member_commit(struct volume *volume)
 		task_wake(&leg->rebuild_task);
 	}
 	volume->chosen = volume->cfg;
+	TRACE(volume->io, member_commit, trace_id(&volume->options.uuid), 0, volume->cfg.gen,
+		volume->member_mask);
 	log_info(&volume->io->log, "nexus", "configuration-committed", "volume=%s cfg=%s",
 		volume->options.name, cfg_to_text(&volume->cfg, text));
 	voters_follow(volume);
@@ -321,6 +324,7 @@ void member_step(struct task *task)
 {
 	struct volume *volume = container_of(task, struct volume, member_task);
 
+	volume_works(volume, TRACE_WORK_MEMBERSHIP);
 	switch (volume->member_state) {
 	case MEMBER_START:
 		for (;;) {

@@ -573,10 +573,17 @@ static bool op_must_wait_for_copy(struct vol_op *op)
 	return op->req->kind == BLK_READ && op_resync_overlaps(op) && !volume_is_dead(op->volume);
 }
 
+static bool op_is_poisoned(const struct vol_op *op)
+{
+	return mutant_is(MUTANT_CRASH) && op->req->kind == BLK_WRITE &&
+	       memcmp(op->req->iov[0].iov_base, MUTANT_POISON, strlen(MUTANT_POISON)) == 0;
+}
+
 static void op_issue(struct vol_op *op)
 {
 	struct volume *volume = op->volume;
 
+	assert(!op_is_poisoned(op));
 	op->seq = ++volume->seq;
 	op->incarnation = volume->incarnation;
 	op->flush_from = volume->acked;
@@ -600,6 +607,8 @@ static void op_answer(struct vol_op *op)
 	op_account(op);
 	op->lock.parked = false;
 	op->req->result = op->result;
+	TRACE(op->volume->io, host_ack, trace_id(&op->volume->options.uuid), op->req->kind,
+		op->req->offset, (unsigned)-op->result);
 	op->req->done(op->req);
 }
 
@@ -644,6 +653,7 @@ static void op_step(struct task *task)
 	struct volume *volume = op->volume;
 	struct blk_req *req = op->req;
 
+	volume_works(volume, TRACE_WORK_READ + (unsigned)req->kind);
 	switch (op->state) {
 	case OP_START:
 		AWAIT(op, OP_AWAIT_SERVING, op_may_begin(op) || op->result != 0);
@@ -697,10 +707,13 @@ void op_submit(struct blk_dev *dev, struct blk_req *req)
 	memset(op, 0, offsetof(struct vol_op, lios));
 	op->volume = volume;
 	op->req = req;
-	op->result = op_check(volume, req);
+	/* What a predecessor died of is not tried again. */
+	op->result = volume->options.fault[0] != '\0' ? -EIO : op_check(volume, req);
 	op->lock.offset = req->offset;
 	op->lock.length = req->length;
 	op->lock.exclusive = req->kind != BLK_READ;
+	TRACE(volume->io, host_issue, trace_id(&volume->options.uuid), req->kind, req->offset,
+		req->length);
 	task_init(&op->task, &volume->io->runq, op_step);
 	list_push_back(&volume->ops, &op->node);
 	task_wake(&op->task);

@@ -24,6 +24,7 @@ void rebuild_drop(struct leg *leg, const char *reason)
 	if (!leg->target) {
 		return;
 	}
+	TRACE(volume->io, rebuild_drop, trace_id(&volume->options.uuid), leg->index, 0, 0);
 	leg->target = false;
 	leg->joining = false;
 	if (leg->ready) {
@@ -134,6 +135,7 @@ static bool rebuild_register(struct leg *leg)
 		piecemap_set(&leg->todo, piece * leg->todo.piece_bytes,
 			piecemap_piece_length(&leg->todo, piece));
 	}
+	TRACE(volume->io, rebuild_begin, trace_id(&volume->options.uuid), leg->index, 0, 0);
 	leg->vmeta_rebuilding = true;
 	leg->todo_all = true;
 	leg->target = true;
@@ -191,6 +193,8 @@ static void rebuild_begin_copy(struct leg *leg)
 
 	leg->todo_all = false;
 	leg->todo_total_bytes = leg->todo.count * leg->todo.piece_bytes;
+	TRACE(volume->io, rebuild_copy, trace_id(&volume->options.uuid), leg->index,
+		leg->todo.count, 0);
 	log_info(&volume->io->log, "nexus", "rebuild-started", "volume=%s replica=%u bytes=%llu",
 		volume->options.name, leg->index, (unsigned long long)leg->todo_total_bytes);
 	copiers_wake(volume);
@@ -212,6 +216,7 @@ void rebuild_step(struct task *task)
 	struct leg *leg = container_of(task, struct leg, rebuild_task);
 	struct volume *volume = leg->volume;
 
+	volume_works(volume, TRACE_WORK_REBUILD);
 	switch (leg->rebuild_state) {
 	case REBUILD_START:
 		for (;;) {

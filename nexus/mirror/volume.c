@@ -157,6 +157,7 @@ static void volume_tick_step(struct task *task)
 		now_ns > volume->tick_due_ns + IO_NS_PER_S; /* answers may wait in the sockets */
 	bool more = now_ns < volume->ack_not_before_ns || volume->lease_waiters;
 
+	volume_works(volume, TRACE_WORK_TICK);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 
@@ -308,6 +309,9 @@ int volume_open(struct nexus *nexus, const struct volume_options *options,
 		volume_close(volume, volume_closed_quietly, NULL);
 		return err_set(err, -ENOMEM, "volume %s: out of memory", options->name);
 	}
+	if (options->fault[0] != '\0') {
+		volume_fault(volume, options->fault);
+	}
 	task_wake(&volume->open_task);
 	task_wake(&volume->settle_task);
 	task_wake(&volume->member_task);
@@ -396,6 +400,7 @@ static void volume_close_step(struct task *task)
 	void (*closed)(void *ctx);
 	void *ctx;
 
+	volume_works(volume, TRACE_WORK_CLOSE);
 	switch (volume->close_state) {
 	case CLOSE_START:
 		AWAIT_AT(volume->close_state, CLOSE_AWAIT_WANTED, volume->closing);

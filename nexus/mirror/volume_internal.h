@@ -442,6 +442,15 @@ struct volume {
 	struct metric reads, writes, flushes, bytes_read, bytes_written, errors;
 };
 
+/* For whoever asks what this process died of: to the end of the step the thread works on this
+ * volume. */
+_Static_assert(BLK_READ == 0 && TRACE_WORK_READ + BLK_DISCARD == TRACE_WORK_DISCARD,
+	"the kinds of requests are kinds of work in the same order");
+static inline void volume_works(struct volume *volume, unsigned work)
+{
+	runq_work(&volume->io->runq, trace_object(&volume->options.uuid), work);
+}
+
 /* volume.c */
 void volume_changed(
 	struct volume *volume); /* state: wakes everything that may wait for it, tells the owner */
