@@ -41,21 +41,19 @@ namespaces_make() {
 
 # ---- programs that take commands: a line to one pipe, a line from another ----
 
-declare -A command_in=() command_out=() answers=()
+declare -A answers=()
 start_commanded() { # name command...
-	local name=$1 in out
+	local name=$1
 	shift
-	mkfifo "$dir/$name.in" "$dir/$name.out"
-	exec {in}<>"$dir/$name.in" {out}<>"$dir/$name.out"
-	"$@" <"$dir/$name.in" >"$dir/$name.out" 2>>"$dir/$name.log" 3>&- &
+	"$@" >>"$dir/$name.log" 2>&1 3>&- &
 	pids[$name]=$!
-	command_in[$name]=$in command_out[$name]=$out
+	wait_for 20 "$name" test -p "$dir/$name.in"
 	tell "$name" look
 }
 tell() { # name command: the answer goes to answers[name]
 	local line
-	echo "$2" >&"${command_in[$1]}"
-	read -r -t 20 line <&"${command_out[$1]}" || die "$1 does not answer '$2'"
+	echo "$2" 1<>"$dir/$1.in"
+	read -r -t 20 line <>"$dir/$1.out" || die "$1 does not answer '$2'"
 	[[ $line == ok* ]] || die "$1 does not know '$2'"
 	answers[$1]=$line
 }
@@ -90,14 +88,14 @@ keeper_holds() { tail -n 1 "$dir/keeper.out" | grep -qx "synced volumes=${#volum
 disk_start() { # node size
 	mkdir -p "$dir/disk-$1"
 	truncate -s "$2" "$dir/pools/$1"
-	start_commanded "disk-$1" "$bin/tests/faults/disk/fault-disk" "$dir/pools/$1" "$dir/disk-$1"
+	start_commanded "disk-$1" "$bin/tests/faults/fault-disk" "$dir/disk-$1" "$dir/pools/$1" "$dir/disk-$1"
 }
 
 nodes_up() {
 	local node target=()
 	for node in "${nodes[@]}"; do target+=("10.79.0.4:443${number_of[$node]}=10.79.0.${number_of[$node]}:4430"); done
 	# shellcheck disable=SC2086
-	start_commanded relay ${prefix[relay]} "$bin/tests/faults/relay/fault-relay" "${target[@]}"
+	start_commanded relay ${prefix[relay]} "$bin/tests/faults/fault-relay" "$dir/relay" "${target[@]}"
 	disk_start a 512M
 	disk_start b 512M
 	for node in "${nodes[@]}"; do
@@ -120,21 +118,19 @@ nodes_up() {
 	start_nexus nexus
 }
 
-declare -A replica_of=() device_of=() # [volume.node], [volume]
 volume_make() { # volume
-	local volume=$1 node voter uuid arguments=()
+	local volume=$1 node voter uuid arguments=() voters=()
 	uuid=$(cat /proc/sys/kernel/random/uuid)
 	for node in "${nodes[@]}"; do
 		arguments=(--pool p --size 96M)
 		[ "$node" != a ] || arguments+=(--agent a)
 		voter=$(strake_on "$node" replica create "$volume" --uuid "$uuid" "${arguments[@]}" | sed -n 's/^--voter //p')
-		[[ $voter =~ replica=([0-9a-f-]+) ]] || die "replica create"
-		replica_of[$volume.$node]=${BASH_REMATCH[1]}
+		[ -n "$voter" ] || die "replica create"
 		[ "$volume" = v ] || voter=$(sed "s/address=[^,]*/address=10.79.0.4:443${number_of[$node]}/" <<<"$voter")
 		[ "$node" != a ] || voter+=,local
 		voters+=(--voter "$voter")
 	done
-	strake_on a volume create "$volume" --uuid "$uuid" --size 96M "${voters[@]}" || die "volume create"
-	strake_on a volume open "$volume" --wait || die "volume open"
-	strake_on a volume publish "$volume" || die "volume publish"
+	strake_on a volume create "$volume" --uuid "$uuid" --size 96M "${voters[@]}" >/dev/null || die "volume create"
+	strake_on a volume open "$volume" --wait >/dev/null || die "volume open"
+	strake_on a volume publish "$volume" >/dev/null || die "volume publish"
 }

@@ -2,23 +2,31 @@
 /*
  * A TCP relay that delays, stalls and cuts what it carries.
  *
- *   fault-relay LISTEN=TARGET ...
+ *   fault-relay PIPES LISTEN=TARGET ...
  *
- * Both are IPv4 ADDRESS:PORT; the routes are numbered from 0.  Each line on standard input is a
- * command, each is answered with one line on standard output: "ok connections=C held=BYTES cuts=N
+ * Both are IPv4 ADDRESS:PORT; the routes are numbered from 0.  Each line to the named pipe PIPES.in
+ * is a command, each is answered with one line to PIPES.out: "ok connections=C held=BYTES cuts=N
  * overtaken=N", counted since the start, or "error".
  *
- *   delay ROUTE up|down|both MIN MAX [old]   each connection, each way: what arrives is passed on
- * after a time of its own between MIN and MAX ms, drawn anew every 100 ms; bytes of one connection
- * stay in order, those of two connections do not.  old: not those that come later stall ROUTE
- * up|down|both [old]           nothing is passed on cut ROUTE BYTES                          after
- * so many bytes more of the route's, in the middle of whatever it is, all its connections are reset
- *   clear ROUTE                              what is held is passed on at once, and from now on
- * what arrives look                                     only the answer
+ *   delay ROUTE up|down|both MIN MAX [old]
+ *     Each connection, each way: what arrives is passed on after a time of its own between MIN and
+ *     MAX ms, drawn anew every 100 ms.  Bytes of one connection stay in order, those of two
+ *     connections do not.  old: not in connections that come later.
+ *   stall ROUTE up|down|both [old]
+ *     Nothing is passed on.
+ *   cut ROUTE BYTES
+ *     After so many bytes more of the route's, in the middle of whatever it is, all its connections
+ *     are reset.
+ *   clear ROUTE
+ *     What is held is passed on at once, and from now on what arrives.
+ *   look
+ *     Only the answer.
  *
  * up is from who connects to the target.  What one side has sent is passed on also after that side
  * has hung up, as by a network: a connection that was given up can still deliver.
  */
+#include "tests/faults/commands.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -78,6 +86,7 @@ struct route {
 	uint64_t cut_after;  /* bytes; NEVER */
 };
 
+static int command_fd;
 static struct route routes[ROUTES_MAX];
 static unsigned route_count;
 static struct connection connections[CONNECTIONS_MAX];
@@ -342,42 +351,19 @@ static bool obey(const char *line)
 	return false;
 }
 
-/* false: nobody gives commands any more. */
-static bool read_commands(void)
+static void tell(char *text, size_t size)
 {
-	static char text[1024];
-	static size_t used;
-	ssize_t length = read(STDIN_FILENO, text + used, sizeof(text) - 1 - used);
-	char *end;
+	unsigned count = 0;
+	size_t held = 0;
 
-	if (length <= 0) {
-		return false;
-	}
-	used += (size_t)length;
-	text[used] = '\0';
-	while ((end = strchr(text, '\n')) != NULL) {
-		unsigned count = 0;
-		size_t held = 0;
-
-		*end = '\0';
-		if (!obey(text)) {
-			printf("error\n");
-		} else {
-			for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
-				count += connections[i].used;
-				held += connections[i].used ? connections[i].way[UP].held +
-								      connections[i].way[DOWN].held
-							    : 0;
-			}
-			printf("ok connections=%u held=%zu cuts=%" PRIu64 " overtaken=%" PRIu64
-			       "\n",
-				count, held, cuts, overtaken);
+	for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
+		if (connections[i].used) {
+			count++;
+			held += connections[i].way[UP].held + connections[i].way[DOWN].held;
 		}
-		fflush(stdout);
-		used -= (size_t)(end + 1 - text);
-		memmove(text, end + 1, used + 1);
 	}
-	return true;
+	(void)snprintf(text, size, "connections=%u held=%zu cuts=%" PRIu64 " overtaken=%" PRIu64,
+		count, held, cuts, overtaken);
 }
 
 /* ---- the loop ---- */
@@ -460,7 +446,7 @@ static void serve(void)
 	for (;;) {
 		uint64_t now = now_ns();
 
-		polled[0] = (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
+		polled[0] = (struct pollfd){.fd = command_fd, .events = POLLIN};
 		for (unsigned i = 0; i < route_count; i++) {
 			polled[1 + i] = (struct pollfd){.fd = routes[i].fd, .events = POLLIN};
 		}
@@ -477,8 +463,8 @@ static void serve(void)
 			errno != EINTR) {
 			fail("poll");
 		}
-		if (polled[0].revents != 0 && !read_commands()) {
-			return;
+		if (polled[0].revents != 0) {
+			commands_read(obey, tell);
 		}
 		for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
 			if (connections[i].used) {
@@ -514,7 +500,7 @@ static void route_listen(char *text)
 	int on = 1;
 
 	if (target == NULL || route_count == ROUTES_MAX) {
-		fprintf(stderr, "usage: fault-relay LISTEN=TARGET ...\n");
+		fprintf(stderr, "fault-relay: %s: not LISTEN=TARGET, or too many\n", text);
 		exit(2);
 	}
 	*target++ = '\0';
@@ -535,11 +521,16 @@ static void route_listen(char *text)
 
 int main(int argc, char **argv)
 {
+	if (argc < 3) {
+		fprintf(stderr, "usage: fault-relay PIPES LISTEN=TARGET ...\n");
+		return 2;
+	}
 	signal(SIGPIPE, SIG_IGN);
 	srandom((unsigned)now_ns());
-	for (int i = 1; i < argc; i++) {
+	for (int i = 2; i < argc; i++) {
 		route_listen(argv[i]);
 	}
+	command_fd = commands_open(argv[1]);
 	serve();
 	return 0;
 }

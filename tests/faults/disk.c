@@ -2,23 +2,32 @@
 /*
  * A disk that fails: one file, "disk", in a FUSE file system; its bytes lie in another file.
  *
- *   fault-disk FILE FOLDER     serves FILE as FOLDER/disk until FOLDER is unmounted
+ *   fault-disk PIPES FILE FOLDER     serves FILE as FOLDER/disk until FOLDER is unmounted
  *
- * Each line on standard input is a command, each is answered with one line on standard output: "ok
- * requests=N failed=N delayed=N held=N", counted since the start, or "error".
+ * Each line to the named pipe PIPES.in is a command, each is answered with one line to PIPES.out:
+ * "ok requests=N failed=N delayed=N held=N", counted since the start, or "error".
  *
- *   fail KINDS ERROR PERMILLE    so many of these requests fail; ERROR is EIO or ENOSPC
- *   full                         writes where FILE has a hole fail with ENOSPC, as on a file system
- * that is full delay KINDS MS               these requests take so much longer hold KINDS these
- * requests are not answered clear                        everything is well again; what was held is
- * done now look                         only the answer
+ *   fail KINDS ERROR PERMILLE
+ *     So many of these requests fail; ERROR is EIO or ENOSPC.
+ *   full
+ *     Writes where FILE has a hole fail with ENOSPC, as on a file system that is full.
+ *   delay KINDS MS
+ *     These requests take so much longer.
+ *   hold KINDS
+ *     These requests are not answered.
+ *   clear
+ *     Everything is well again; what was held is done now.
+ *   look
+ *     Only the answer.
  *
  * KINDS: read,write,zero,flush or some of them.  A request that fails changes nothing.
  *
  * FILE is written through the page cache and a flush does nothing: what this program has taken
- * survives everything but the death of the machine.  It uses /dev/fuse without a library, which
- * would answer in an order of its own.
+ * survives everything but the death of the machine.  It speaks to /dev/fuse itself: requests are
+ * answered late and out of order, while others go on.
  */
+#include "tests/faults/commands.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -63,7 +72,7 @@ struct held {
 	_Alignas(8) uint8_t request[];
 };
 
-static int fuse_fd, file_fd;
+static int fuse_fd, file_fd, command_fd;
 static struct behaviour behaviours[KINDS];
 static bool full;
 static struct held *held_first;
@@ -399,33 +408,11 @@ static bool obey(const char *line)
 	return strcmp(line, "look") == 0;
 }
 
-/* false: nobody gives commands any more. */
-static bool read_commands(void)
+static void tell(char *text, size_t size)
 {
-	static char text[1024];
-	static size_t used;
-	ssize_t length = read(STDIN_FILENO, text + used, sizeof(text) - 1 - used);
-	char *end;
-
-	if (length <= 0) {
-		return false;
-	}
-	used += (size_t)length;
-	text[used] = '\0';
-	while ((end = strchr(text, '\n')) != NULL) {
-		*end = '\0';
-		if (obey(text)) {
-			printf("ok requests=%" PRIu64 " failed=%" PRIu64 " delayed=%" PRIu64
-			       " held=%" PRIu64 "\n",
-				requests, failed, delayed, held_count);
-		} else {
-			printf("error\n");
-		}
-		fflush(stdout);
-		used -= (size_t)(end + 1 - text);
-		memmove(text, end + 1, used + 1);
-	}
-	return true;
+	(void)snprintf(text, size,
+		"requests=%" PRIu64 " failed=%" PRIu64 " delayed=%" PRIu64 " held=%" PRIu64,
+		requests, failed, delayed, held_count);
 }
 
 /* ---- the loop ---- */
@@ -446,7 +433,7 @@ static void serve(void)
 {
 	static _Alignas(4096) uint8_t buffer[BUFFER];
 	struct pollfd polled[2] = {
-		{.fd = fuse_fd, .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
+		{.fd = fuse_fd, .events = POLLIN}, {.fd = command_fd, .events = POLLIN}};
 
 	for (;;) {
 		ssize_t length;
@@ -455,8 +442,8 @@ static void serve(void)
 			fail("poll");
 		}
 		release(now_ns());
-		if (polled[1].revents != 0 && !read_commands()) {
-			polled[1].fd = -1;
+		if (polled[1].revents != 0) {
+			commands_read(obey, tell);
 		}
 		if (polled[0].revents == 0) {
 			continue;
@@ -478,21 +465,22 @@ int main(int argc, char **argv)
 {
 	char options[96];
 
-	if (argc != 3) {
-		fprintf(stderr, "usage: fault-disk FILE FOLDER\n");
+	if (argc != 4) {
+		fprintf(stderr, "usage: fault-disk PIPES FILE FOLDER\n");
 		return 2;
 	}
 	srandom((unsigned)now_ns());
-	file_fd = open(argv[1], O_RDWR | O_CLOEXEC);
+	file_fd = open(argv[2], O_RDWR | O_CLOEXEC);
 	fuse_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (file_fd < 0 || fuse_fd < 0) {
-		fail(file_fd < 0 ? argv[1] : "/dev/fuse");
+		fail(file_fd < 0 ? argv[2] : "/dev/fuse");
 	}
 	(void)snprintf(
 		options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fuse_fd);
-	if (mount("fault-disk", argv[2], "fuse.fault-disk", MS_NOSUID | MS_NODEV, options) != 0) {
-		fail(argv[2]);
+	if (mount("fault-disk", argv[3], "fuse.fault-disk", MS_NOSUID | MS_NODEV, options) != 0) {
+		fail(argv[3]);
 	}
+	command_fd = commands_open(argv[1]);
 	serve();
 	return 0;
 }
