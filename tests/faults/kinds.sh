@@ -70,7 +70,7 @@ fault_nexus-stops() { # - ms
 	stopped=("$pid")
 	mark_writes
 	sleep_ms "$2"
-	strake_quick volume list >/dev/null 2>&1 && die "a stopped nexus answers"
+	strake_quick volume status v >/dev/null 2>&1 && die "a stopped nexus answers"
 	mark_writes
 	sleep_ms 200
 	if have_written v; then die "a stopped nexus writes"; fi
@@ -102,7 +102,7 @@ fault_launcher-stops() { # - ms: nobody starts a nexus that dies meanwhile
 	stopped=("${pids[nexus]}")
 	kill -KILL "$pid"
 	sleep_ms "$2"
-	strake_quick volume list >/dev/null 2>&1 && die "there is a nexus although the launcher is stopped"
+	strake_quick volume status v >/dev/null 2>&1 && die "there is a nexus although the launcher is stopped"
 	kill -CONT "${pids[nexus]}"
 	stopped=()
 	saw_epoch v w
@@ -177,13 +177,16 @@ fault_relay-stall-down() { relay_stall "$1" down; }
 
 # Each connection has delays of its own: commands of the admin queue overtake those of the I/O queue, and those of a new association those of an old one.
 fault_relay-uneven() { # node ms
-	local before
+	local overtaken
 	tell relay look
-	before=$(answered relay overtaken)
+	overtaken=$(answered relay overtaken)
 	relay delay "$1" both 0 "$2"
-	saw_session "$1" w
+	saw_session_or_out "$1" w
 	relay clear "$1"
-	[ "$(answered relay overtaken)" -gt "$before" ] || die "nothing was overtaken"
+	writes_go_on w
+	tell relay look
+	overtaken=$(($(answered relay overtaken) - overtaken))
+	if [ $overtaken = 0 ]; then seen=; else saw "$overtaken overtaken"; fi
 }
 
 # What was sent on the association before arrives when the next one is in use.
@@ -391,10 +394,11 @@ fault_two-cut() {
 # What a fault draws: ms, bytes, permille.
 value_of() { # kind
 	case $1 in
-	*-stops | cut-nexus) echo $((500 + draw % 5500)) ;;
+	*-stops) echo $((500 + draw % 5500)) ;;
+	cut-nexus) echo $((200 + draw % 1500)) ;;
 	relay-cut) echo $((1 + draw % 200000)) ;;
 	relay-delay) echo $((2200 + draw % 1500)) ;;
-	relay-uneven) echo $((2500 + draw % 2500)) ;;
+	relay-uneven) echo $((1500 + draw % 1500)) ;;
 	relay-late) echo $((draw % 1500)) ;;
 	disk-write-error) echo $((100 + draw % 901)) ;;
 	disk-slow) echo $((2300 + draw % 1500)) ;;

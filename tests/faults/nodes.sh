@@ -105,7 +105,7 @@ nodes_up() {
 	strake_on a pool create p --agent a --disk "file://$dir/disk-a/disk" >/dev/null || die "pool create"
 	strake_on b pool create p --disk "file://$dir/disk-b/disk" >/dev/null || die "pool create"
 	# Too small for all that the volumes may hold.
-	strake_on c pool create p --disk "file://$dir/pools/c" --size 160M >/dev/null || die "pool create"
+	strake_on c pool create p --disk "file://$dir/pools/c" --size 100M >/dev/null || die "pool create"
 	cat >"$dir/nexus.yaml" <<-YAML
 	name: nexus
 	run_dir: $run

@@ -10,7 +10,7 @@
  *
  *   delay ROUTE up|down|both MIN MAX [old]
  *     Each connection, each way: what arrives is passed on after a time of its own between MIN and
- *     MAX ms, drawn anew every 100 ms.  Bytes of one connection stay in order, those of two
+ *     MAX ms, drawn anew every second.  Bytes of one connection stay in order, those of two
  *     connections do not.  old: not in connections that come later.
  *   stall ROUTE up|down|both [old]
  *     Nothing is passed on.
@@ -46,7 +46,7 @@
 #define CONNECTIONS_MAX 64u
 #define CHUNK           65536u
 #define HELD_MAX        (8u << 20) /* of one direction; then nothing more is read */
-#define REDRAW_NS       100000000u
+#define REDRAW_NS       1000000000u
 #define NEVER           UINT64_MAX
 
 enum { UP, DOWN };
