@@ -36,7 +36,7 @@ fio_begin() {
 loads_begin() { # ["--resume"]
 	local volume
 	for volume in "${volumes[@]}"; do
-		device_of[$volume]=$(strake_on a volume status "$volume" -o json | jq -r .device)
+		device_of[$volume]=$(strake_on nexus volume status "$volume" -o json | jq -r .device)
 		[ -b "${device_of[$volume]}" ] || die "volume $volume has no block device"
 		load_begin "$volume" "${1:-}"
 	done

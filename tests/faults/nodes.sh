@@ -6,7 +6,8 @@
 nodes=(a b c)
 volumes=(v w)
 ns_prefix=strake-faults
-declare -A run_of=([a]=$run [b]=$dir/b [c]=$dir/c)
+# Each daemon has a folder: strake asks all whose sockets are in one, and would wait for a pool-agent that is stopped.
+declare -A run_of=([nexus]=$run [a]=$dir/a [b]=$dir/b [c]=$dir/c)
 declare -A number_of=([a]=1 [b]=2 [c]=3)
 keeper=$run/keeper.sock
 MiB=$((1 << 20))
@@ -72,7 +73,7 @@ node_config() { # node
 	state_dir: $dir/state
 	YAML
 }
-strake_on() { # node arguments...
+strake_on() { # node, or nexus; arguments...
 	local node=$1
 	shift
 	timeout 20 "$bin/cli/strake" --run-dir "${run_of[$node]}" "$@"
@@ -102,7 +103,7 @@ nodes_up() {
 		node_config "$node"
 		start_agent "$node"
 	done
-	strake_on a pool create p --agent a --disk "file://$dir/disk-a/disk" >/dev/null || die "pool create"
+	strake_on a pool create p --disk "file://$dir/disk-a/disk" >/dev/null || die "pool create"
 	strake_on b pool create p --disk "file://$dir/disk-b/disk" >/dev/null || die "pool create"
 	# Too small for all that the volumes may hold.
 	strake_on c pool create p --disk "file://$dir/pools/c" --size 100M >/dev/null || die "pool create"
@@ -119,18 +120,16 @@ nodes_up() {
 }
 
 volume_make() { # volume
-	local volume=$1 node voter uuid arguments=() voters=()
+	local volume=$1 node voter uuid voters=()
 	uuid=$(cat /proc/sys/kernel/random/uuid)
 	for node in "${nodes[@]}"; do
-		arguments=(--pool p --size 96M)
-		[ "$node" != a ] || arguments+=(--agent a)
-		voter=$(strake_on "$node" replica create "$volume" --uuid "$uuid" "${arguments[@]}" | sed -n 's/^--voter //p')
+		voter=$(strake_on "$node" replica create "$volume" --uuid "$uuid" --pool p --size 96M | sed -n 's/^--voter //p')
 		[ -n "$voter" ] || die "replica create"
 		[ "$volume" = v ] || voter=$(sed "s/address=[^,]*/address=10.79.0.4:443${number_of[$node]}/" <<<"$voter")
 		[ "$node" != a ] || voter+=,local
 		voters+=(--voter "$voter")
 	done
-	strake_on a volume create "$volume" --uuid "$uuid" --size 96M "${voters[@]}" >/dev/null || die "volume create"
-	strake_on a volume open "$volume" --wait >/dev/null || die "volume open"
-	strake_on a volume publish "$volume" >/dev/null || die "volume publish"
+	strake_on nexus volume create "$volume" --uuid "$uuid" --size 96M "${voters[@]}" >/dev/null || die "volume create"
+	strake_on nexus volume open "$volume" --wait >/dev/null || die "volume open"
+	strake_on nexus volume publish "$volume" >/dev/null || die "volume publish"
 }
