@@ -44,13 +44,15 @@ fault_agent-returns() { # node: back before it is left out, or just after
 }
 
 fault_agent-stops() { # node ms
+	local began=$EPOCHREALTIME
 	kill -STOP "${pids[$1]}"
 	stopped=("${pids[$1]}")
-	if [ "$2" -lt 2600 ]; then
+	if [ "$2" -lt 2000 ]; then
 		saw_pause "$2"
 	else
 		saw_out "$1" v w
 		writes_go_on v w
+		sleep_ms $(($2 > $(ms_since "$began") ? $2 - $(ms_since "$began") : 0))
 	fi
 	kill -CONT "${pids[$1]}"
 	stopped=()
@@ -175,6 +177,10 @@ relay_stall() { # node way
 fault_relay-stall-up() { relay_stall "$1" up; }
 fault_relay-stall-down() { relay_stall "$1" down; }
 
+overtook() { # count before
+	tell relay look
+	[ "$(answered relay overtaken)" -gt "$1" ]
+}
 # Each connection has delays of its own: commands of the admin queue overtake those of the I/O queue, and those of a new association those of an old one.
 fault_relay-uneven() { # node ms
 	local overtaken
@@ -183,21 +189,21 @@ fault_relay-uneven() { # node ms
 	relay delay "$1" both 0 "$2"
 	saw_session_or_out "$1" w
 	relay clear "$1"
-	writes_go_on w
-	tell relay look
-	overtaken=$(($(answered relay overtaken) - overtaken))
-	if [ $overtaken = 0 ]; then seen=; else saw "$overtaken overtaken"; fi
+	if soon overtook $overtaken; then saw "$(($(answered relay overtaken) - overtaken)) overtaken"; else seen=; fi
 }
 
-# What was sent on the association before arrives when the next one is in use.
+refuses() { [ "$(refused_by "$1" w)" -gt "$2" ]; } # node, count before
+# What was sent on the association before arrives when the next one is in use, and is refused.
 fault_relay-late() { # node ms
+	local refused
 	relay stall "$1" up old
 	saw_session "$1" w
 	writes_go_on w
 	sleep_ms "$2"
-	tell relay look
-	[ "$(answered relay held)" -gt 0 ] || die "nothing was held"
+	refused=$(refused_by "$1" w)
 	relay clear "$1"
+	# Perhaps nothing but a heartbeat was on its way.
+	if soon refuses "$1" "$refused"; then saw "$(($(refused_by "$1" w) - refused)) late commands refused"; else seen=; fi
 }
 
 # ---- disks ----
@@ -314,7 +320,6 @@ fault_power-cut() { # - who comes first
 	saw_epoch v w
 	until_true 30 "the volumes are published" keeper_holds
 	loads_begin --resume
-	resumed=$((resumed + 1))
 }
 
 # ---- two at a time ----
@@ -394,6 +399,8 @@ fault_two-cut() {
 # What a fault draws: ms, bytes, permille.
 value_of() { # kind
 	case $1 in
+	# Not in between, where it may be left out or not.
+	agent-stops) echo $((draw % 2 ? 500 + draw % 1300 : 2600 + draw % 3400)) ;;
 	*-stops) echo $((500 + draw % 5500)) ;;
 	cut-nexus) echo $((200 + draw % 1500)) ;;
 	relay-cut) echo $((1 + draw % 200000)) ;;

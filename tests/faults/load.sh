@@ -7,7 +7,7 @@ fio_offset=$((16 * MiB)) fio_bytes=$((8 * MiB))
 scratch_MiB=32             # from there on it is for faults that need room
 declare -A p=()            # [volume.writes] and so on, by progress
 declare -A device_of=()
-lost=0 resumed=0
+lost=0
 
 load_begin() { # volume ["--resume"]
 	local volume=$1
@@ -18,7 +18,8 @@ load_begin() { # volume ["--resume"]
 
 # fio has no state of its own that would outlive it: who kills it begins a new round.
 fio_rounds() {
-	local round=0
+	local round
+	round=$(cat "$dir/fio.rounds" 2>/dev/null || echo 0)
 	while [ ! -e "$dir/load.stop" ]; do
 		fio --name=verify --filename="${device_of[w]}" --offset=$fio_offset --size=$fio_bytes --rw=randwrite --bs=4k --iodepth=4 --ioengine=libaio \
 			--direct=1 --rate_iops=600 --randseed=$RANDOM --verify=crc32c --do_verify=1 --verify_fatal=1 --aux-path="$dir" --output="$dir/fio.out" &
