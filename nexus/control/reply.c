@@ -76,6 +76,7 @@ static void fill_replica(struct volume_reply *reply, unsigned i)
 		replica->reads = status->reads;
 		replica->writes = status->writes;
 		replica->errors = status->errors;
+		replica->ejections = status->ejections;
 	}
 }
 

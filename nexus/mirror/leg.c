@@ -357,7 +357,8 @@ static void leg_came_up(struct leg *leg)
 			leg->out = true;
 			snprintf(leg->reason, sizeof(leg->reason),
 				"lost power: unflushed writes may be gone");
-		} else if (!leg->vmeta_rebuilding) {
+		} else if (!leg->vmeta_rebuilding && !slow_keeps_out(leg)) {
+			slow_returned(leg);
 			leg->out = false;
 		}
 		/* What it answered stays answered while its power is the same. */
@@ -441,25 +442,56 @@ static void leg_step(struct task *task)
 	}
 }
 
-static const char *const leg_metric_help[3] = {"Read commands sent to a replica.",
-	"Write commands sent to a replica.", "Failed commands of a replica."};
+struct leg_metric {
+	struct metric *metric;
+	enum metric_kind kind;
+	const char *name, *help;
+};
+
+#define LEG_METRICS 5
+
+static void leg_list_metrics(struct leg *leg, struct leg_metric to[LEG_METRICS])
+{
+	const struct leg_metric all[LEG_METRICS] = {
+		{&leg->reads, METRIC_COUNTER, "strake_nexus_replica_reads_total",
+			"Read commands sent to a replica."},
+		{&leg->writes, METRIC_COUNTER, "strake_nexus_replica_writes_total",
+			"Write commands sent to a replica."},
+		{&leg->errors, METRIC_COUNTER, "strake_nexus_replica_errors_total",
+			"Failed commands of a replica."},
+		{&leg->ejections, METRIC_COUNTER, "strake_nexus_replica_ejections_total",
+			"Times that a replica left the in-sync set because it was slow."},
+		{&leg->write_latency, METRIC_GAUGE,
+			"strake_nexus_replica_write_latency_nanoseconds",
+			"Mean time of a host write at a replica, in the last second with some."},
+	};
+
+	memcpy(to, all, sizeof(all));
+}
 
 static void leg_add_metrics(struct leg *leg)
 {
 	struct metric_registry *metrics = leg->volume->io->metrics;
-	const char *volume = leg->volume->options.name;
+	struct leg_metric all[LEG_METRICS];
 	char id[UUID_TEXT_SIZE];
 
-	if (metrics == NULL) {
-		return;
-	}
 	uuid_to_text(&leg->voter.replica, id);
-	metric_add(metrics, &leg->reads, METRIC_COUNTER, "strake_nexus_replica_reads_total",
-		leg_metric_help[0], "volume=\"%s\",replica=\"%s\"", volume, id);
-	metric_add(metrics, &leg->writes, METRIC_COUNTER, "strake_nexus_replica_writes_total",
-		leg_metric_help[1], "volume=\"%s\",replica=\"%s\"", volume, id);
-	metric_add(metrics, &leg->errors, METRIC_COUNTER, "strake_nexus_replica_errors_total",
-		leg_metric_help[2], "volume=\"%s\",replica=\"%s\"", volume, id);
+	leg_list_metrics(leg, all);
+	for (unsigned i = 0; metrics != NULL && i < LEG_METRICS; i++) {
+		metric_add(metrics, all[i].metric, all[i].kind, all[i].name, all[i].help,
+			"volume=\"%s\",replica=\"%s\"", leg->volume->options.name, id);
+	}
+}
+
+static void leg_remove_metrics(struct leg *leg)
+{
+	struct metric_registry *metrics = leg->volume->io->metrics;
+	struct leg_metric all[LEG_METRICS];
+
+	leg_list_metrics(leg, all);
+	for (unsigned i = 0; metrics != NULL && i < LEG_METRICS; i++) {
+		metric_remove(metrics, all[i].metric);
+	}
 }
 
 int leg_start(struct leg *leg, struct volume *volume, unsigned index)
@@ -506,15 +538,12 @@ void leg_stop(struct leg *leg)
 	struct io *io = leg->volume->io;
 
 	assert(leg_is_idle(leg));
+	slow_returned(leg);
 	peer_put(leg->peer, &leg->watch);
 	task_done(&leg->task);
 	task_done(&leg->rebuild_task);
 	task_done(&leg->join_task);
-	if (io->metrics != NULL) {
-		metric_remove(io->metrics, &leg->reads);
-		metric_remove(io->metrics, &leg->writes);
-		metric_remove(io->metrics, &leg->errors);
-	}
+	leg_remove_metrics(leg);
 	io_free(io, leg->fence_data);
 	io_free(io, leg);
 }

@@ -140,6 +140,9 @@ static void op_leg_done(struct leg_io *lio)
 	leg_mask bit = LEG_BIT(lio->leg);
 
 	op->pending &= ~bit;
+	if (op->req->kind == BLK_WRITE && lio->result != LEG_RESET) {
+		slow_note_write(lio->leg, io_now_ns(op->volume->io) - lio->started_ns);
+	}
 	if (op->abandoned & bit) {
 		op->abandoned &= ~bit;
 		task_wake(&op->task);

@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#define ALL_SLOW "every replica is slow: perhaps this node's network"
+
 const char *volume_state_name(enum volume_state state)
 {
 	switch (state) {
@@ -84,6 +86,7 @@ static void leg_get_status(const struct leg *leg, struct volume_replica_status *
 	status->reads = metric_get(&leg->reads);
 	status->writes = metric_get(&leg->writes);
 	status->errors = metric_get(&leg->errors);
+	status->ejections = metric_get(&leg->ejections);
 }
 
 /* Members without which too few are left: "needs 1 of replicas a, b". */
@@ -130,12 +133,15 @@ static enum volume_state volume_judge_state(const struct volume *volume, char *r
 		stalled_reason(volume, data & ~usable, volume->min_insync - reachable, reason);
 		return VOLUME_STALLED;
 	}
-	if (usable == data && !volume->proposal_open) {
-		return VOLUME_ONLINE;
+	if (usable != data || volume->proposal_open) {
+		snprintf(reason, VOLUME_REASON_SIZE, "%u of %u replicas in sync%s", reachable,
+			mask_count(data), volume->slow_all ? "; " ALL_SLOW : "");
+		return VOLUME_DEGRADED;
 	}
-	snprintf(reason, VOLUME_REASON_SIZE, "%u of %u replicas in sync", reachable,
-		mask_count(data));
-	return VOLUME_DEGRADED;
+	if (volume->slow_all) {
+		snprintf(reason, VOLUME_REASON_SIZE, "%s", ALL_SLOW);
+	}
+	return VOLUME_ONLINE;
 }
 
 void volume_get_status(struct volume *volume, struct volume_status *ret_status)

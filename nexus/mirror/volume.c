@@ -154,7 +154,8 @@ static void volume_tick_step(struct task *task)
 	uint64_t now_ns = io_now_ns(volume->io);
 	bool late =
 		now_ns > volume->tick_due_ns + IO_NS_PER_S; /* answers may wait in the sockets */
-	bool more = now_ns < volume->ack_not_before_ns || volume->lease_waiters;
+	bool more = now_ns < volume->ack_not_before_ns || volume->lease_waiters ||
+		    slow_wants_tick(volume);
 
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
@@ -165,6 +166,7 @@ static void volume_tick_step(struct task *task)
 		more = more || !list_is_empty(&leg->inflight) ||
 		       (!leg->ready && !leg->out && (volume->member_mask & LEG_BIT(leg)));
 	}
+	slow_tick(volume, now_ns, late);
 	if (volume->lease_waiters || volume->ack_not_before_ns != 0) {
 		volume->lease_waiters = false;
 		if (now_ns >= volume->ack_not_before_ns) {
@@ -197,12 +199,18 @@ static void volume_add_metrics(struct volume *volume)
 		metric_add(volume->io->metrics, all[i].metric, METRIC_COUNTER, all[i].name,
 			all[i].help, "volume=\"%s\"", volume->options.name);
 	}
+	if (volume->io->metrics != NULL) {
+		metric_add(volume->io->metrics, &volume->all_slow, METRIC_GAUGE,
+			"strake_nexus_all_replicas_slow",
+			"1 while every remote replica in sync is slow: none is ejected for it.",
+			"volume=\"%s\"", volume->options.name);
+	}
 }
 
 static void volume_remove_metrics(struct volume *volume)
 {
 	struct metric *all[] = {&volume->reads, &volume->writes, &volume->flushes,
-		&volume->bytes_read, &volume->bytes_written, &volume->errors};
+		&volume->bytes_read, &volume->bytes_written, &volume->errors, &volume->all_slow};
 
 	for (unsigned i = 0; i < ARRAY_COUNT(all) && volume->io->metrics != NULL; i++) {
 		metric_remove(volume->io->metrics, all[i]);

@@ -8,6 +8,7 @@
  *   copy.c        copies under the range lock: R (resync) and rebuilds
  *   membership.c  changes of the configuration record: degrade and grow
  *   rebuild.c     brings a stale or new replica back: register, compute, copy, join
+ *   slow.c        members that are slow against their peers leave S for a while
  *   volume.c      life, status, lease
  *
  * Sets of legs are bit masks by leg index.  The numbers I1..I12 are those of docs/invariants.md.
@@ -72,6 +73,26 @@ struct leg_io {
 	enum leg_result result;
 	void (*done)(struct leg_io *lio);
 	void *ctx;
+};
+
+/* ---- slow.c
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+/* Of one leg.  Only host writes are timed: every member gets the same ones, so they can be
+ * compared. */
+struct slow_leg {
+	uint64_t count, sum_ns; /* answered in this window */
+	uint64_t mean_ns;       /* of the last window that knew one; 0: none yet */
+	uint64_t smooth_ns;     /* of the last few */
+	bool known;             /* the last window knew one */
+	unsigned strikes;       /* windows in which it was slow against its peers */
+	uint64_t strikes_from_ns, strike_last_ns;
+	bool ejected;            /* and not back in S yet */
+	uint64_t until_ns;       /* it stays out that long */
+	uint64_t away_ns;        /* how long it was kept out last: doubles */
+	uint64_t returned_ns;    /* when it was back in S */
+	unsigned members_beside; /* that were left when it went */
 };
 
 /* ---- legs
@@ -197,7 +218,9 @@ struct leg {
 	enum join_state join_state;
 	bool joining; /* under joint acknowledgement */
 
-	struct metric reads, writes, errors;
+	struct slow_leg slow;
+
+	struct metric reads, writes, errors, ejections, write_latency;
 };
 
 /* ---- host requests
@@ -401,6 +424,11 @@ struct volume {
 
 	struct piecemap active; /* regions written since the open, for status */
 
+	uint64_t slow_window_from_ns;
+	uint64_t slow_ejected_ns;  /* the last ejection; 0: none */
+	uint64_t slow_all_from_ns; /* every remote member is slow since then; 0: not so */
+	bool slow_all;             /* for long enough to be told */
+
 	/* R */
 	struct piecemap resync;
 	uint64_t unsettled;
@@ -420,7 +448,7 @@ struct volume {
 	void (*closed)(void *ctx);
 	void *closed_ctx;
 
-	struct metric reads, writes, flushes, bytes_read, bytes_written, errors;
+	struct metric reads, writes, flushes, bytes_read, bytes_written, errors, all_slow;
 };
 
 /* volume.c */
@@ -499,5 +527,15 @@ void open_refused(struct volume *volume, struct leg *leg, const struct token *cu
 
 /* settle.c */
 task_step settle_step;
+
+/* slow.c */
+void slow_note_write(struct leg *leg, uint64_t latency_ns);
+/* With each tick; late: the nexus itself stood still, which says nothing about replicas. */
+void slow_tick(struct volume *volume, uint64_t now_ns, bool late);
+bool slow_wants_tick(const struct volume *volume);
+/* It was ejected, and the volume can still do without it. */
+bool slow_keeps_out(const struct leg *leg);
+/* It is a member again, or the volume ends. */
+void slow_returned(struct leg *leg);
 
 #endif

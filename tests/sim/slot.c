@@ -378,6 +378,8 @@ void slot_open(struct slot *slot, uint32_t attach)
 	struct nexus_options nexus_options = {
 		.host_uuid = slot->host_uuid,
 		.buffer_bytes = 1u << 20,
+		.slow_ns = world->options.slow_ns,
+		.slow_away_ns = world->options.slow_away_ns,
 	};
 	struct volume_options options;
 	struct err err = {0};

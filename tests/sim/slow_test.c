@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Replicas that answer, but slowly. */
+#include "tests/sim/scenario.h"
+
+#include <string.h>
+
+static void open_whole(struct scenario *scenario)
+{
+	scenario_open(scenario, 0);
+	await_whole(scenario);
+}
+
+/* One write after the other, as often as they are answered. */
+static void write_for_ms(struct scenario *scenario, unsigned ms)
+{
+	uint64_t end_ns = sim_now_ns(scenario->world.sim) + ms * IO_NS_PER_MS;
+
+	while (sim_now_ns(scenario->world.sim) < end_ns) {
+		scenario->request_count = 0;
+		assert_int_equal(do_write(scenario, 0, 4), 0);
+		run_ms(scenario, 50);
+	}
+}
+
+static bool has_reason(struct scenario *scenario, const char *text)
+{
+	struct volume_status status;
+
+	assert_true(slot_status(&scenario->world.slots[scenario->writer], &status));
+	return strstr(status.reason, text) != NULL;
+}
+
+/* 37: slow against its peers for ten seconds; back by a rebuild, and not at once. */
+static void test_slow_replica_leaves(struct scenario *scenario)
+{
+	struct volume_status status;
+
+	open_whole(scenario);
+	disk_slow(scenario, C, 600);
+	write_for_ms(scenario, 9000);
+	assert_int_equal(replica_state_now(scenario, C), REPLICA_INSYNC);
+	write_for_ms(scenario, 6000);
+	assert_int_equal(cfg_insync_count(&scenario_volume(scenario)->cfg), 2);
+	assert_int_equal(replica_state_now(scenario, C), REPLICA_OUT_OF_SYNC);
+	(void)slot_status(&scenario->world.slots[0], &status);
+	assert_non_null(strstr(status.replicas[C].reason, "slow"));
+	assert_int_equal(status.replicas[C].ejections, 1);
+	disk_sound(scenario, C);
+	run_ms(scenario, 40000);
+	assert_int_equal(replica_state_now(scenario, C), REPLICA_OUT_OF_SYNC);
+	await_whole(scenario);
+}
+
+/* It is still slow when it is back: out again, for longer. */
+static void test_still_slow(struct scenario *scenario)
+{
+	open_whole(scenario);
+	disk_slow(scenario, C, 300);
+	write_for_ms(scenario, 200000);
+	assert_int_equal(metric_get(&scenario_leg(scenario, C)->ejections), 2);
+	assert_int_equal(replica_state_now(scenario, C), REPLICA_OUT_OF_SYNC);
+	disk_sound(scenario, C);
+	run_ms(scenario, 120000);
+	await_whole(scenario);
+}
+
+/* Not below min_insync. */
+static void test_slow_but_needed(struct scenario *scenario)
+{
+	open_whole(scenario);
+	go_away(scenario, B);
+	disk_slow(scenario, C, 600);
+	write_for_ms(scenario, 25000);
+	assert_int_equal(replica_state_now(scenario, C), REPLICA_INSYNC);
+	assert_int_equal(metric_get(&scenario_leg(scenario, C)->ejections), 0);
+	disk_sound(scenario, C);
+	come_back(scenario, B);
+}
+
+/* When another one fails the slow one is better than none. */
+static void test_slow_is_better_than_none(struct scenario *scenario)
+{
+	open_whole(scenario);
+	disk_slow(scenario, C, 300);
+	write_for_ms(scenario, 15000);
+	assert_int_equal(replica_state_now(scenario, C), REPLICA_OUT_OF_SYNC);
+	go_away(scenario, B);
+	run_ms(scenario, 1);
+	assert_int_equal(do_write(scenario, 8, 8), 0);
+	assert_int_equal(replica_state_now(scenario, C), REPLICA_INSYNC);
+	disk_sound(scenario, C);
+	come_back(scenario, B);
+}
+
+/* 38: all slow is the nexus's own network: nobody is dropped, and it is said. */
+static void test_all_slow(struct scenario *scenario)
+{
+	open_whole(scenario);
+	sim_set_extra_latency(scenario->world.sim, 450 * IO_NS_PER_MS);
+	write_for_ms(scenario, 40000);
+	assert_int_equal(cfg_insync_count(&scenario_volume(scenario)->cfg), 3);
+	assert_true(has_reason(scenario, "every replica is slow"));
+	assert_int_equal(metric_get(&scenario_volume(scenario)->all_slow), 1);
+	sim_set_extra_latency(scenario->world.sim, 0);
+	write_for_ms(scenario, 12000);
+	assert_false(has_reason(scenario, "slow"));
+	assert_int_equal(metric_get(&scenario_volume(scenario)->all_slow), 0);
+}
+
+/* The replica on the nexus's own node is no measure of the network. */
+static void test_local_is_no_measure(struct scenario *scenario)
+{
+	open_whole(scenario);
+	scenario_volume(scenario)->local_mask = 1u << A;
+	disk_slow(scenario, B, 300);
+	disk_slow(scenario, C, 300);
+	write_for_ms(scenario, 25000);
+	assert_int_equal(cfg_insync_count(&scenario_volume(scenario)->cfg), 3);
+	disk_sound(scenario, B);
+	write_for_ms(scenario, 15000);
+	assert_int_equal(replica_state_now(scenario, C), REPLICA_OUT_OF_SYNC);
+	assert_int_equal(replica_state_now(scenario, B), REPLICA_INSYNC);
+	disk_sound(scenario, C);
+}
+
+/* Of four volumes on a pool-agent one may lack it for that; with one out the others keep it. */
+static void test_budget_of_an_agent(struct scenario *scenario)
+{
+	struct peer *peer;
+
+	open_whole(scenario);
+	peer = scenario_leg(scenario, C)->peer;
+	peer->users += 3;
+	peer->ejected += 1;
+	disk_slow(scenario, C, 300);
+	write_for_ms(scenario, 25000);
+	assert_int_equal(replica_state_now(scenario, C), REPLICA_INSYNC);
+	peer->ejected -= 1;
+	write_for_ms(scenario, 3000);
+	assert_int_equal(replica_state_now(scenario, C), REPLICA_OUT_OF_SYNC);
+	peer->users -= 3;
+	disk_sound(scenario, C);
+}
+
+/* One a minute: the second slow one waits, also when S could do without both. */
+static void test_one_a_minute(struct scenario *scenario)
+{
+	open_whole(scenario);
+	volume_set_min_insync(scenario_volume(scenario), 1);
+	scenario_volume(scenario)->slow_ejected_ns = io_now_ns(scenario_volume(scenario)->io);
+	disk_slow(scenario, C, 300);
+	write_for_ms(scenario, 50000);
+	assert_int_equal(replica_state_now(scenario, C), REPLICA_INSYNC);
+	write_for_ms(scenario, 25000);
+	assert_int_equal(replica_state_now(scenario, C), REPLICA_OUT_OF_SYNC);
+	disk_sound(scenario, C);
+}
+
+#define CASE(function) .name = #function, .run = function
+
+int main(void)
+{
+	static const struct scenario_case cases[] = {
+		{CASE(test_slow_replica_leaves)},
+		{CASE(test_still_slow)},
+		{CASE(test_slow_but_needed)},
+		{CASE(test_slow_is_better_than_none)},
+		{CASE(test_all_slow)},
+		{CASE(test_local_is_no_measure)},
+		{CASE(test_budget_of_an_agent)},
+		{CASE(test_one_a_minute)},
+	};
+
+	return scenario_run_all("slow", cases, ARRAY_COUNT(cases));
+}
