@@ -17,6 +17,7 @@ enum mutant {
 	MUTANT_B5, /* a command of an older session is executed */
 	MUTANT_B6, /* acknowledged by two of three, the laggard stays in S */
 	MUTANT_B9, /* clean is raised before all of S has completed */
+	MUTANT_H1, /* a read is answered while another member may still send into its buffer */
 	MUTANT_COUNT,
 };
 

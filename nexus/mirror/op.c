@@ -142,6 +142,9 @@ static void op_leg_done(struct leg_io *lio)
 	op->pending &= ~bit;
 	if (op->req->kind == BLK_WRITE && lio->result != LEG_RESET) {
 		slow_note_write(lio->leg, io_now_ns(op->volume->io) - lio->started_ns);
+	} else if (op->req->kind == BLK_READ && lio->result == LEG_OK) {
+		latency_note(
+			&op->volume->read_latency, io_now_ns(op->volume->io) - lio->started_ns);
 	}
 	if (op->abandoned & bit) {
 		op->abandoned &= ~bit;
@@ -193,13 +196,20 @@ static void op_send(struct vol_op *op, struct leg *leg)
 		.fua = req->fua && req->kind != BLK_READ && req->kind != BLK_FLUSH,
 	};
 	bool has_data = req->kind == BLK_READ || req->kind == BLK_WRITE;
+	struct iovec *iov = has_data ? req->iov : NULL;
+	unsigned iov_count = has_data ? req->iov_count : 0;
 
+	if (req->kind == BLK_READ && op->hedge_leg == (int)leg->index) {
+		lio->iov = (struct iovec){op->hedge_buffer, req->length};
+		iov = &lio->iov;
+		iov_count = 1;
+	}
 	wio.settled = min_u64(wio.settled, wio.seq);
 	lio->done = op_leg_done;
 	lio->ctx = op;
 	op->pending |= LEG_BIT(leg);
 	metric_inc(req->kind == BLK_READ ? &leg->reads : &leg->writes, 1);
-	leg_submit_io(leg, lio, &wio, has_data ? req->iov : NULL, has_data ? req->iov_count : 0);
+	leg_submit_io(leg, lio, &wio, iov, iov_count);
 }
 
 /* Sends to every member and target that has neither answered nor is being asked. */
@@ -471,12 +481,46 @@ static void op_abandon_late(struct vol_op *op)
 	}
 }
 
+/* The answer counts only if its source is still one whose content may be shown. */
+static bool op_answer_counts(const struct vol_op *op, int leg)
+{
+	const struct volume *volume = op->volume;
+	leg_mask bit = leg >= 0 ? (leg_mask)1 << leg : 0;
+
+	return (op->ok & bit) != 0 && op->incarnation == volume->incarnation &&
+	       (volume->member_mask & bit) != 0;
+}
+
+/* Looks at what has come of the members that were asked.  true: nobody is waited for; the read is
+ * finished, or another member is to be asked. */
+static bool op_read_settle(struct vol_op *op)
+{
+	op_abandon_late(op);
+	if (op_answer_counts(op, op->read_leg)) {
+		op->finished = true;
+		return true;
+	}
+	if (op_answer_counts(op, op->hedge_leg)) {
+		op->finished = hedge_take(op);
+		return op->finished;
+	}
+	op->tried |= op->failed;
+	op->ok = op->failed = 0;
+	if ((op->pending & ~op->abandoned) == 0) {
+		hedge_end(op);
+		return true;
+	}
+	if (hedge_is_due(op) && hedge_begin(op, op_choose_source(op))) {
+		op_send(op, op->volume->legs[op->hedge_leg]);
+	}
+	return false;
+}
+
 /* Sends the read, or looks at its answer; true when it has one (finished), or must make way for a
  * copy. */
 static bool op_read_progress(struct vol_op *op)
 {
 	struct volume *volume = op->volume;
-	leg_mask bit = op->read_leg >= 0 ? (leg_mask)1 << op->read_leg : 0;
 
 	if (op->finished) {
 		return true;
@@ -486,21 +530,8 @@ static bool op_read_progress(struct vol_op *op)
 		op->finished = true;
 		return true;
 	}
-	op_abandon_late(op);
-	if ((op->pending & ~op->abandoned) != 0) {
-		return false;
-	}
-	if (op->ok & bit) {
-		/* The answer counts only if its source is still one whose content may be shown. */
-		if (op->incarnation == volume->incarnation && (volume->member_mask & bit)) {
-			op->finished = true;
-			return true;
-		}
-		op->ok = 0;
-	}
-	if (op->failed & bit) {
-		op->tried |= bit;
-		op->failed = 0;
+	if (!op_read_settle(op) || op->finished) {
+		return op->finished;
 	}
 	if (op_resync_overlaps(op)) {
 		return true; /* without an answer: the range is given up for the copy */
@@ -513,6 +544,7 @@ static bool op_read_progress(struct vol_op *op)
 	if (op->read_leg >= 0) {
 		op->lock.parked = false;
 		op_send(op, volume->legs[op->read_leg]);
+		hedge_start(op);
 	} else if (op->tried != 0 && (volume->member_mask & ~op->tried) == 0) {
 		op->result = -EIO;
 		op->finished = true;
@@ -580,9 +612,11 @@ static void op_answer(struct vol_op *op)
 	op->req->done(op->req);
 }
 
+/* What a read has not got is dropped, or goes to a buffer that nobody looks at. */
 static bool op_may_unlock(const struct vol_op *op)
 {
-	return (op->pending & (volume_target_mask(op->volume) | op->volume->member_mask) &
+	return op->req->kind == BLK_READ ||
+	       (op->pending & (volume_target_mask(op->volume) | op->volume->member_mask) &
 		       ~volume_out_mask(op->volume)) == 0;
 }
 
@@ -654,6 +688,7 @@ static void op_step(struct task *task)
 		AWAIT(op, OP_AWAIT_UNLOCK, op_may_unlock(op));
 		op_unlock(op);
 		AWAIT(op, OP_AWAIT_RELEASE, op->pending == 0);
+		hedge_end(op);
 		op->state = OP_DONE;
 		list_remove(&op->node);
 		task_done(&op->task);
@@ -678,6 +713,7 @@ void op_submit(struct blk_dev *dev, struct blk_req *req)
 	}
 	op->volume = volume;
 	op->req = req;
+	op->hedge_leg = -1;
 	op->result = op_check(volume, req);
 	op->lock.offset = req->offset;
 	op->lock.length = req->length;

@@ -193,6 +193,10 @@ static void volume_add_metrics(struct volume *volume)
 		{&volume->bytes_read, "strake_nexus_read_bytes_total", "Bytes read."},
 		{&volume->bytes_written, "strake_nexus_written_bytes_total", "Bytes written."},
 		{&volume->errors, "strake_nexus_errors_total", "Requests that ended in an error."},
+		{&volume->hedges, "strake_nexus_read_hedges_total",
+			"Reads that were late and were asked of a second replica."},
+		{&volume->hedges_won, "strake_nexus_read_hedges_won_total",
+			"Late reads that the second replica answered first."},
 	};
 
 	for (unsigned i = 0; i < ARRAY_COUNT(all) && volume->io->metrics != NULL; i++) {
@@ -210,7 +214,8 @@ static void volume_add_metrics(struct volume *volume)
 static void volume_remove_metrics(struct volume *volume)
 {
 	struct metric *all[] = {&volume->reads, &volume->writes, &volume->flushes,
-		&volume->bytes_read, &volume->bytes_written, &volume->errors, &volume->all_slow};
+		&volume->bytes_read, &volume->bytes_written, &volume->errors, &volume->all_slow,
+		&volume->hedges, &volume->hedges_won};
 
 	for (unsigned i = 0; i < ARRAY_COUNT(all) && volume->io->metrics != NULL; i++) {
 		metric_remove(volume->io->metrics, all[i]);
@@ -244,6 +249,8 @@ static void volume_init(
 	io_timer_init(&volume->member_timer, io, &volume->member_task);
 	task_init(&volume->tick_task, &io->runq, volume_tick_step);
 	io_timer_init(&volume->tick_timer, io, &volume->tick_task);
+	task_init(&volume->hedge_task, &io->runq, hedge_step);
+	io_timer_init(&volume->hedge_timer, io, &volume->hedge_task);
 	task_init(&volume->close_task, &io->runq, volume_close_step);
 	io_timer_init(&volume->close_timer, io, &volume->close_task);
 	volume_set_min_insync(volume, options->min_insync);
@@ -386,6 +393,8 @@ static void volume_end(struct volume *volume)
 	}
 	io_timer_stop(&volume->tick_timer);
 	io_timer_stop(&volume->close_timer);
+	io_timer_stop(&volume->hedge_timer);
+	task_done(&volume->hedge_task);
 	task_done(&volume->open_task);
 	task_done(&volume->settle_task);
 	task_done(&volume->member_task);

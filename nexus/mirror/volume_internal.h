@@ -8,6 +8,7 @@
  *   copy.c        copies under the range lock: R (resync) and rebuilds
  *   membership.c  changes of the configuration record: degrade and grow
  *   rebuild.c     brings a stale or new replica back: register, compute, copy, join
+ *   hedge.c       a late read is asked of a second member
  *   slow.c        members that are slow against their peers leave S for a while
  *   volume.c      life, status, lease
  *
@@ -16,6 +17,7 @@
 #ifndef NEXUS_MIRROR_VOLUME_INTERNAL_H
 #define NEXUS_MIRROR_VOLUME_INTERNAL_H
 
+#include "nexus/mirror/latency.h"
 #include "nexus/mirror/piecemap.h"
 #include "nexus/mirror/range_lock.h"
 #include "nexus/nexus.h"
@@ -44,6 +46,7 @@ struct nexus {
 	struct peers peers;
 	struct bufpool *buffers;
 	struct list volumes;
+	uint64_t hedge_bytes, hedge_bytes_max; /* of buffers that hedge.c has */
 	uint32_t next_session; /* never restarts within a process (docs/decisions.md) */
 	struct task close_task;
 	struct io_timer close_timer;
@@ -260,7 +263,11 @@ struct vol_op {
 	bool finished;
 	leg_mask tried;     /* READ: members that failed */
 	leg_mask abandoned; /* READ: members whose answer, still pending, is dropped */
-	int read_leg;
+	int read_leg;       /* READ: asked for the host's buffer; -1: none yet */
+	uint64_t read_sent_ns;
+	int hedge_leg;      /* READ: asked beside it, for hedge_buffer; -1: none */
+	bool hedge_refused; /* not (once more) in this read */
+	void *hedge_buffer; /* of the nexus's buffers */
 	struct leg_io lios[REPL_VOTERS_MAX];
 };
 
@@ -422,6 +429,11 @@ struct volume {
 	bool ending; /* closing */
 	bool lease_waiters;
 
+	struct latency read_latency; /* of a member */
+	uint64_t hedge_credit;
+	struct io_timer hedge_timer;
+	struct task hedge_task;
+
 	struct piecemap active; /* regions written since the open, for status */
 
 	uint64_t slow_window_from_ns;
@@ -448,7 +460,8 @@ struct volume {
 	void (*closed)(void *ctx);
 	void *closed_ctx;
 
-	struct metric reads, writes, flushes, bytes_read, bytes_written, errors, all_slow;
+	struct metric reads, writes, flushes, bytes_read, bytes_written, errors, all_slow, hedges,
+		hedges_won;
 };
 
 /* volume.c */
@@ -527,6 +540,17 @@ void open_refused(struct volume *volume, struct leg *leg, const struct token *cu
 
 /* settle.c */
 task_step settle_step;
+
+/* hedge.c */
+task_step hedge_step;
+void hedge_start(struct vol_op *op); /* a read was sent */
+bool hedge_is_due(const struct vol_op *op);
+/* true: the read may be sent to that leg (-1: there is none) too, into op->hedge_buffer. */
+bool hedge_begin(struct vol_op *op, int leg);
+/* The second member has answered: puts it into the host's buffer.  false: the first one is just
+ * sending into it; the request is woken to try again. */
+bool hedge_take(struct vol_op *op);
+void hedge_end(struct vol_op *op); /* gives the buffer back, once nothing is under way into it */
 
 /* slow.c */
 void slow_note_write(struct leg *leg, uint64_t latency_ns);

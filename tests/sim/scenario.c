@@ -120,6 +120,7 @@ struct scenario_request *submit(
 
 	assert_true(scenario->request_count < SCENARIO_REQUESTS);
 	request = &scenario->requests[scenario->request_count++];
+	*request = (struct scenario_request){0}; /* a test may have begun anew */
 	request->op = slot_submit(
 		&scenario->world.slots[scenario->writer], kind, first, count, on_answer);
 	return request;

@@ -90,6 +90,29 @@ static void op_succeeded(struct op *op)
 	op->answered = true;
 }
 
+#define SCRIBBLE 0xee
+
+/* The host does with an answered read's buffer what it likes; nobody else may write to it. */
+static void scribble(struct op *op)
+{
+	if (op->req.kind == BLK_READ) {
+		memset(op->buffer, SCRIBBLE, op->count * ORACLE_BLOCK_BYTES);
+	}
+}
+
+static void check_scribble(struct op *op)
+{
+	struct world *world = op->slot->world;
+
+	for (size_t i = 0; op->req.kind == BLK_READ && i < op->count * ORACLE_BLOCK_BYTES; i++) {
+		if (op->buffer[i] != SCRIBBLE) {
+			world_fail(world, &world->result->broken, "buffer",
+				"a read's buffer was written to after its answer");
+			return;
+		}
+	}
+}
+
 static void on_done(struct blk_req *req)
 {
 	struct op *op = container_of(req, struct op, req);
@@ -114,6 +137,7 @@ static void on_done(struct blk_req *req)
 	if (op->then != NULL) {
 		op->then(op);
 	}
+	scribble(op);
 }
 
 static void on_released(struct blk_req *req)
@@ -127,6 +151,8 @@ static void on_released(struct blk_req *req)
 		op->slot->in_flight--;
 		op->slot->reads_in_flight -= req->kind == BLK_READ;
 		op_unknown(op);
+	} else {
+		check_scribble(op);
 	}
 	op_free(op);
 }

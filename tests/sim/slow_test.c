@@ -156,6 +156,125 @@ static void test_one_a_minute(struct scenario *scenario)
 	disk_sound(scenario, C);
 }
 
+/* ---- reads ---- */
+
+static uint64_t hedges(struct scenario *scenario)
+{
+	return metric_get(&scenario_volume(scenario)->hedges);
+}
+
+/* So many that it is known how long a read takes. */
+static void read_much(struct scenario *scenario)
+{
+	for (unsigned i = 0; i < 200; i++) {
+		scenario->request_count = 0;
+		assert_int_equal(do_read(scenario, i % 100, 8), 0);
+	}
+}
+
+static void open_and_read_much(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	read_much(scenario);
+	assert_int_equal(hedges(scenario), 0);
+}
+
+/* A read that one member does not answer is answered by another one, long before that is out. */
+static void test_late_read_is_hedged(struct scenario *scenario)
+{
+	uint64_t start_ns;
+
+	open_and_read_much(scenario);
+	disk_stuck(scenario, A, true);
+	start_ns = sim_now_ns(scenario->world.sim);
+	for (unsigned i = 0; i < 6; i++) {
+		assert_int_equal(do_read(scenario, 8 * i, 8), 0);
+	}
+	assert_true(sim_now_ns(scenario->world.sim) < start_ns + 500 * IO_NS_PER_MS);
+	assert_in_range(hedges(scenario), 2, 3);
+	assert_int_equal(metric_get(&scenario_volume(scenario)->hedges_won), hedges(scenario));
+	/* The losers keep no range: what they will send shows nobody anything. */
+	disk_stuck(scenario, A, false);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	assert_int_equal(cfg_insync_count(&scenario_volume(scenario)->cfg), 3);
+}
+
+/* The first one wins after all: the second one's answer is for nobody. */
+static void test_hedge_loses(struct scenario *scenario)
+{
+	open_and_read_much(scenario);
+	for (unsigned i = 0; i < 8; i++) {
+		struct scenario_request *read;
+
+		disk_stuck(scenario, A, true);
+		disk_stuck(scenario, B, true);
+		disk_stuck(scenario, C, true);
+		read = submit(scenario, BLK_READ, 0, 8);
+		run_ms(scenario, 100);
+		assert_int_equal(hedges(scenario), i + 1);
+		disk_sound(scenario, A);
+		disk_sound(scenario, B);
+		disk_sound(scenario, C);
+		assert_int_equal(answer_of(scenario, read), 0);
+		assert_int_equal(do_write(scenario, 0, 8), 0);
+	}
+	assert_true(metric_get(&scenario_volume(scenario)->hedges_won) < hedges(scenario));
+}
+
+/* Not more than one in twenty, when it goes on. */
+static void test_hedges_are_few(struct scenario *scenario)
+{
+	open_and_read_much(scenario);
+	for (unsigned i = 0; i < 400; i++) {
+		scenario->request_count = 0;
+		sim_disk_set_faults(scenario->world.agents[i % 3].disk,
+			&(struct sim_disk_faults){
+				.slow_percent = 100, .slow_max_ns = (100 + 2 * i) * IO_NS_PER_MS});
+		assert_int_equal(do_read(scenario, 0, 8), 0);
+	}
+	assert_true(hedges(scenario) > 8);
+	assert_true(hedges(scenario) <= 8 + 600 / 20);
+}
+
+/* With one replica there is nobody else. */
+static void test_nobody_to_hedge_with(struct scenario *scenario)
+{
+	struct scenario_request *read;
+
+	open_and_read_much(scenario);
+	disk_stuck(scenario, A, true);
+	read = submit(scenario, BLK_READ, 0, 8);
+	run_ms(scenario, 1500);
+	assert_false(read->done);
+	assert_int_equal(hedges(scenario), 0);
+	disk_stuck(scenario, A, false);
+	assert_int_equal(answer_of(scenario, read), 0);
+}
+
+/* The member that was asked first is just sending, and is stopped. */
+static void test_hedge_during_a_transfer(struct scenario *scenario)
+{
+	struct sim *sim = scenario->world.sim;
+	struct rng *rng = sim_rng(sim);
+
+	open_and_read_much(scenario);
+	for (unsigned i = 0; i < 60; i++) {
+		struct scenario_request *read;
+		unsigned frozen = (unsigned)rng_below(rng, 3);
+
+		scenario->request_count = 0;
+		read = submit(scenario, BLK_READ, 0, 8);
+		sim_run_for_ns(sim, rng_below(rng, 900) * 1000);
+		cut_off(scenario, frozen, false, true);
+		run_ms(scenario, 300);
+		cut_off(scenario, frozen, false, false);
+		assert_int_equal(answer_of(scenario, read), 0);
+		assert_int_equal(do_write(scenario, 0, 8), 0);
+	}
+	assert_true(hedges(scenario) > 0);
+}
+
 #define CASE(function) .name = #function, .run = function
 
 int main(void)
@@ -169,6 +288,11 @@ int main(void)
 		{CASE(test_local_is_no_measure)},
 		{CASE(test_budget_of_an_agent)},
 		{CASE(test_one_a_minute)},
+		{CASE(test_late_read_is_hedged)},
+		{CASE(test_hedge_loses)},
+		{CASE(test_hedges_are_few)},
+		{CASE(test_nobody_to_hedge_with), .options = {.data_replicas = 1}},
+		{CASE(test_hedge_during_a_transfer)},
 	};
 
 	return scenario_run_all("slow", cases, ARRAY_COUNT(cases));
