@@ -191,7 +191,8 @@ static void leg_peer_heard(struct peer_watch *watch, uint64_t sent_ns, bool lost
 {
 	struct leg *leg = container_of(watch, struct leg, watch);
 
-	if (sent_ns < leg->fence_sent_ns) {
+	lease_note_time(leg->volume);
+	if (sent_ns < leg->fence_sent_ns || leg->refence) {
 		return;
 	}
 	/* The list is told once: a leg that is about to be ready must not forget it. */

@@ -563,6 +563,7 @@ static bool op_lease_permits(struct vol_op *op)
 	if (op->result != 0 || volume_is_dead(op->volume)) {
 		return true;
 	}
+	lease_note_time(op->volume);
 	if (volume_lease_is_valid(op->volume)) {
 		return true;
 	}

@@ -8,6 +8,7 @@
  *   copy.c        copies under the range lock: R (resync) and rebuilds
  *   membership.c  changes of the configuration record: degrade and grow
  *   rebuild.c     brings a stale or new replica back: register, compute, copy, join
+ *   lease.c       after a gap on the clock
  *   hedge.c       a late read is asked of a second member
  *   slow.c        members that are slow against their peers leave S for a while
  *   volume.c      life, status, lease
@@ -428,6 +429,7 @@ struct volume {
 	bool superseded;
 	bool ending; /* closing */
 	bool lease_waiters;
+	uint64_t awake_ns; /* when the clock was looked at last */
 
 	struct latency read_latency; /* of a member */
 	uint64_t hedge_credit;
@@ -540,6 +542,9 @@ void open_refused(struct volume *volume, struct leg *leg, const struct token *cu
 
 /* settle.c */
 task_step settle_step;
+
+/* lease.c: before anything relies on what was heard of a leg. */
+void lease_note_time(struct volume *volume);
 
 /* hedge.c */
 task_step hedge_step;

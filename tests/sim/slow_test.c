@@ -2,6 +2,7 @@
 /* Replicas that answer, but slowly. */
 #include "tests/sim/scenario.h"
 
+#include <errno.h>
 #include <string.h>
 
 static void open_whole(struct scenario *scenario)
@@ -275,6 +276,75 @@ static void test_hedge_during_a_transfer(struct scenario *scenario)
 	assert_true(hedges(scenario) > 0);
 }
 
+/* ---- the nexus itself ---- */
+
+static void suspend(struct scenario *scenario, unsigned ms)
+{
+	sim_process_freeze(scenario->world.slots[scenario->writer].process, ms * IO_NS_PER_MS);
+}
+
+/* 61: after a gap that is longer than the lease all are fenced anew before a read is answered. */
+static void test_fences_after_a_gap(struct scenario *scenario)
+{
+	uint32_t sessions[3];
+
+	open_whole(scenario);
+	write_all(scenario);
+	suspend(scenario, 2500);
+	for (unsigned i = 0; i < 3; i++) {
+		sessions[i] = scenario_leg(scenario, i)->session;
+	}
+	assert_int_equal(do_read(scenario, 0, 8), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(scenario_leg(scenario, i)->session, sessions[i]);
+	}
+	for (unsigned round = 0; round < 3; round++) {
+		struct scenario_request *read = NULL;
+
+		run_ms(scenario, 1000);
+		for (unsigned i = 0; i < 3; i++) {
+			sessions[i] = scenario_leg(scenario, i)->session;
+		}
+		/* Asked before, within, or after it. */
+		if (round == 0) {
+			read = submit(scenario, BLK_READ, 0, 8);
+		}
+		suspend(scenario, 4000);
+		run_ms(scenario, round == 2 ? 4001 : 1000);
+		if (round != 0) {
+			read = submit(scenario, BLK_READ, 0, 8);
+		}
+		assert_int_equal(answer_of(scenario, read), 0);
+		/* A majority at least; who is late comes in the next moments. */
+		assert_true((scenario_leg(scenario, 0)->session > sessions[0]) +
+				    (scenario_leg(scenario, 1)->session > sessions[1]) +
+				    (scenario_leg(scenario, 2)->session > sessions[2]) >=
+			    2);
+	}
+	assert_int_equal(cfg_insync_count(&scenario_volume(scenario)->cfg), 3);
+}
+
+/* Meanwhile another node took over and wrote: it does not answer what it knew. */
+static void test_taken_over_in_a_gap(struct scenario *scenario)
+{
+	struct scenario_request *before, *within;
+
+	open_whole(scenario);
+	write_all(scenario);
+	before = submit(scenario, BLK_READ, 0, 8);
+	suspend(scenario, 20000);
+	run_ms(scenario, 1000);
+	within = submit(scenario, BLK_READ, 0, 8);
+	scenario_open(scenario, 1);
+	write_all(scenario);
+	run_ms(scenario, 20000);
+	assert_int_equal(answer_of(scenario, within), -EIO);
+	(void)answer_of(scenario, before); /* the oracle knows what it may show */
+	scenario->writer = 0;
+	assert_int_equal(volume_state_now(scenario), VOLUME_SUPERSEDED);
+	scenario->writer = 1;
+}
+
 #define CASE(function) .name = #function, .run = function
 
 int main(void)
@@ -293,6 +363,8 @@ int main(void)
 		{CASE(test_hedges_are_few)},
 		{CASE(test_nobody_to_hedge_with), .options = {.data_replicas = 1}},
 		{CASE(test_hedge_during_a_transfer)},
+		{CASE(test_fences_after_a_gap)},
+		{CASE(test_taken_over_in_a_gap)},
 	};
 
 	return scenario_run_all("slow", cases, ARRAY_COUNT(cases));
