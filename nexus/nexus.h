@@ -19,9 +19,8 @@ struct nexus_options {
 	struct uuid host_uuid; /* hostnqn nqn.2025-01.io.strake:host:<uuid> */
 	size_t buffer_bytes;   /* for copies: rebuild and resync; default 8 MiB */
 	unsigned queue_depth;  /* I/O queue of an association, default 128 */
-	/* A replica that was slow against its peers for slow_ns leaves S for slow_away_ns at first;
-	 * 0: 10 s and 60 s. */
-	uint64_t slow_ns, slow_away_ns;
+	uint64_t slow_ns; /* a replica that was slow against its peers for so long leaves S: 10 s */
+	uint64_t eject_away_ns; /* how long one stays out that answered badly, at first: 60 s */
 };
 
 int nexus_new(struct io *io, const struct nexus_options *options, struct nexus **ret_nexus,
@@ -97,7 +96,7 @@ struct volume_replica_status {
 	char reason[VOLUME_REASON_SIZE];
 	uint64_t rebuild_total_bytes, rebuild_done_bytes; /* of the running or last rebuild */
 	uint64_t reads, writes, errors;
-	uint64_t ejections; /* because it was slow */
+	uint64_t ejections; /* because it answered badly: slow, unreadable */
 };
 
 struct volume_status {

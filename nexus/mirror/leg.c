@@ -358,8 +358,8 @@ static void leg_came_up(struct leg *leg)
 			leg->out = true;
 			snprintf(leg->reason, sizeof(leg->reason),
 				"lost power: unflushed writes may be gone");
-		} else if (!leg->vmeta_rebuilding && !slow_keeps_out(leg)) {
-			slow_returned(leg);
+		} else if (!leg->vmeta_rebuilding && !eject_keeps_out(leg)) {
+			eject_returned(leg);
 			leg->out = false;
 		}
 		/* What it answered stays answered while its power is the same. */
@@ -461,7 +461,8 @@ static void leg_list_metrics(struct leg *leg, struct leg_metric to[LEG_METRICS])
 		{&leg->errors, METRIC_COUNTER, "strake_nexus_replica_errors_total",
 			"Failed commands of a replica."},
 		{&leg->ejections, METRIC_COUNTER, "strake_nexus_replica_ejections_total",
-			"Times that a replica left the in-sync set because it was slow."},
+			"Times that a replica was taken out of the in-sync set because it answered "
+			"badly."},
 		{&leg->write_latency, METRIC_GAUGE,
 			"strake_nexus_replica_write_latency_nanoseconds",
 			"Mean time of a host write at a replica, in the last second with some."},
@@ -539,7 +540,7 @@ void leg_stop(struct leg *leg)
 	struct io *io = leg->volume->io;
 
 	assert(leg_is_idle(leg));
-	slow_returned(leg);
+	eject_returned(leg);
 	peer_put(leg->peer, &leg->watch);
 	task_done(&leg->task);
 	task_done(&leg->rebuild_task);

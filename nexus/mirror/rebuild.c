@@ -68,7 +68,7 @@ static bool rebuild_is_candidate(struct leg *leg)
 	bool member = (volume->member_mask & LEG_BIT(leg)) != 0;
 
 	if (!volume->serving || volume_is_dead(volume) || !leg->ready || leg->refence ||
-		leg->voter.kind != VOTER_DATA || slow_keeps_out(leg)) {
+		leg->voter.kind != VOTER_DATA || eject_keeps_out(leg)) {
 		return false;
 	}
 	if (member && !(leg->out && (leg->power_lost || leg->vmeta_rebuilding))) {

@@ -2,11 +2,8 @@
 /*
  * Members that answer, but slowly (docs/protocol.md 1.11).  Every acknowledgement waits for all of
  * S, so one slow member slows the volume for ever.  It leaves S when its host writes took more than
- * ten times as long as its peers' for ten seconds, and comes back by a rebuild, not at once.
- *
- * Being wrong here costs redundancy, so there is much that must not happen: too few members left;
- * one after the other within a minute; all volumes of a pool-agent at once; the nexus's own network
- * taken for its replicas'.
+ * ten times as long as its peers' for ten seconds (eject.c), unless all are slow: that is the
+ * nexus's own network.
  */
 #include "base/bytes.h"
 #include "nexus/mirror/volume_internal.h"
@@ -19,35 +16,16 @@
 #define SLOW_MIN_NS (20 * IO_NS_PER_MS)
 /* Peers that take that long are not fast: with ten times as much the 2 s without an answer decide.
  */
-#define SLOW_ALL_NS         (200 * IO_NS_PER_MS)
-#define SLOW_FOR_NS         (10 * IO_NS_PER_S)
-#define SLOW_AWAY_NS        (60 * IO_NS_PER_S)
-#define SLOW_AWAY_DOUBLINGS 4
+#define SLOW_ALL_NS (200 * IO_NS_PER_MS)
+#define SLOW_FOR_NS (10 * IO_NS_PER_S)
 /* An idle volume: what was seen before that is another story. */
 #define SLOW_GAP_WINDOWS 5
-#define SLOW_PAUSE_NS    (60 * IO_NS_PER_S)
-/* Of a pool-agent's replicas that are in use here, at most one in so many is out at a time (one
- * always may be): when all volumes find the same agent slow, the others keep their redundancy. */
-#define SLOW_AGENT_PART 4
 
 static uint64_t slow_for_ns(const struct volume *volume)
 {
 	const struct nexus_options *options = &volume->nexus->options;
 
 	return options->slow_ns != 0 ? options->slow_ns : SLOW_FOR_NS;
-}
-
-static uint64_t slow_away_ns(const struct volume *volume)
-{
-	const struct nexus_options *options = &volume->nexus->options;
-
-	return options->slow_away_ns != 0 ? options->slow_away_ns : SLOW_AWAY_NS;
-}
-
-/* Ready members of S that nobody wants out. */
-static leg_mask slow_members(const struct volume *volume)
-{
-	return volume->member_mask & volume_ready_mask(volume) & ~volume_out_mask(volume);
 }
 
 /* ---- what is measured ---- */
@@ -92,7 +70,7 @@ static void slow_end_window(struct leg *leg, uint64_t now_ns)
 static uint64_t slow_peers_ns(const struct leg *leg)
 {
 	const struct volume *volume = leg->volume;
-	leg_mask peers = slow_members(volume) & ~LEG_BIT(leg);
+	leg_mask peers = eject_members(volume) & ~LEG_BIT(leg);
 	uint64_t sorted[REPL_VOTERS_MAX];
 	unsigned count = 0;
 
@@ -151,7 +129,7 @@ static void slow_judge(struct leg *leg, uint64_t now_ns)
 /* All remote members (or all there are) are slow by any measure, until one is twice as fast. */
 static void slow_judge_all(struct volume *volume, uint64_t now_ns)
 {
-	leg_mask members = slow_members(volume);
+	leg_mask members = eject_members(volume);
 	uint64_t fastest_ns = UINT64_MAX;
 	bool was = volume->slow_all;
 
@@ -194,105 +172,22 @@ static bool slow_is_proven(const struct leg *leg, uint64_t now_ns)
 	       (slow->strikes + 1) * 2 * SLOW_WINDOW_NS >= now_ns - slow->strikes_from_ns;
 }
 
-static bool slow_may_go(const struct leg *leg, uint64_t now_ns)
+static void slow_eject(struct leg *leg)
 {
-	const struct volume *volume = leg->volume;
-	const struct peer *peer = leg->peer;
+	char reason[80];
 
-	if (!volume->serving || volume->proposal_open || volume->joiner != NULL ||
-		volume->slow_all || !(slow_members(volume) & LEG_BIT(leg))) {
-		return false;
+	(void)snprintf(reason, sizeof(reason), "slow: %llu ms a write, its peers %llu ms",
+		(unsigned long long)(leg->slow.mean_ns / IO_NS_PER_MS),
+		(unsigned long long)(slow_peers_ns(leg) / IO_NS_PER_MS));
+	if (eject_member(leg, reason)) {
+		slow_clear_strikes(leg);
 	}
-	if (mask_count(slow_members(volume) & ~LEG_BIT(leg)) < max_u64(volume->min_insync, 1)) {
-		return false;
-	}
-	if (volume->slow_ejected_ns != 0 && now_ns < volume->slow_ejected_ns + SLOW_PAUSE_NS) {
-		return false;
-	}
-	return peer->ejected == 0 || (peer->ejected + 1) * SLOW_AGENT_PART <= peer->users;
-}
-
-static void slow_eject(struct leg *leg, uint64_t now_ns)
-{
-	struct volume *volume = leg->volume;
-	struct slow_leg *slow = &leg->slow;
-	uint64_t first_ns = slow_away_ns(volume);
-	char reason[sizeof(leg->reason)];
-
-	/* The one that was good for long begins anew. */
-	if (slow->away_ns == 0 || now_ns > slow->returned_ns + 4 * slow->away_ns) {
-		slow->away_ns = first_ns;
-	} else {
-		slow->away_ns = min_u64(2 * slow->away_ns, first_ns << SLOW_AWAY_DOUBLINGS);
-	}
-	slow->ejected = true;
-	slow->until_ns = now_ns + slow->away_ns;
-	slow->members_beside = mask_count(slow_members(volume) & ~LEG_BIT(leg));
-	leg->peer->ejected++;
-	volume->slow_ejected_ns = now_ns;
-	metric_inc(&leg->ejections, 1);
-	(void)snprintf(reason, sizeof(reason),
-		"slow: %llu ms a write, its peers %llu ms; out for %llu s",
-		(unsigned long long)(slow->mean_ns / IO_NS_PER_MS),
-		(unsigned long long)(slow_peers_ns(leg) / IO_NS_PER_MS),
-		(unsigned long long)(slow->away_ns / IO_NS_PER_S));
-	slow_clear_strikes(leg);
-	leg_fail(leg, reason);
-}
-
-bool slow_keeps_out(const struct leg *leg)
-{
-	const struct volume *volume = leg->volume;
-	unsigned beside =
-		mask_count(volume->member_mask & ~volume_out_mask(volume) & ~LEG_BIT(leg));
-
-	/* When another one fails a slow member is better than none. */
-	return leg->slow.ejected && io_now_ns(volume->io) < leg->slow.until_ns &&
-	       beside >= leg->slow.members_beside;
-}
-
-void slow_returned(struct leg *leg)
-{
-	if (!leg->slow.ejected) {
-		return;
-	}
-	leg->slow.ejected = false;
-	leg->slow.returned_ns = io_now_ns(leg->volume->io);
-	assert(leg->peer->ejected > 0);
-	leg->peer->ejected--;
-}
-
-/* Its time is over, or it is needed. */
-static void slow_let_back(struct leg *leg)
-{
-	if (!leg->slow.ejected || slow_keeps_out(leg)) {
-		return;
-	}
-	if (leg->out && leg->ready && (leg->volume->member_mask & LEG_BIT(leg))) {
-		/* It is a member still: in place, after everything is sent that it missed. */
-		leg->refence = true;
-		task_wake(&leg->task);
-	}
-	task_wake(&leg->rebuild_task);
-}
-
-bool slow_wants_tick(const struct volume *volume)
-{
-	for (unsigned i = 0; i < volume->leg_count; i++) {
-		if (volume->legs[i]->slow.ejected) {
-			return true;
-		}
-	}
-	return false;
 }
 
 void slow_tick(struct volume *volume, uint64_t now_ns, bool late)
 {
 	struct leg *worst = NULL;
 
-	for (unsigned i = 0; i < volume->leg_count; i++) {
-		slow_let_back(volume->legs[i]);
-	}
 	if (!late && now_ns < volume->slow_window_from_ns + SLOW_WINDOW_NS) {
 		return;
 	}
@@ -315,7 +210,7 @@ void slow_tick(struct volume *volume, uint64_t now_ns, bool late)
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 
-		if (!(slow_members(volume) & LEG_BIT(leg))) {
+		if (!(eject_members(volume) & LEG_BIT(leg))) {
 			slow_clear_strikes(leg);
 			continue;
 		}
@@ -325,7 +220,7 @@ void slow_tick(struct volume *volume, uint64_t now_ns, bool late)
 			worst = leg;
 		}
 	}
-	if (worst != NULL && slow_may_go(worst, now_ns)) {
-		slow_eject(worst, now_ns);
+	if (worst != NULL && !volume->slow_all) {
+		slow_eject(worst);
 	}
 }

@@ -155,7 +155,7 @@ static void volume_tick_step(struct task *task)
 	bool late =
 		now_ns > volume->tick_due_ns + IO_NS_PER_S; /* answers may wait in the sockets */
 	bool more = now_ns < volume->ack_not_before_ns || volume->lease_waiters ||
-		    slow_wants_tick(volume);
+		    eject_wants_tick(volume);
 
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
@@ -166,6 +166,7 @@ static void volume_tick_step(struct task *task)
 		more = more || !list_is_empty(&leg->inflight) ||
 		       (!leg->ready && !leg->out && (volume->member_mask & LEG_BIT(leg)));
 	}
+	eject_tick(volume);
 	slow_tick(volume, now_ns, late);
 	if (volume->lease_waiters || volume->ack_not_before_ns != 0) {
 		volume->lease_waiters = false;

@@ -10,7 +10,8 @@
  *   rebuild.c     brings a stale or new replica back: register, compute, copy, join
  *   lease.c       after a gap on the clock
  *   hedge.c       a late read is asked of a second member
- *   slow.c        members that are slow against their peers leave S for a while
+ *   slow.c        which member is slow against its peers
+ *   eject.c       a member that answers badly leaves S for a while
  *   volume.c      life, status, lease
  *
  * Sets of legs are bit masks by leg index.  The numbers I1..I12 are those of docs/invariants.md.
@@ -92,6 +93,13 @@ struct slow_leg {
 	bool known;             /* the last window knew one */
 	unsigned strikes;       /* windows in which it was slow against its peers */
 	uint64_t strikes_from_ns, strike_last_ns;
+};
+
+/* ---- eject.c
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+struct eject_leg {
 	bool ejected;            /* and not back in S yet */
 	uint64_t until_ns;       /* it stays out that long */
 	uint64_t away_ns;        /* how long it was kept out last: doubles */
@@ -223,6 +231,7 @@ struct leg {
 	bool joining; /* under joint acknowledgement */
 
 	struct slow_leg slow;
+	struct eject_leg eject;
 
 	struct metric reads, writes, errors, ejections, write_latency;
 };
@@ -438,8 +447,8 @@ struct volume {
 
 	struct piecemap active; /* regions written since the open, for status */
 
+	uint64_t ejected_ns; /* the last ejection; 0: none */
 	uint64_t slow_window_from_ns;
-	uint64_t slow_ejected_ns;  /* the last ejection; 0: none */
 	uint64_t slow_all_from_ns; /* every remote member is slow since then; 0: not so */
 	bool slow_all;             /* for long enough to be told */
 
@@ -561,10 +570,17 @@ void hedge_end(struct vol_op *op); /* gives the buffer back, once nothing is und
 void slow_note_write(struct leg *leg, uint64_t latency_ns);
 /* With each tick; late: the nexus itself stood still, which says nothing about replicas. */
 void slow_tick(struct volume *volume, uint64_t now_ns, bool late);
-bool slow_wants_tick(const struct volume *volume);
+
+/* eject.c */
+/* Ready members of S that nobody wants out. */
+leg_mask eject_members(const struct volume *volume);
+/* false: not now. */
+bool eject_member(struct leg *leg, const char *why);
 /* It was ejected, and the volume can still do without it. */
-bool slow_keeps_out(const struct leg *leg);
+bool eject_keeps_out(const struct leg *leg);
 /* It is a member again, or the volume ends. */
-void slow_returned(struct leg *leg);
+void eject_returned(struct leg *leg);
+void eject_tick(struct volume *volume);
+bool eject_wants_tick(const struct volume *volume);
 
 #endif

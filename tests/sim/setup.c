@@ -40,7 +40,7 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 	}
 	/* Faults do not last as long as it takes in the real world. */
 	options->slow_ns = (1 + rng_below(&rng, 3)) * IO_NS_PER_S;
-	options->slow_away_ns = (1 + rng_below(&rng, 3)) * IO_NS_PER_S;
+	options->eject_away_ns = (1 + rng_below(&rng, 3)) * IO_NS_PER_S;
 }
 
 static void on_setup_op(struct store_op *op)

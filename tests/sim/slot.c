@@ -405,7 +405,7 @@ void slot_open(struct slot *slot, uint32_t attach)
 		.host_uuid = slot->host_uuid,
 		.buffer_bytes = 1u << 20,
 		.slow_ns = world->options.slow_ns,
-		.slow_away_ns = world->options.slow_away_ns,
+		.eject_away_ns = world->options.eject_away_ns,
 	};
 	struct volume_options options;
 	struct err err = {0};

@@ -148,7 +148,7 @@ static void test_one_a_minute(struct scenario *scenario)
 {
 	open_whole(scenario);
 	volume_set_min_insync(scenario_volume(scenario), 1);
-	scenario_volume(scenario)->slow_ejected_ns = io_now_ns(scenario_volume(scenario)->io);
+	scenario_volume(scenario)->ejected_ns = io_now_ns(scenario_volume(scenario)->io);
 	disk_slow(scenario, C, 300);
 	write_for_ms(scenario, 50000);
 	assert_int_equal(replica_state_now(scenario, C), REPLICA_INSYNC);

@@ -38,7 +38,7 @@ struct world_options {
 	uint64_t duration_ns;
 	unsigned ops_target;
 	unsigned fault_count;
-	uint64_t slow_ns, slow_away_ns; /* nexus_options */
+	uint64_t slow_ns, eject_away_ns; /* nexus_options */
 	bool power_cycle_at_end;
 };
 
