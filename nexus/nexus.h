@@ -96,7 +96,8 @@ struct volume_replica_status {
 	char reason[VOLUME_REASON_SIZE];
 	uint64_t rebuild_total_bytes, rebuild_done_bytes; /* of the running or last rebuild */
 	uint64_t reads, writes, errors;
-	uint64_t ejections; /* because it answered badly: slow, unreadable */
+	uint64_t unreadable, repairs; /* reads that its disk did not give; blocks written again */
+	uint64_t ejections;           /* because it answered badly: slow, unreadable */
 };
 
 struct volume_status {

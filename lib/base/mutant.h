@@ -18,6 +18,7 @@ enum mutant {
 	MUTANT_B6, /* acknowledged by two of three, the laggard stays in S */
 	MUTANT_B9, /* clean is raised before all of S has completed */
 	MUTANT_H1, /* a read is answered while another member may still send into its buffer */
+	MUTANT_R1, /* an unreadable block is repaired while the host may write it */
 	MUTANT_COUNT,
 };
 

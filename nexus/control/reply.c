@@ -77,6 +77,8 @@ static void fill_replica(struct volume_reply *reply, unsigned i)
 		replica->writes = status->writes;
 		replica->errors = status->errors;
 		replica->ejections = status->ejections;
+		replica->unreadable = status->unreadable;
+		replica->repairs = status->repairs;
 	}
 }
 

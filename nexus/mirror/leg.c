@@ -20,8 +20,10 @@ static enum leg_result leg_classify(const struct nvmeh_cmd *cmd)
 	switch (cmd->status) {
 	case 0:
 		return LEG_OK;
-	case 0x081: /* Capacity Exceeded */
+	case NVME_SC_CAPACITY_EXCEEDED:
 		return LEG_NOSPC;
+	case NVME_SC_UNRECOVERED_READ_ERROR:
+		return LEG_MEDIA;
 	case WIRE_STATUS_STALE_TOKEN:
 		return LEG_STALE;
 	case WIRE_STATUS_BUSY:
@@ -33,20 +35,38 @@ static enum leg_result leg_classify(const struct nvmeh_cmd *cmd)
 	return LEG_IO;
 }
 
+/* A single bad block is repaired; a disk that gives nothing any more is to be replaced. */
+static void leg_count_unread(struct leg *leg, enum leg_result result)
+{
+	if (result == LEG_OK) {
+		leg->unread_run = 0;
+	} else if (result == LEG_MEDIA) {
+		char reason[60];
+
+		metric_inc(&leg->unread, 1);
+		leg->unread_run++;
+		snprintf(reason, sizeof(reason), "%u reads in a row failed", leg->unread_run);
+		if (leg->unread_run > UNREAD_RUN_MAX && eject_member(leg, reason)) {
+			leg->unread_run = 0;
+		}
+	}
+}
+
 static void leg_cmd_done(struct nvmeh_cmd *cmd)
 {
 	struct leg_io *lio = cmd->ctx;
 	struct leg *leg = lio->leg;
+	enum leg_result result = leg_classify(cmd);
 
 	lio->busy = false;
-	lio->result = leg_classify(cmd);
+	lio->result = result;
 	list_remove(&lio->node);
 	if (lio->result == LEG_STALE && leg->ready && !leg->lost) {
 		/* Somebody else fenced this replica; who, the next FENCE tells. */
 		leg->lost = true;
 		task_wake(&leg->task);
 	}
-	if (lio->result == LEG_IO) {
+	if (lio->result == LEG_IO || lio->result == LEG_MEDIA) {
 		metric_inc(&leg->errors, 1);
 	}
 	if (list_is_empty(&leg->inflight)) {
@@ -55,6 +75,9 @@ static void leg_cmd_done(struct nvmeh_cmd *cmd)
 		task_wake(&leg->volume->close_task);
 	}
 	lio->done(lio);
+	if (cmd->sqe.opcode == WIRE_READ && !cmd->admin) {
+		leg_count_unread(leg, result);
+	}
 }
 
 void leg_submit(
@@ -449,7 +472,7 @@ struct leg_metric {
 	const char *name, *help;
 };
 
-#define LEG_METRICS 5
+#define LEG_METRICS 7
 
 static void leg_list_metrics(struct leg *leg, struct leg_metric to[LEG_METRICS])
 {
@@ -463,6 +486,10 @@ static void leg_list_metrics(struct leg *leg, struct leg_metric to[LEG_METRICS])
 		{&leg->ejections, METRIC_COUNTER, "strake_nexus_replica_ejections_total",
 			"Times that a replica was taken out of the in-sync set because it answered "
 			"badly."},
+		{&leg->unread, METRIC_COUNTER, "strake_nexus_replica_unreadable_total",
+			"Reads that a replica could not answer from its disk."},
+		{&leg->repairs, METRIC_COUNTER, "strake_nexus_replica_repairs_total",
+			"Unreadable blocks of a replica that were written again from another one."},
 		{&leg->write_latency, METRIC_GAUGE,
 			"strake_nexus_replica_write_latency_nanoseconds",
 			"Mean time of a host write at a replica, in the last second with some."},

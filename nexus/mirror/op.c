@@ -158,6 +158,10 @@ static void op_leg_done(struct leg_io *lio)
 	case LEG_NOSPC:
 		op->nospc |= bit;
 		break;
+	case LEG_MEDIA:
+		op->unread |= bit;
+		op->failed |= bit;
+		break;
 	case LEG_IO:
 	case LEG_REFUSED:
 		op->failed |= bit;
@@ -516,6 +520,18 @@ static bool op_read_settle(struct vol_op *op)
 	return false;
 }
 
+/* Once a read: what a member could not read is written there again from another one. */
+static bool op_start_repair(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+
+	if (op->unread == 0 || op->repaired || mask_count(volume->member_mask) < 2) {
+		return false;
+	}
+	op->repaired = true;
+	return repair_start(volume, &op->repair, op->req->offset, op->req->length, &op->task);
+}
+
 /* Sends the read, or looks at its answer; true when it has one (finished), or must make way for a
  * copy. */
 static bool op_read_progress(struct vol_op *op)
@@ -546,6 +562,10 @@ static bool op_read_progress(struct vol_op *op)
 		op_send(op, volume->legs[op->read_leg]);
 		hedge_start(op);
 	} else if (op->tried != 0 && (volume->member_mask & ~op->tried) == 0) {
+		if (op_start_repair(op)) {
+			op->tried = 0;
+			return true; /* without an answer: each may have a part of it */
+		}
 		op->result = -EIO;
 		op->finished = true;
 		return true;
@@ -663,6 +683,7 @@ static void op_step(struct task *task)
 			op->result = op_check(volume, req); /* the size is known for certain now */
 		}
 		while (op->result == 0 && !op->finished) {
+			AWAIT(op, OP_AWAIT_REPAIR, !op->repair.busy);
 			AWAIT(op, OP_AWAIT_RESYNC, !op_must_wait_for_copy(op));
 			if (req->kind != BLK_FLUSH) {
 				range_lock_acquire(&volume->locks, &op->lock, &op->task);
@@ -688,7 +709,8 @@ static void op_step(struct task *task)
 		op_answer(op);
 		AWAIT(op, OP_AWAIT_UNLOCK, op_may_unlock(op));
 		op_unlock(op);
-		AWAIT(op, OP_AWAIT_RELEASE, op->pending == 0);
+		(void)op_start_repair(op);
+		AWAIT(op, OP_AWAIT_RELEASE, op->pending == 0 && !op->repair.busy);
 		hedge_end(op);
 		op->state = OP_DONE;
 		list_remove(&op->node);

@@ -74,6 +74,16 @@ static void leg_get_status(const struct leg *leg, struct volume_replica_status *
 		: !leg->peer->up                  ? leg->peer->reason
 		: status->state != REPLICA_INSYNC ? leg->failure
 						  : "");
+	if (status->state == REPLICA_INSYNC && leg->unread_run > UNREAD_RUN_MAX) {
+		snprintf(status->reason, sizeof(status->reason),
+			"%u reads in a row failed: replace its disk", leg->unread_run);
+	} else if (leg->target && leg->unreadable.count > 0) {
+		snprintf(status->reason, sizeof(status->reason),
+			"%llu pieces of %llu bytes hold blocks that no replica in sync can read: "
+			"write them anew",
+			(unsigned long long)leg->unreadable.count,
+			(unsigned long long)leg->unreadable.piece_bytes);
+	}
 	status->rebuild_total_bytes = leg->todo_total_bytes;
 	if (leg->target && !leg->todo_all) {
 		uint64_t left = leg->todo.count * leg->todo.piece_bytes;
@@ -86,6 +96,8 @@ static void leg_get_status(const struct leg *leg, struct volume_replica_status *
 	status->reads = metric_get(&leg->reads);
 	status->writes = metric_get(&leg->writes);
 	status->errors = metric_get(&leg->errors);
+	status->unreadable = metric_get(&leg->unread);
+	status->repairs = metric_get(&leg->repairs);
 	status->ejections = metric_get(&leg->ejections);
 }
 

@@ -86,6 +86,7 @@ void volume_changed(struct volume *volume)
 {
 	ops_revisit(volume);
 	copiers_wake(volume);
+	task_wake(&volume->repairer.task);
 	task_wake(&volume->open_task);
 	task_wake(&volume->settle_task);
 	task_wake(&volume->member_task);
@@ -198,6 +199,8 @@ static void volume_add_metrics(struct volume *volume)
 			"Reads that were late and were asked of a second replica."},
 		{&volume->hedges_won, "strake_nexus_read_hedges_won_total",
 			"Late reads that the second replica answered first."},
+		{&volume->unreadable, "strake_nexus_unreadable_blocks_total",
+			"Blocks that no replica in sync could read when it was tried."},
 	};
 
 	for (unsigned i = 0; i < ARRAY_COUNT(all) && volume->io->metrics != NULL; i++) {
@@ -216,7 +219,7 @@ static void volume_remove_metrics(struct volume *volume)
 {
 	struct metric *all[] = {&volume->reads, &volume->writes, &volume->flushes,
 		&volume->bytes_read, &volume->bytes_written, &volume->errors, &volume->all_slow,
-		&volume->hedges, &volume->hedges_won};
+		&volume->hedges, &volume->hedges_won, &volume->unreadable};
 
 	for (unsigned i = 0; i < ARRAY_COUNT(all) && volume->io->metrics != NULL; i++) {
 		metric_remove(volume->io->metrics, all[i]);
@@ -242,6 +245,9 @@ static void volume_init(
 	volume->epoch.nonce = rng_u64(&io->rng);
 	list_init(&volume->ops);
 	list_init(&volume->issued);
+	list_init(&volume->repairs);
+	volume->repairer.volume = volume;
+	task_init(&volume->repairer.task, &io->runq, repairer_step);
 	range_locks_init(&volume->locks);
 	task_init(&volume->open_task, &io->runq, open_step);
 	io_timer_init(&volume->open_timer, io, &volume->open_task);
@@ -319,6 +325,7 @@ int volume_open(struct nexus *nexus, const struct volume_options *options,
 	list_push_back(&nexus->volumes, &volume->node);
 	volume_add_metrics(volume);
 	copiers_start(volume);
+	task_wake(&volume->repairer.task);
 	if (volume_start_legs(volume) != 0) {
 		volume_close(volume, volume_closed_quietly, NULL);
 		return err_set(err, -ENOMEM, "volume %s: out of memory", options->name);
@@ -368,7 +375,8 @@ static bool volume_has_ended(const struct volume *volume)
 	}
 	return volume->open_state == OPEN_DONE && volume->member_state == MEMBER_DONE &&
 	       volume->settle_state == SETTLE_DONE && copiers_are_idle(volume) &&
-	       list_is_empty(&volume->ops) && volume->compares == 0;
+	       volume->repairer.state == REPAIR_DONE && list_is_empty(&volume->ops) &&
+	       volume->compares == 0;
 }
 
 /* Requests that a live pool-agent does not answer come back when their association goes. */
@@ -396,6 +404,7 @@ static void volume_end(struct volume *volume)
 	io_timer_stop(&volume->close_timer);
 	io_timer_stop(&volume->hedge_timer);
 	task_done(&volume->hedge_task);
+	task_done(&volume->repairer.task);
 	task_done(&volume->open_task);
 	task_done(&volume->settle_task);
 	task_done(&volume->member_task);

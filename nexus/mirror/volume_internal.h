@@ -6,6 +6,7 @@
  *   leg.c         one voter: fence, sessions, commands, when it counts as failed
  *   op.c          host requests: write, read, flush
  *   copy.c        copies under the range lock: R (resync) and rebuilds
+ *   repair.c      blocks that a member cannot read
  *   membership.c  changes of the configuration record: degrade and grow
  *   rebuild.c     brings a stale or new replica back: register, compute, copy, join
  *   lease.c       after a gap on the clock
@@ -31,16 +32,17 @@ typedef uint32_t leg_mask;
 
 #define LEG_BIT(leg) ((leg_mask)1 << (leg)->index)
 
-#define EJECT_NS     (2000 * IO_NS_PER_MS) /* a member that does not answer */
-#define LEASE_NS     (3000 * IO_NS_PER_MS)
-#define OPEN_WAIT_NS (3150 * IO_NS_PER_MS) /* an opener that did not fence all of c.S */
-#define COLLECT_NS   (1000 * IO_NS_PER_MS)
-#define BUSY_NS      (5000 * IO_NS_PER_MS)
-#define TICK_NS      (250 * IO_NS_PER_MS)
-#define PINNED_MAX   8u /* given-up commands of a leg whose buffers may wait for a stuck disk */
-#define ZERO_PART    (UINT64_C(64) << 20) /* a longer ZERO or DISCARD is sent in parts */
-#define COPIERS      4
-#define STAMPS_CHUNK 8192u /* stamps asked for with one command */
+#define EJECT_NS       (2000 * IO_NS_PER_MS) /* a member that does not answer */
+#define LEASE_NS       (3000 * IO_NS_PER_MS)
+#define OPEN_WAIT_NS   (3150 * IO_NS_PER_MS) /* an opener that did not fence all of c.S */
+#define COLLECT_NS     (1000 * IO_NS_PER_MS)
+#define BUSY_NS        (5000 * IO_NS_PER_MS)
+#define UNREAD_RUN_MAX 8u /* reads in a row; with more the disk is the matter */
+#define TICK_NS        (250 * IO_NS_PER_MS)
+#define PINNED_MAX     8u /* given-up commands of a leg whose buffers may wait for a stuck disk */
+#define ZERO_PART      (UINT64_C(64) << 20) /* a longer ZERO or DISCARD is sent in parts */
+#define COPIERS        4
+#define STAMPS_CHUNK   8192u /* stamps asked for with one command */
 
 struct nexus {
 	struct io *io;
@@ -62,7 +64,8 @@ struct nexus {
 enum leg_result {
 	LEG_OK,
 	LEG_NOSPC,   /* capacity exceeded: surely not acknowledged, perhaps partly executed */
-	LEG_IO,      /* media or internal error of the replica */
+	LEG_IO,      /* internal error of the replica */
+	LEG_MEDIA,   /* it cannot read the range from its disk */
 	LEG_STALE,   /* our token is not the current one any more */
 	LEG_REFUSED, /* ACCEPT, MARK, RESYNCED not acceptable; BUSY; ABSTAIN: see status */
 	LEG_RESET,   /* the association ended: unknown whether it was executed */
@@ -223,6 +226,10 @@ struct leg {
 	bool target;   /* registered in the write path */
 	bool todo_all; /* todo is being computed: every range counts as still to be copied */
 	struct piecemap todo;
+	/* Of todo: what no member could read when it was tried.  It cannot be shown, so the target
+	 * cannot join; the rest is copied. */
+	struct piecemap unreadable;
+	uint64_t unreadable_until_ns; /* then it is tried again */
 	uint64_t todo_total_bytes;
 	uint64_t older_seq;
 	unsigned copies; /* copies of copy.c that touch this target now */
@@ -233,7 +240,53 @@ struct leg {
 	struct slow_leg slow;
 	struct eject_leg eject;
 
-	struct metric reads, writes, errors, ejections, write_latency;
+	struct metric reads, writes, errors, ejections, write_latency, unread, repairs;
+	unsigned unread_run; /* reads in a row that its disk did not give */
+};
+
+/* ---- repairs
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+/* In the memory of who asks for it, which stays until it is over. */
+struct repair {
+	struct list_node node; /* in volume->repairs */
+	uint64_t offset, length;
+	bool equalise;       /* R: all members get the same; else only who cannot read */
+	bool busy;           /* until it is over */
+	bool complete;       /* everything was read, or cannot be, and was written */
+	uint64_t unreadable; /* blocks that no member can read */
+	struct task *task;   /* borrowed; woken at the end */
+};
+
+enum repair_state {
+	REPAIR_START,
+	REPAIR_AWAIT_WORK,
+	REPAIR_AWAIT_BUFFER,
+	REPAIR_AWAIT_LOCK,
+	REPAIR_AWAIT_READS,
+	REPAIR_AWAIT_WRITES,
+	REPAIR_AWAIT_PENDING,
+	REPAIR_DONE,
+};
+
+#define REPAIR_BUFFER_BYTES (8u * 4096) /* a block of each leg */
+
+struct repairer {
+	struct task task;
+	enum repair_state state;
+	struct volume *volume;
+	struct bufpool_waiter waiter;
+	struct repair *repair; /* under way */
+	uint64_t at;           /* the block */
+	unsigned attempt;
+	bool again; /* the same block */
+	uint64_t incarnation;
+	struct range_lock lock;
+	uint8_t *buffer;
+	int source;
+	leg_mask readers, ok, unread, bad, destinations, pending;
+	struct leg_io ios[REPL_VOTERS_MAX];
 };
 
 /* ---- host requests
@@ -242,6 +295,7 @@ struct leg {
 enum op_state {
 	OP_START,
 	OP_AWAIT_SERVING,
+	OP_AWAIT_REPAIR,
 	OP_AWAIT_RESYNC,
 	OP_AWAIT_LOCK,
 	OP_AWAIT_ACK,
@@ -271,7 +325,10 @@ struct vol_op {
 	uint64_t flush_from;               /* FLUSH: acknowledged writes that it covers */
 	int result;
 	bool finished;
-	leg_mask tried;     /* READ: members that failed */
+	leg_mask tried;  /* READ: members that failed */
+	leg_mask unread; /* READ: members whose disk did not give it */
+	bool repaired;   /* READ: nobody could answer it, and a repair was tried */
+	struct repair repair;
 	leg_mask abandoned; /* READ: members whose answer, still pending, is dropped */
 	int read_leg;       /* READ: asked for the host's buffer; -1: none yet */
 	uint64_t read_sent_ns;
@@ -291,6 +348,7 @@ enum copy_state {
 	COPY_AWAIT_BUFFER,
 	COPY_AWAIT_LOCK,
 	COPY_AWAIT_READ,
+	COPY_AWAIT_REPAIR,
 	COPY_AWAIT_WRITES,
 	COPY_AWAIT_PENDING,
 	COPY_AWAIT_PAUSE,
@@ -312,6 +370,8 @@ struct copier {
 	void *buffer;
 	int source;
 	leg_mask tried, destinations, ok, pending, nospc;
+	struct repair repair;
+	uint64_t repair_unsettled; /* volume->unsettled when it began */
 	struct leg_io read_io;
 	struct leg_io write_ios[REPL_VOTERS_MAX];
 };
@@ -458,6 +518,9 @@ struct volume {
 	struct copier copiers[COPIERS];
 	uint64_t copy_cursor;
 
+	struct list repairs; /* struct repair, waiting */
+	struct repairer repairer;
+
 	unsigned compares; /* under way */
 
 	/* close */
@@ -472,7 +535,7 @@ struct volume {
 	void *closed_ctx;
 
 	struct metric reads, writes, flushes, bytes_read, bytes_written, errors, all_slow, hedges,
-		hedges_won;
+		hedges_won, unreadable;
 };
 
 /* volume.c */
@@ -528,6 +591,14 @@ void copiers_start(struct volume *volume);
 void copiers_wake(struct volume *volume);
 bool copiers_are_idle(const struct volume *volume);
 task_step copier_step;
+/* R goes to all of these: members, and targets that count on having the range. */
+leg_mask copy_members(const struct volume *volume, uint64_t offset, uint64_t length);
+
+/* repair.c */
+task_step repairer_step;
+/* Begins; equalise is set by the caller.  false: not now. */
+bool repair_start(struct volume *volume, struct repair *repair, uint64_t offset, uint64_t length,
+	struct task *task);
 
 /* membership.c */
 task_step member_step;

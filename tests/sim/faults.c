@@ -18,6 +18,7 @@ enum fault_kind {
 	FAULT_DISK_ERROR,
 	FAULT_DISK_SLOW,
 	FAULT_DISK_STUCK,
+	FAULT_DISK_ROT,
 	FAULT_MEMORY,
 	FAULT_KINDS,
 };
@@ -38,6 +39,7 @@ static const unsigned weights[FAULT_KINDS] = {
 	[FAULT_DISK_ERROR] = 5,
 	[FAULT_DISK_SLOW] = 4,
 	[FAULT_DISK_STUCK] = 4,
+	[FAULT_DISK_ROT] = 6,
 	[FAULT_MEMORY] = 6,
 };
 
@@ -315,6 +317,9 @@ static void on_fault(struct sim_event *event)
 	case FAULT_DISK_STUCK:
 		fault_disk(world, kind);
 		return;
+	case FAULT_DISK_ROT:
+		rot_some(world);
+		return;
 	case FAULT_MEMORY:
 		fault_memory(world);
 		return;
@@ -351,6 +356,7 @@ void faults_end(struct world *world)
 		sim_cancel(world->sim, &world->faults[i].event);
 		sim_cancel(world->sim, &world->faults[i].end);
 	}
+	rot_end(world);
 	sim_heal_all(world->sim);
 	sim_set_extra_latency(world->sim, 0);
 	for (unsigned i = 0; i < SLOTS; i++) {

@@ -20,6 +20,7 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 		.region_bytes = UINT64_C(16384) << rng_below(&rng, 3),
 		.pool_bytes = UINT64_C(6) << 20,
 		.small_agent = -1,
+		.rotten_agent = -1,
 		.local_agent = -1,
 		.absent_agent = -1,
 		.depth = 1 + (unsigned)rng_below(&rng, 12),
@@ -37,6 +38,9 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 	}
 	if (options->voters == 3 && options->small_agent < 0 && rng_percent(&rng, 15)) {
 		options->absent_agent = (int)rng_below(&rng, 3);
+	}
+	if (options->data_replicas > 1 && rng_percent(&rng, 40)) {
+		options->rotten_agent = (int)rng_below(&rng, options->data_replicas);
 	}
 	/* Faults do not last as long as it takes in the real world. */
 	options->slow_ns = (1 + rng_below(&rng, 3)) * IO_NS_PER_S;
@@ -107,6 +111,7 @@ static void make_pool(struct node_agent *node)
 	 * power-fail atomicity). */
 	if (layout_make(round_up_u64(pool_bytes(node), 65536) / STORE_BLOCK_BYTES, &format, &layout,
 		    &err) == 0) {
+		node->data_offset = layout.clusters * STORE_BLOCK_BYTES;
 		sim_disk_set_torn_range(node->disk, 0, layout.clusters * STORE_BLOCK_BYTES);
 	}
 	node->process = sim_process_new(node->host, node->name);

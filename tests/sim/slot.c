@@ -92,10 +92,11 @@ static void op_succeeded(struct op *op)
 
 #define SCRIBBLE 0xee
 
-/* The host does with an answered read's buffer what it likes; nobody else may write to it. */
+/* What a read has brought is on its way to the host: nobody may write to it any more.  (After an
+ * error the buffer is the device's until the request is released.) */
 static void scribble(struct op *op)
 {
-	if (op->req.kind == BLK_READ) {
+	if (op->req.kind == BLK_READ && op->req.result == 0) {
 		memset(op->buffer, SCRIBBLE, op->count * ORACLE_BLOCK_BYTES);
 	}
 }
@@ -104,7 +105,11 @@ static void check_scribble(struct op *op)
 {
 	struct world *world = op->slot->world;
 
-	for (size_t i = 0; op->req.kind == BLK_READ && i < op->count * ORACLE_BLOCK_BYTES; i++) {
+	size_t length = op->req.kind == BLK_READ && op->req.result == 0
+				? op->count * ORACLE_BLOCK_BYTES
+				: 0;
+
+	for (size_t i = 0; i < length; i++) {
 		if (op->buffer[i] != SCRIBBLE) {
 			world_fail(world, &world->result->broken, "buffer",
 				"a read's buffer was written to after its answer");

@@ -33,6 +33,7 @@ struct world_options {
 	uint64_t pool_bytes;
 	int small_agent;  /* whose pool is too small for the volume; -1 none */
 	int local_agent;  /* on the host of slot 0; -1 none */
+	int rotten_agent; /* some blocks of its disk get unreadable; -1 none */
 	int absent_agent; /* goes away once more after all is whole; -1 none */
 	unsigned depth;
 	uint64_t duration_ns;
@@ -60,6 +61,7 @@ struct node_agent {
 	char name[16];
 	struct sim_host *host;
 	struct sim_disk *disk;
+	uint64_t data_offset; /* on it: metadata end there */
 	enum voter_kind kind;
 	struct uuid uuid, replica_id;
 	enum agent_state state;
@@ -199,6 +201,10 @@ void slot_takeover(struct world *world);
 void slot_renew(struct slot *slot);
 struct op *slot_submit(struct slot *slot, enum blk_kind kind, size_t first, size_t count,
 	void (*then)(struct op *op));
+
+/* rot.c: blocks of data that the rotten agent's disk does not give any more, and their end. */
+void rot_some(struct world *world);
+void rot_end(struct world *world);
 
 /* faults.c */
 void faults_schedule(struct world *world);
