@@ -256,7 +256,7 @@ static void test_unreadable_blocks(void **state)
 
 	(void)state;
 	world_init(&world, 4);
-	operation.iov.iov_base = io_zalloc_aligned(sim_process_io(world.process), 4 * BLOCK, BLOCK);
+	operation.iov.iov_base = io_zalloc_aligned(sim_process_io(world.process), BLOCK, 4 * BLOCK);
 	sim_disk_set_unreadable(world.backing, BLOCK, 2 * BLOCK, true);
 	sim_disk_set_unreadable(world.backing, 2 * BLOCK, BLOCK, false);
 	submit(&world, &operation, IO_DISK_READ, 0, 4);
