@@ -52,6 +52,8 @@ struct volume_options {
 	uint32_t inc_min; /* the largest inc that this node used for this attach (local file); 0 at
 			     first */
 	unsigned min_insync; /* 0: default (1 for up to 2 data replicas, else 2) */
+	/* Without a quorum requests wait (0), or end in errors after so long. */
+	uint64_t no_quorum_ns;
 	unsigned voter_count;
 	struct volume_voter voters[REPL_VOTERS_MAX];
 	/* The kernel of this node is the one under which the volume was open with this attach last
@@ -106,6 +108,7 @@ struct volume_status {
 	uint64_t size_bytes;
 	struct cfg cfg; /* committed now; gen 0 before the first commit */
 	unsigned min_insync;
+	uint64_t no_quorum_ns;
 	uint64_t active_regions; /* stamped above clean */
 	uint64_t resync_regions; /* left in R */
 	uint64_t unsettled_ranges;
@@ -128,6 +131,8 @@ struct volume *nexus_next_volume(struct nexus *nexus, struct volume *after);
 const char *volume_name(const struct volume *volume);
 struct blk_dev *volume_blk(struct volume *volume);
 void volume_get_status(struct volume *volume, struct volume_status *ret_status);
+/* As volume_options.no_quorum_ns. */
+void volume_set_no_quorum(struct volume *volume, uint64_t error_after_ns);
 void volume_set_min_insync(struct volume *volume, unsigned min_insync);
 
 /*

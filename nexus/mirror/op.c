@@ -212,6 +212,7 @@ static void op_send(struct vol_op *op, struct leg *leg)
 	lio->done = op_leg_done;
 	lio->ctx = op;
 	op->pending |= LEG_BIT(leg);
+	op->sent = true;
 	metric_inc(req->kind == BLK_READ ? &leg->reads : &leg->writes, 1);
 	leg_submit_io(leg, lio, &wio, iov, iov_count);
 }
@@ -274,6 +275,36 @@ static bool op_is_covered(const struct vol_op *op, leg_mask legs)
 	return missing == 0;
 }
 
+/* The host hears of an error and nobody is dropped: the members may differ here (trap F11). */
+static void op_unsettle(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+
+	piecemap_set(&volume->resync, op->req->offset, op->req->length);
+	volume->unsettled++;
+	copiers_wake(volume);
+}
+
+/* No quorum, for too long: true when the request has ended. */
+static bool op_give_up(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+
+	if (volume_is_dead(volume)) {
+		op->result = volume->ending ? -ESHUTDOWN : -EIO;
+		op->finished = true;
+	} else if (volume->failing) {
+		op->result = -EIO;
+		op->finished = true;
+		/* While it is being opened the stamps will tell. */
+		if (op->sent && volume->serving && op->req->kind != BLK_READ &&
+			op->req->kind != BLK_FLUSH) {
+			op_unsettle(op);
+		}
+	}
+	return op->finished;
+}
+
 /* Every needed member has answered or is out, and some said no. */
 static void op_judge_errors(struct vol_op *op, leg_mask needed)
 {
@@ -289,13 +320,9 @@ static void op_judge_errors(struct vol_op *op, leg_mask needed)
 	unsettle = good == 0 || ((op->nospc & bad) != 0 && mask_count(good) < volume->min_insync);
 	if (unsettle && op->req->kind != BLK_FLUSH &&
 		((op->nospc & bad) != 0 || (out & needed) == 0)) {
-		/* The host hears of it and nobody is dropped: the members may differ here (trap
-		 * F11). */
 		op->result = (op->nospc & bad) != 0 ? -ENOSPC : -EIO;
 		op->finished = true;
-		piecemap_set(&volume->resync, op->req->offset, op->req->length);
-		volume->unsettled++;
-		copiers_wake(volume);
+		op_unsettle(op);
 		return;
 	}
 	if (unsettle && (out & needed) != 0) {
@@ -374,12 +401,7 @@ static bool op_progress(struct vol_op *op)
 	struct volume *volume = op->volume;
 	leg_mask needed;
 
-	if (op->finished) {
-		return true;
-	}
-	if (volume_is_dead(volume)) {
-		op->result = volume->ending ? -ESHUTDOWN : -EIO;
-		op->finished = true;
+	if (op->finished || op_give_up(op)) {
 		return true;
 	}
 	if (!volume->serving) {
@@ -538,12 +560,7 @@ static bool op_read_progress(struct vol_op *op)
 {
 	struct volume *volume = op->volume;
 
-	if (op->finished) {
-		return true;
-	}
-	if (volume_is_dead(volume)) {
-		op->result = volume->ending ? -ESHUTDOWN : -EIO;
-		op->finished = true;
+	if (op->finished || op_give_up(op)) {
 		return true;
 	}
 	if (!op_read_settle(op) || op->finished) {
@@ -587,20 +604,30 @@ static bool op_lease_permits(struct vol_op *op)
 	if (volume_lease_is_valid(op->volume)) {
 		return true;
 	}
+	if (op->volume->failing) {
+		op->result = -EIO;
+		return true;
+	}
 	op->volume->lease_waiters = true;
 	return false;
 }
 
 /* ---- the ladder ---- */
 
+/* It ends, one way or the other: what it waits for may never come. */
+static bool op_must_end(const struct vol_op *op)
+{
+	return volume_is_dead(op->volume) || op->volume->failing;
+}
+
 static bool op_may_begin(const struct vol_op *op)
 {
-	return op->volume->serving || volume_is_dead(op->volume);
+	return op->volume->serving || op_must_end(op);
 }
 
 static bool op_must_wait_for_copy(struct vol_op *op)
 {
-	return op->req->kind == BLK_READ && op_resync_overlaps(op) && !volume_is_dead(op->volume);
+	return op->req->kind == BLK_READ && op_resync_overlaps(op) && !op_must_end(op);
 }
 
 static void op_issue(struct vol_op *op)
@@ -682,12 +709,15 @@ static void op_step(struct task *task)
 		if (op->result == 0) {
 			op->result = op_check(volume, req); /* the size is known for certain now */
 		}
+		if (op->result == 0) {
+			(void)op_give_up(op); /* before anything is sent */
+		}
 		while (op->result == 0 && !op->finished) {
-			AWAIT(op, OP_AWAIT_REPAIR, !op->repair.busy);
+			AWAIT(op, OP_AWAIT_REPAIR, !op->repair.busy || op_must_end(op));
 			AWAIT(op, OP_AWAIT_RESYNC, !op_must_wait_for_copy(op));
 			if (req->kind != BLK_FLUSH) {
 				range_lock_acquire(&volume->locks, &op->lock, &op->task);
-				AWAIT(op, OP_AWAIT_LOCK, op->lock.held || volume_is_dead(volume));
+				AWAIT(op, OP_AWAIT_LOCK, op->lock.held || op_must_end(op));
 			}
 			if (req->kind != BLK_READ) {
 				op_issue(op);
@@ -741,6 +771,9 @@ void op_submit(struct blk_dev *dev, struct blk_req *req)
 	op->lock.offset = req->offset;
 	op->lock.length = req->length;
 	op->lock.exclusive = req->kind != BLK_READ;
+	if (volume->no_quorum_ns != 0) {
+		volume_tick_start(volume);
+	}
 	task_init(&op->task, &volume->io->runq, op_step);
 	list_push_back(&volume->ops, &op->node);
 	task_wake(&op->task);

@@ -160,6 +160,13 @@ void volume_get_status(struct volume *volume, struct volume_status *ret_status)
 {
 	memset(ret_status, 0, sizeof(*ret_status));
 	ret_status->state = volume_judge_state(volume, ret_status->reason);
+	if (volume->failing) {
+		size_t used = strlen(ret_status->reason);
+
+		snprintf(ret_status->reason + used, sizeof(ret_status->reason) - used,
+			"%srequests fail meanwhile", used > 0 ? "; " : "");
+	}
+	ret_status->no_quorum_ns = volume->no_quorum_ns;
 	ret_status->size_bytes = volume->size_bytes;
 	ret_status->cfg = volume->cfg;
 	ret_status->min_insync = volume->min_insync;

@@ -156,7 +156,7 @@ static void volume_tick_step(struct task *task)
 	bool late =
 		now_ns > volume->tick_due_ns + IO_NS_PER_S; /* answers may wait in the sockets */
 	bool more = now_ns < volume->ack_not_before_ns || volume->lease_waiters ||
-		    eject_wants_tick(volume);
+		    eject_wants_tick(volume) || quorum_wants_tick(volume);
 
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
@@ -168,6 +168,7 @@ static void volume_tick_step(struct task *task)
 		       (!leg->ready && !leg->out && (volume->member_mask & LEG_BIT(leg)));
 	}
 	eject_tick(volume);
+	quorum_tick(volume, now_ns, late);
 	slow_tick(volume, now_ns, late);
 	if (volume->lease_waiters || volume->ack_not_before_ns != 0) {
 		volume->lease_waiters = false;
@@ -242,6 +243,7 @@ static void volume_init(
 		.block_bytes = volume->block_bytes,
 		.req_private_bytes = sizeof(struct vol_op)};
 	volume->inc_seen = options->inc_min;
+	volume->no_quorum_ns = options->no_quorum_ns;
 	volume->epoch.nonce = rng_u64(&io->rng);
 	list_init(&volume->ops);
 	list_init(&volume->issued);

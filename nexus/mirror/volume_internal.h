@@ -10,6 +10,7 @@
  *   membership.c  changes of the configuration record: degrade and grow
  *   rebuild.c     brings a stale or new replica back: register, compute, copy, join
  *   lease.c       after a gap on the clock
+ *   quorum.c      requests while too few replicas are there
  *   hedge.c       a late read is asked of a second member
  *   slow.c        which member is slow against its peers
  *   eject.c       a member that answers badly leaves S for a while
@@ -325,6 +326,7 @@ struct vol_op {
 	uint64_t flush_from;               /* FLUSH: acknowledged writes that it covers */
 	int result;
 	bool finished;
+	bool sent;       /* to anybody, ever */
 	leg_mask tried;  /* READ: members that failed */
 	leg_mask unread; /* READ: members whose disk did not give it */
 	bool repaired;   /* READ: nobody could answer it, and a repair was tried */
@@ -523,6 +525,10 @@ struct volume {
 
 	unsigned compares; /* under way */
 
+	uint64_t no_quorum_ns;   /* requests fail after so long without a quorum; 0: they wait */
+	uint64_t quorum_lost_ns; /* since when there is none; 0: there is */
+	bool failing;            /* they do */
+
 	/* close */
 	struct task close_task;
 	enum close_state close_state;
@@ -622,6 +628,10 @@ void open_refused(struct volume *volume, struct leg *leg, const struct token *cu
 
 /* settle.c */
 task_step settle_step;
+
+/* quorum.c */
+void quorum_tick(struct volume *volume, uint64_t now_ns, bool late);
+bool quorum_wants_tick(const struct volume *volume);
 
 /* lease.c: before anything relies on what was heard of a leg. */
 void lease_note_time(struct volume *volume);

@@ -42,6 +42,9 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 	if (options->data_replicas > 1 && rng_percent(&rng, 40)) {
 		options->rotten_agent = (int)rng_below(&rng, options->data_replicas);
 	}
+	if (rng_percent(&rng, 25)) {
+		options->no_quorum_ns = (1 + rng_below(&rng, 5)) * IO_NS_PER_S;
+	}
 	/* Faults do not last as long as it takes in the real world. */
 	options->slow_ns = (1 + rng_below(&rng, 3)) * IO_NS_PER_S;
 	options->eject_away_ns = (1 + rng_below(&rng, 3)) * IO_NS_PER_S;

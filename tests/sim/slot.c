@@ -354,6 +354,7 @@ static void volume_options_fill(struct slot *slot, struct volume_options *option
 		.attach = slot->attach,
 		.inc_min = slot->inc_file,
 		.min_insync = world->options.min_insync,
+		.no_quorum_ns = world->options.no_quorum_ns,
 		.voter_count = world->options.voters,
 		.host_may_have_lived_on = slot->lived_on,
 		.save_inc = on_save_inc,

@@ -39,6 +39,7 @@ struct world_options {
 	uint64_t duration_ns;
 	unsigned ops_target;
 	unsigned fault_count;
+	uint64_t no_quorum_ns; /* requests fail after so long; 0: they wait */
 	uint64_t slow_ns, eject_away_ns; /* nexus_options */
 	bool power_cycle_at_end;
 };
