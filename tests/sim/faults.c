@@ -18,7 +18,6 @@ enum fault_kind {
 	FAULT_DISK_ERROR,
 	FAULT_DISK_SLOW,
 	FAULT_DISK_STUCK,
-	FAULT_DISK_ROT,
 	FAULT_MEMORY,
 	FAULT_KINDS,
 };
@@ -39,7 +38,6 @@ static const unsigned weights[FAULT_KINDS] = {
 	[FAULT_DISK_ERROR] = 5,
 	[FAULT_DISK_SLOW] = 4,
 	[FAULT_DISK_STUCK] = 4,
-	[FAULT_DISK_ROT] = 6,
 	[FAULT_MEMORY] = 6,
 };
 
@@ -317,9 +315,6 @@ static void on_fault(struct sim_event *event)
 	case FAULT_DISK_STUCK:
 		fault_disk(world, kind);
 		return;
-	case FAULT_DISK_ROT:
-		rot_some(world);
-		return;
 	case FAULT_MEMORY:
 		fault_memory(world);
 		return;
@@ -335,6 +330,7 @@ void faults_schedule(struct world *world)
 	uint64_t start_ns = sim_now_ns(world->sim);
 	uint64_t at_ns = 0;
 
+	rot_start(world);
 	for (unsigned i = 0; i < world->options.fault_count; i++) {
 		struct fault *fault = &world->faults[i];
 

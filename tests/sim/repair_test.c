@@ -31,7 +31,7 @@ static uint64_t place_of(struct scenario *scenario, unsigned agent, size_t block
 	struct node_agent *node = &scenario->world.agents[agent];
 	uint8_t data[ORACLE_BLOCK_BYTES];
 
-	for (uint64_t at = node->data_offset; at < sim_disk_size_bytes(node->disk);
+	for (uint64_t at = node->data_offset; at < node->data_offset + node->data_bytes;
 		at += ORACLE_BLOCK_BYTES) {
 		sim_disk_peek(node->disk, at, data, sizeof(data));
 		if (is_value_of(scenario, data, block)) {

@@ -114,7 +114,9 @@ static void make_pool(struct node_agent *node)
 	 * power-fail atomicity). */
 	if (layout_make(round_up_u64(pool_bytes(node), 65536) / STORE_BLOCK_BYTES, &format, &layout,
 		    &err) == 0) {
-		node->data_offset = layout.clusters * STORE_BLOCK_BYTES;
+		/* The first cluster is given out with the replica, for its stamps. */
+		node->data_offset = layout.clusters * STORE_BLOCK_BYTES + layout.cluster_bytes;
+		node->data_bytes = (layout.cluster_count - 1) * layout.cluster_bytes;
 		sim_disk_set_torn_range(node->disk, 0, layout.clusters * STORE_BLOCK_BYTES);
 	}
 	node->process = sim_process_new(node->host, node->name);

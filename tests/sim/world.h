@@ -39,7 +39,7 @@ struct world_options {
 	uint64_t duration_ns;
 	unsigned ops_target;
 	unsigned fault_count;
-	uint64_t no_quorum_ns; /* requests fail after so long; 0: they wait */
+	uint64_t no_quorum_ns;           /* requests fail after so long; 0: they wait */
 	uint64_t slow_ns, eject_away_ns; /* nexus_options */
 	bool power_cycle_at_end;
 };
@@ -62,7 +62,7 @@ struct node_agent {
 	char name[16];
 	struct sim_host *host;
 	struct sim_disk *disk;
-	uint64_t data_offset; /* on it: metadata end there */
+	uint64_t data_offset, data_bytes; /* on it: where clusters of data are */
 	enum voter_kind kind;
 	struct uuid uuid, replica_id;
 	enum agent_state state;
@@ -154,6 +154,7 @@ struct world {
 	bool failed;
 	struct fault faults[FAULTS_MAX];
 	struct sim_event monitor;
+	struct sim_event rot;
 	uint64_t ops_issued;
 	/* the final check */
 	unsigned final_issued, final_done, final_errors;
@@ -203,8 +204,9 @@ void slot_renew(struct slot *slot);
 struct op *slot_submit(struct slot *slot, enum blk_kind kind, size_t first, size_t count,
 	void (*then)(struct op *op));
 
-/* rot.c: blocks of data that the rotten agent's disk does not give any more, and their end. */
-void rot_some(struct world *world);
+/* rot.c: from time to time some blocks that the rotten agent's disk does not give, and their end.
+ */
+void rot_start(struct world *world);
 void rot_end(struct world *world);
 
 /* faults.c */
