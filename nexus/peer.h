@@ -41,6 +41,7 @@ struct peer {
 	struct uuid agent;
 	struct io_address address;
 	unsigned users;
+	unsigned ejected; /* of its users: legs that slow.c keeps out of S */
 	bool stopping;
 
 	struct task task;

@@ -65,6 +65,9 @@ static void fill_replica_status(
 	replica->reads = status->reads;
 	replica->writes = status->writes;
 	replica->errors = status->errors;
+	replica->ejections = status->ejections;
+	replica->unreadable = status->unreadable;
+	replica->repairs = status->repairs;
 }
 
 static Strake__V1__VolumeReplica *add_replica(

@@ -230,6 +230,9 @@ static void member_commit(struct volume *volume)
 
 		if (at >= 0 && volume->cfg.voters[at].insync) {
 			volume->member_mask |= LEG_BIT(leg);
+			if (!leg->out) {
+				eject_returned(leg);
+			}
 			if (volume->joiner == leg && leg->target) {
 				leg->clean = volume->joiner_clean;
 				leg->vmeta_rebuilding = false;

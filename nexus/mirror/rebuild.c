@@ -69,7 +69,8 @@ static bool rebuild_is_candidate(struct leg *leg)
 	bool member = (volume->member_mask & LEG_BIT(leg)) != 0;
 
 	if (!volume->serving || volume_is_dead(volume) || !leg->ready || leg->refence ||
-		leg->voter.kind != VOTER_DATA || !voters_has(&volume->cfg, leg) ||
+		leg->voter.kind != VOTER_DATA || eject_keeps_out(leg) ||
+		!voters_has(&volume->cfg, leg) ||
 		(voters_removing_mask(volume) & LEG_BIT(leg))) {
 		return false;
 	}
@@ -129,6 +130,11 @@ static bool rebuild_register(struct leg *leg)
 	if (piecemap_init(&leg->todo, volume->io, volume->size_bytes, volume->region_bytes) != 0) {
 		return false;
 	}
+	if (piecemap_init(&leg->unreadable, volume->io, volume->size_bytes, volume->region_bytes) !=
+		0) {
+		piecemap_done(&leg->todo, volume->io);
+		return false;
+	}
 	/* R goes to it too: what is copied between members while todo is computed passes it by. */
 	for (uint64_t piece = piecemap_next(&volume->resync, 0); piece != UINT64_MAX;
 		piece = piecemap_next(&volume->resync, piece + 1)) {
@@ -151,6 +157,7 @@ static void rebuild_unregister(struct leg *leg)
 	leg->target = false;
 	leg->todo_all = false;
 	piecemap_done(&leg->todo, volume->io);
+	piecemap_done(&leg->unreadable, volume->io);
 	membership_wake(volume);
 	volume_changed(volume);
 }
