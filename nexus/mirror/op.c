@@ -656,12 +656,6 @@ static bool op_must_wait_for_copy(struct vol_op *op)
 	return op->req->kind == BLK_READ && op_resync_overlaps(op) && !op_must_end(op);
 }
 
-static bool op_is_poisoned(const struct vol_op *op)
-{
-	return mutant_is(MUTANT_CRASH) && op->req->kind == BLK_WRITE &&
-	       memcmp(op->req->iov[0].iov_base, MUTANT_POISON, strlen(MUTANT_POISON)) == 0;
-}
-
 static void op_issue(struct vol_op *op)
 {
 	struct volume *volume = op->volume;
@@ -714,22 +708,6 @@ static void op_unlock(struct vol_op *op)
 			task_wake(&volume->legs[i]->rebuild_task);
 		}
 	}
-}
-
-static int op_check(const struct volume *volume, const struct blk_req *req)
-{
-	if (req->kind == BLK_FLUSH) {
-		return 0;
-	}
-	if (req->length == 0 || req->offset % volume->block_bytes != 0 ||
-		req->length % volume->block_bytes != 0) {
-		return -EINVAL;
-	}
-	if ((req->kind == BLK_READ || req->kind == BLK_WRITE) &&
-		(req->length > BLK_LENGTH_MAX || req->iov_count > IO_IOV_MAX)) {
-		return -EINVAL;
-	}
-	return range_is_within(req->offset, req->length, volume->size_bytes) ? 0 : -ERANGE;
 }
 
 static void op_step(struct task *task)

@@ -4,7 +4,7 @@
  *
  *   open.c        fences a majority, chooses and re-commits the configuration, finds R
  *   leg.c         one voter: fence, sessions, commands, when it counts as failed
- *   op.c          host requests: write, read, flush
+ *   op.c          host requests: write, read, flush; op_check.c what of them is refused at once
  *   copy.c        copies under the range lock: R (resync) and rebuilds
  *   repair.c      blocks that a member cannot read
  *   membership.c  changes of the configuration record: degrade and grow
@@ -613,6 +613,12 @@ void leg_submit_io(struct leg *leg, struct leg_io *lio, const struct wire_io *wi
 void leg_fail(struct leg *leg, const char *reason);
 /* Any leg's tick: gives up what is too late. */
 void leg_check_deadlines(struct leg *leg, uint64_t now_ns);
+
+/* op_check.c */
+/* 0, -EINVAL or -ERANGE: not of whole blocks, too long, beyond the end. */
+int op_check(const struct volume *volume, const struct blk_req *req);
+/* The mutants preset's way to fail an assertion. */
+bool op_is_poisoned(const struct vol_op *op);
 
 /* op.c */
 void op_submit(struct blk_dev *dev, struct blk_req *req);
