@@ -25,26 +25,21 @@ others() { # node: the two other nodes
 
 # ---- processes ----
 
-kill_daemon() { # name: SIGKILL, and gone
-	kill_9 "$1"
-}
-agent_up() { start_agent "$1"; } # node
-
 fault_agent-dies() { # node
-	kill_daemon "$1"
+	kill_9 "$1"
 	saw_out "$1" v w
 	writes_go_on v w
-	agent_up "$1"
+	start_agent "$1"
 }
 
 fault_agent-returns() { # node: back before it is left out, or just after
-	kill_daemon "$1"
-	agent_up "$1"
+	kill_9 "$1"
+	start_agent "$1"
 	saw_session "$1" v w
 }
 
 fault_agent-stops() { # node ms
-	local began=$EPOCHREALTIME
+	local began=$EPOCHREALTIME left
 	kill -STOP "${pids[$1]}"
 	stopped=("${pids[$1]}")
 	if [ "$2" -lt 2000 ]; then
@@ -52,13 +47,12 @@ fault_agent-stops() { # node ms
 	else
 		saw_out "$1" v w
 		writes_go_on v w
-		sleep_ms $(($2 > $(ms_since "$began") ? $2 - $(ms_since "$began") : 0))
+		left=$(($2 - $(ms_since "$began")))
+		[ $left -le 0 ] || sleep_ms $left
 	fi
 	kill -CONT "${pids[$1]}"
 	stopped=()
 }
-
-new_nexus() { [ -n "$(nexus_pid)" ] && [ "$(nexus_pid)" != "$1" ]; } # pid before
 
 fault_nexus-dies() {
 	kill -KILL "$(nexus_pid)"
@@ -70,7 +64,6 @@ fault_nexus-stops() { # - ms
 	pid=$(nexus_pid)
 	kill -STOP "$pid"
 	stopped=("$pid")
-	mark_writes
 	sleep_ms "$2"
 	strake_quick volume status v >/dev/null 2>&1 && die "a stopped nexus answers"
 	mark_writes
@@ -111,7 +104,7 @@ fault_launcher-stops() { # - ms: nobody starts a nexus that dies meanwhile
 }
 
 fault_keeper-dies() {
-	kill_daemon keeper
+	kill_9 keeper
 	writes_go_on v w
 	start_keeper
 	until_true 30 "the keeper has it again" keeper_holds
@@ -217,8 +210,8 @@ disk_heals() { # node
 	disk "$1" clear
 	if agent_is_well "$1"; then return; fi
 	saw_more "pool failed"
-	kill_daemon "$1"
-	agent_up "$1"
+	kill_9 "$1"
+	start_agent "$1"
 }
 disk_mark() { agent_log=$(stat -c %s "$dir/$1.log"); } # node
 
@@ -286,7 +279,7 @@ agents_die() {
 }
 agents_up() {
 	local node
-	for node in "${nodes[@]}"; do agent_up "$node"; done
+	for node in "${nodes[@]}"; do start_agent "$node"; done
 }
 
 fault_all-die() { # every daemon but the keeper: the host waits
@@ -302,7 +295,7 @@ fault_all-die() { # every daemon but the keeper: the host waits
 # Every process with the host's, as far as processes can show it: page cache and disks survive.
 fault_power-cut() { # - who comes first
 	local name hosts
-	mapfile -t hosts < <(loads_kill_list)
+	mapfile -t hosts < <(host_pids)
 	agents_die "$(nexus_pid)" "${pids[nexus]}" "${pids[keeper]}" "${hosts[@]}"
 	for name in nexus keeper load-v load-w fio; do
 		wait "${pids[$name]}" 2>/dev/null
@@ -326,11 +319,11 @@ fault_power-cut() { # - who comes first
 
 fault_agent-and-nexus-die() { # node
 	kill -KILL "${pids[$1]}" "$(nexus_pid)"
-	kill_daemon "$1"
+	kill_9 "$1"
 	saw_epoch v w
 	saw_out "$1" v w
 	writes_go_on v w
-	agent_up "$1"
+	start_agent "$1"
 }
 fault_cut-and-nexus-dies() { # node
 	cut_off "$1" both
@@ -341,9 +334,9 @@ fault_cut-and-nexus-dies() { # node
 	heal "$1"
 }
 fault_rebuild-and-nexus-dies() { # node ms
-	kill_daemon "$1"
+	kill_9 "$1"
 	saw_out "$1" v w
-	agent_up "$1"
+	start_agent "$1"
 	sleep_ms "$2"
 	kill -KILL "$(nexus_pid)"
 	saw_epoch v w
@@ -377,15 +370,15 @@ fault_two-agents-die() { # node that stays, which of the others is back first
 	local gone
 	mapfile -t gone < <(others "$1")
 	kill -KILL "${pids[${gone[0]}]}" "${pids[${gone[1]}]}"
-	kill_daemon "${gone[0]}"
-	kill_daemon "${gone[1]}"
+	kill_9 "${gone[0]}"
+	kill_9 "${gone[1]}"
 	saw_state Stalled v w
 	no_writes 500
-	agent_up "${gone[$2]}"
+	start_agent "${gone[$2]}"
 	until_true 60 "it goes on with two" some_state v Degraded Online
 	writes_go_on v w
-	[ -n "${pids[${gone[0]}]:-}" ] || agent_up "${gone[0]}"
-	[ -n "${pids[${gone[1]}]:-}" ] || agent_up "${gone[1]}"
+	[ -n "${pids[${gone[0]}]:-}" ] || start_agent "${gone[0]}"
+	[ -n "${pids[${gone[1]}]:-}" ] || start_agent "${gone[1]}"
 }
 fault_two-cut() {
 	cut_off b both

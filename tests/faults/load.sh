@@ -23,7 +23,6 @@ fio_rounds() {
 	while [ ! -e "$dir/load.stop" ]; do
 		fio --name=verify --filename="${device_of[w]}" --offset=$fio_offset --size=$fio_bytes --rw=randwrite --bs=4k --iodepth=4 --ioengine=libaio \
 			--direct=1 --rate_iops=600 --randseed=$RANDOM --verify=crc32c --do_verify=1 --verify_fatal=1 --aux-path="$dir" --output="$dir/fio.out" &
-		echo $! >"$dir/fio.pid"
 		wait $! || { cat "$dir/fio.out" >>"$dir/fio.log"; return 1; }
 		round=$((round + 1))
 		echo $round >"$dir/fio.rounds"
@@ -43,11 +42,11 @@ loads_begin() { # ["--resume"]
 	done
 	fio_begin
 }
-loads_kill_list() { # pids of the host
+host_pids() {
 	local volume
 	for volume in "${volumes[@]}"; do echo "${pids[load-$volume]}"; done
 	echo "${pids[fio]}"
-	cat "$dir/fio.pid" 2>/dev/null
+	pgrep -P "${pids[fio]}" -x fio
 }
 
 progress() { # volume: what its blkcheck has done
