@@ -200,7 +200,11 @@ static void test_places_are_used_again(struct scenario *scenario)
 		unsigned comes = i % 2 == 0 ? D : E, goes = i % 2 == 0 ? E : D;
 
 		(void)submit_write(scenario, i * 8, 8);
-		add(scenario, comes, VOTER_DATA);
+		make(scenario, comes, VOTER_DATA);
+		/* The ladders of a place that is empty may be queued. */
+		volume_changed(scenario_volume(scenario));
+		begin_add(scenario, comes);
+		await_replica(scenario, comes, REPLICA_INSYNC);
 		(void)submit_write(scenario, i * 8 + 4, 8);
 		if (i > 0) {
 			drop(scenario, goes);
