@@ -555,6 +555,10 @@ static void leg_remove_metrics(struct leg *leg)
 /* Everything but its peer, its memory for answers and its metrics. */
 static void leg_init(struct leg *leg, struct volume *volume, unsigned index)
 {
+	/* Those of a vacant one may be queued: whatever happens to the volume wakes them. */
+	task_done(&leg->task);
+	task_done(&leg->rebuild_task);
+	task_done(&leg->join_task);
 	memset(leg, 0, sizeof(*leg));
 	leg->volume = volume;
 	leg->index = index;

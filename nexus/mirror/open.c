@@ -63,7 +63,8 @@ static bool open_name_unplaced(struct volume *volume)
 /*
  * Who the voters are is known only when some have answered.  A majority of those that are known so
  * far is waited for; what is reached below that is asked once, as it may know that they are others
- * (1.5), and again when something else is reached.
+ * (1.5), and again when something else is reached, or after a while: another node may have taken
+ * the volume over, and changed its voters.
  */
 static bool open_has_peers(struct volume *volume)
 {
@@ -83,11 +84,16 @@ static bool open_has_peers(struct volume *volume)
 		}
 	}
 	needed = volume->chosen.gen == 0 ? places / 2 + 1 : cfg_majority(&volume->chosen);
-	if (found >= needed || (up & ~volume->tried_up) != 0) {
+	if (found >= needed || (up & ~volume->tried_up) != 0 ||
+		(up != 0 && io_now_ns(volume->io) >= volume->tried_ns + ASK_AGAIN_NS)) {
 		volume->tried_up = up;
+		volume->tried_ns = io_now_ns(volume->io);
 		return true;
 	}
 	volume->tried_up = up;
+	if (up != 0 && !io_timer_is_running(&volume->open_timer)) {
+		io_timer_start(&volume->open_timer, volume->tried_ns + ASK_AGAIN_NS);
+	}
 	if (!open_name_unplaced(volume)) {
 		snprintf(volume->reason, sizeof(volume->reason),
 			"needs a majority: %u of %u pool-agents reached, %u needed", found,

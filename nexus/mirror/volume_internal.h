@@ -41,6 +41,7 @@ typedef uint32_t leg_mask;
 #define OPEN_WAIT_NS   (3150 * IO_NS_PER_MS) /* an opener that did not fence all of c.S */
 #define COLLECT_NS     (1000 * IO_NS_PER_MS)
 #define BUSY_NS        (5000 * IO_NS_PER_MS)
+#define ASK_AGAIN_NS   (30000 * IO_NS_PER_MS) /* an opener without a majority */
 #define UNREAD_RUN_MAX 8u /* reads in a row; with more the disk is the matter */
 #define TICK_NS        (250 * IO_NS_PER_MS)
 #define PINNED_MAX     8u /* given-up commands of a leg whose buffers may wait for a stuck disk */
@@ -458,6 +459,7 @@ struct volume {
 	struct io_timer open_timer;
 	uint64_t attempt;  /* of opening, from 1 */
 	leg_mask tried_up; /* the peers that were up when it was begun */
+	uint64_t tried_ns; /* and when that was */
 	bool fencing;      /* legs may be fenced for this attempt (session open_session) */
 	uint32_t inc_seen; /* largest inc of our attach seen anywhere */
 	bool inc_saved;

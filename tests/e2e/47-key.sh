@@ -40,6 +40,14 @@ start_agent a
 wait_for 30 "Online after a restart of an agent" state_is Online
 [ "$(stat -c %a "$dir/state/nexus/volumes/v.json" 2>/dev/null || stat -c %a "$dir/state/volumes/v.json")" = 600 ] || die "others may read the capability"
 
+note "a replica that takes another's place is made with the key"
+strake volume remove-replica v "$(strake volume status v -o json | jq -r '.replicas[0].uuid')" || die "remove-replica"
+if strake volume add-replica v --wait 2>"$dir/out"; then die "a replica without the key was added"; fi
+grep -q "has a key: give --key-file" "$dir/out" || die "not why: $(cat "$dir/out")"
+strake volume add-replica v --key-file "$dir/key" --wait || die "add-replica"
+replicas=$(strake volume status v -o json | jq -r '.replicas[].uuid')
+[ "$(strake replica list --volume v -o json | jq '[.[] | select(.key_number == 1)] | length')" = 3 ] || die "not all have the key"
+
 note "the next key to each replica; the capability of the one before is good until the next attachment"
 for replica in $replicas; do
 	strake replica set-key "$replica" --key-file "$dir/key-2" --key-number 2 >/dev/null || die "set-key"

@@ -200,7 +200,11 @@ static void test_places_are_used_again(struct scenario *scenario)
 		unsigned comes = i % 2 == 0 ? D : E, goes = i % 2 == 0 ? E : D;
 
 		(void)submit_write(scenario, i * 8, 8);
-		add(scenario, comes, VOTER_DATA);
+		make(scenario, comes, VOTER_DATA);
+		/* The ladders of a place that is empty may be queued. */
+		volume_changed(scenario_volume(scenario));
+		begin_add(scenario, comes);
+		await_replica(scenario, comes, REPLICA_INSYNC);
 		(void)submit_write(scenario, i * 8 + 4, 8);
 		if (i > 0) {
 			drop(scenario, goes);
@@ -392,6 +396,26 @@ static void test_old_voters(struct scenario *scenario)
 	await_whole(scenario);
 }
 
+/* An opener that reaches no majority asks again, now and then: it was taken over meanwhile. */
+static void test_forgotten_opener(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	cut_off(scenario, B, true, true);
+	cut_off(scenario, C, true, true);
+	sim_partition(scenario->world.slots[0].host, scenario->world.agents[D].host, true);
+	nexus_crash(scenario, false);
+	run_ms(scenario, 5000);
+	assert_int_equal(volume_state_now(scenario), VOLUME_OPENING);
+	assert_true(scenario_volume(scenario)->attempt < 4);
+	scenario_open(scenario, 1);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	add(scenario, D, VOTER_DATA);
+	scenario->writer = 0;
+	await_state(scenario, VOLUME_SUPERSEDED);
+	scenario->writer = 1;
+}
+
 /* New voters without a configuration are no volume, however many they are. */
 static void test_newcomers_do_not_begin_anew(struct scenario *scenario)
 {
@@ -524,6 +548,7 @@ int main(void)
 		{CASE(test_refusals), .options = {.spares = 1}},
 		{CASE(test_change_holds_nobody_up), .options = {.spares = 1, .min_insync = 1}},
 		{CASE(test_old_voters), .options = {.spares = 1, .min_insync = 1}},
+		{CASE(test_forgotten_opener), .options = {.spares = 1, .min_insync = 1}},
 		{CASE(test_newcomers_do_not_begin_anew), .options = {.spares = 2}},
 		{CASE(test_half_added_then_without_it), .options = {.spares = 1, .min_insync = 1}},
 		{CASE(test_half_added_then_with_it), .options = {.spares = 1, .min_insync = 1}},
