@@ -32,6 +32,7 @@ enum option_id {
 	OPT_FRONTEND,
 	OPT_REPLICAS,
 	OPT_MIN_INSYNC,
+	OPT_ON_NO_QUORUM,
 	OPT_ATTACH,
 	OPT_FORCE,
 	OPT_FORGET,
@@ -40,8 +41,9 @@ enum option_id {
 	OPT_COUNT,
 };
 
-#define BIT(id)  (1u << (id))
-#define OPTION_0 1000 /* getopt's numbers, above the characters */
+#define BIT(id)           (1u << (id))
+#define NO_QUORUM_ERROR_S 30
+#define OPTION_0          1000 /* getopt's numbers, above the characters */
 
 static const struct {
 	const char *name;
@@ -79,6 +81,9 @@ static const struct {
 	[OPT_REPLICAS] = {"replicas", "N", "copies, each on another pool-agent (default 3)"},
 	[OPT_MIN_INSYNC] = {"min-insync", "N",
 		"copies that must have a write before it is acknowledged (default 1 of 2, 2 of 3)"},
+	[OPT_ON_NO_QUORUM] = {"on-no-quorum", "WHAT",
+		"when too few copies are reached: stall (requests wait, default), error (they fail "
+		"after 30 s) or error:SECONDS"},
 	[OPT_ATTACH] = {"attach", "N",
 		"attach number: a higher one takes the volume over (default: as before)"},
 	[OPT_FORCE] = {"force", NULL,
@@ -129,8 +134,8 @@ static const struct command {
 	{"replica", "unexport", "UUID", 0, replica_unexport, "Ends the export."},
 	{"volume", "create", "NAME",
 		BIT(OPT_SIZE) | BIT(OPT_REPLICAS) | BIT(OPT_MIN_INSYNC) | BIT(OPT_POOL) |
-			BIT(OPT_AGENT) | BIT(OPT_NEXUS) | BIT(OPT_OVERCOMMIT) | BIT(OPT_LOCAL) |
-			BIT(OPT_VOTER) | BIT(OPT_UUID),
+			BIT(OPT_ON_NO_QUORUM) | BIT(OPT_AGENT) | BIT(OPT_NEXUS) |
+			BIT(OPT_OVERCOMMIT) | BIT(OPT_LOCAL) | BIT(OPT_VOTER) | BIT(OPT_UUID),
 		volume_create,
 		"Makes a volume: its replicas on different pool-agents, those with the most free "
 		"space first.\n"
@@ -144,6 +149,11 @@ static const struct command {
 		BIT(OPT_ATTACH) | BIT(OPT_WAIT) | BIT(OPT_TIMEOUT) | BIT(OPT_NEXUS), volume_open,
 		"Opens a volume on the nexus; it stays open, also after a restart, until it is "
 		"closed."},
+	{"volume", "set", "NAME", BIT(OPT_MIN_INSYNC) | BIT(OPT_ON_NO_QUORUM) | BIT(OPT_NEXUS),
+		volume_set,
+		"Changes a volume, also while it is in use.\n"
+		"  strake volume set db --min-insync 1\n"
+		"  strake volume set db --on-no-quorum error:60"},
 	{"volume", "publish", "NAME", BIT(OPT_FRONTEND) | BIT(OPT_NEXUS), volume_publish,
 		"Shows an open volume as a block device of this machine, or over NVMe/TCP.\n"
 		"Prints the device, or NQN and address."},
@@ -246,6 +256,22 @@ static int parse_number(enum option_id id, const char *text, unsigned *ret_numbe
 	return 0;
 }
 
+static int parse_no_quorum(const char *text, unsigned *ret_seconds)
+{
+	if (strcmp(text, "stall") == 0) {
+		*ret_seconds = 0;
+		return 0;
+	}
+	if (strcmp(text, "error") == 0) {
+		*ret_seconds = NO_QUORUM_ERROR_S;
+		return 0;
+	}
+	if (strncmp(text, "error:", 6) == 0) {
+		return parse_number(OPT_ON_NO_QUORUM, text + 6, ret_seconds);
+	}
+	return usage("--on-no-quorum is stall, error or error:SECONDS, not", text);
+}
+
 static int parse_output(struct args *args, const char *text)
 {
 	if (strcmp(text, "json") == 0) {
@@ -339,6 +365,9 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return parse_number(id, value, &args->replicas);
 	case OPT_MIN_INSYNC:
 		return parse_number(id, value, &args->min_insync);
+	case OPT_ON_NO_QUORUM:
+		args->has_no_quorum = true;
+		return parse_no_quorum(value, &args->no_quorum_s);
 	case OPT_ATTACH:
 		return parse_number(id, value, &args->attach);
 	case OPT_FORCE:

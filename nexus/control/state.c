@@ -86,6 +86,13 @@ int volume_record_check(const struct volume_record *record, struct err *err)
 			"volume %s: size %" PRIu64 " is no multiple of 4096 from 4K to 64T",
 			record->name, record->size_bytes);
 	}
+	if (record->no_quorum_s > NO_QUORUM_S_MAX) {
+		return err_set(err, -EINVAL,
+			"volume %s: without a quorum requests wait for ever (0) or up to %d "
+			"seconds, "
+			"not %" PRIu32,
+			record->name, NO_QUORUM_S_MAX, record->no_quorum_s);
+	}
 	if (uuid_is_nil(&record->uuid) || record->attach == 0) {
 		return err_set(
 			err, -EINVAL, "volume %s: lacks its uuid or attach number", record->name);
@@ -211,13 +218,13 @@ static json_t *record_to_json(const struct volume_record *record)
 	}
 	/* A string: JSON's integers are signed here. */
 	(void)snprintf(lineage, sizeof(lineage), "%016" PRIx64, record->lineage);
-	return json_pack("{s:i, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:b, s:s, s:o}", "format",
-		FORMAT, "name", record->name, "uuid", uuid_to_text(&record->uuid, uuid),
+	return json_pack("{s:i, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:s, s:o}",
+		"format", FORMAT, "name", record->name, "uuid", uuid_to_text(&record->uuid, uuid),
 		"size_bytes", (json_int_t)record->size_bytes, "lineage", lineage, "attach",
 		(json_int_t)record->attach, "inc", (json_int_t)record->inc, "min_insync",
-		(json_int_t)record->min_insync, "boot_id", record->boot_id, "opened",
-		(int)record->opened, "frontend", frontend_kind_name(record->frontend), "voters",
-		voters);
+		(json_int_t)record->min_insync, "no_quorum_s", (json_int_t)record->no_quorum_s,
+		"boot_id", record->boot_id, "opened", (int)record->opened, "frontend",
+		frontend_kind_name(record->frontend), "voters", voters);
 }
 
 static int record_path(
@@ -298,14 +305,16 @@ static int parse_record(json_t *json, struct volume_record *record)
 {
 	const char *name, *uuid, *lineage, *boot_id, *frontend;
 	json_int_t size, attach, inc, min_insync;
+	json_int_t no_quorum_s = 0; /* of a file that is older than that */
 	int format, opened;
 	json_t *voters;
 	char *end;
 
-	if (json_unpack(json, "{s:i, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:b, s:s, s:o}",
+	if (json_unpack(json, "{s:i, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s?I, s:s, s:b, s:s, s:o}",
 		    "format", &format, "name", &name, "uuid", &uuid, "size_bytes", &size, "lineage",
-		    &lineage, "attach", &attach, "inc", &inc, "min_insync", &min_insync, "boot_id",
-		    &boot_id, "opened", &opened, "frontend", &frontend, "voters", &voters) < 0 ||
+		    &lineage, "attach", &attach, "inc", &inc, "min_insync", &min_insync,
+		    "no_quorum_s", &no_quorum_s, "boot_id", &boot_id, "opened", &opened, "frontend",
+		    &frontend, "voters", &voters) < 0 ||
 		format != FORMAT || !json_is_array(voters) ||
 		json_array_size(voters) > REPL_VOTERS_MAX) {
 		return -EINVAL;
@@ -315,13 +324,14 @@ static int parse_record(json_t *json, struct volume_record *record)
 		!copy_text(record->boot_id, sizeof(record->boot_id), boot_id) ||
 		uuid_parse(uuid, &record->uuid) < 0 || size < 0 || attach <= 0 ||
 		attach > UINT32_MAX || inc < 0 || inc > UINT32_MAX || min_insync < 0 ||
-		min_insync > REPL_VOTERS_MAX) {
+		min_insync > REPL_VOTERS_MAX || no_quorum_s < 0 || no_quorum_s > NO_QUORUM_S_MAX) {
 		return -EINVAL;
 	}
 	record->size_bytes = (uint64_t)size;
 	record->attach = (uint32_t)attach;
 	record->inc = (uint32_t)inc;
 	record->min_insync = (unsigned)min_insync;
+	record->no_quorum_s = (uint32_t)no_quorum_s;
 	record->opened = opened != 0;
 	record->voter_count = (unsigned)json_array_size(voters);
 	for (unsigned i = 0; i < record->voter_count; i++) {

@@ -52,6 +52,43 @@ void cvolume_relocate(struct cvolume *cv)
 	reactor_ask(daemon_reactor(cv->control->daemon), relocate_there, &relocation);
 }
 
+/* ---- what may change while it is open ---- */
+
+struct policy {
+	struct cvolume *cv;
+	unsigned min_insync;
+	uint64_t no_quorum_ns;
+};
+
+static void set_policy_there(void *ctx)
+{
+	const struct policy *policy = ctx;
+
+	if (policy->cv->volume != NULL) {
+		volume_set_min_insync(policy->cv->volume, policy->min_insync);
+		volume_set_no_quorum(policy->cv->volume, policy->no_quorum_ns);
+	}
+}
+
+static unsigned min_insync_of(const struct cvolume *cv)
+{
+	return cv->record.min_insync != 0 ? cv->record.min_insync : cv->control->options.min_insync;
+}
+
+void cvolume_set_policy(struct cvolume *cv)
+{
+	struct policy policy = {
+		.cv = cv,
+		.min_insync = min_insync_of(cv),
+		.no_quorum_ns = cv->record.no_quorum_s * IO_NS_PER_S,
+	};
+
+	log_info(daemon_log(cv->control->daemon), "control", "volume-set",
+		"volume=%s min_insync=%u no_quorum_s=%u", cv->record.name, cv->record.min_insync,
+		cv->record.no_quorum_s);
+	reactor_ask(daemon_reactor(cv->control->daemon), set_policy_there, &policy);
+}
+
 /* ---- inc: it must be on disk before it is used ---- */
 
 /* Reactor. */
@@ -157,8 +194,8 @@ void cvolume_fill_options(
 	ret_options->lineage = record->lineage;
 	ret_options->attach = record->attach;
 	ret_options->inc_min = record->inc;
-	ret_options->min_insync =
-		record->min_insync != 0 ? record->min_insync : cv->control->options.min_insync;
+	ret_options->min_insync = min_insync_of(cv);
+	ret_options->no_quorum_ns = record->no_quorum_s * IO_NS_PER_S;
 	ret_options->voter_count = record->voter_count;
 	memcpy(ret_options->voters, record->voters, sizeof(ret_options->voters));
 	ret_options->host_may_have_lived_on = host_may_have_lived_on;
