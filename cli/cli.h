@@ -47,6 +47,8 @@ struct args {
 	const char *frontend;
 	unsigned replicas;
 	unsigned min_insync;
+	unsigned no_quorum_s; /* 0: stall */
+	bool has_no_quorum;
 	unsigned attach;
 	const char *key_file; /* NULL: none */
 	unsigned key_number;  /* 0: 1 */
@@ -140,6 +142,7 @@ int replica_export(struct cli *cli);
 int replica_unexport(struct cli *cli);
 int volume_create(struct cli *cli);
 int volume_open(struct cli *cli);
+int volume_set(struct cli *cli);
 int volume_publish(struct cli *cli);
 int volume_status(struct cli *cli);
 int volume_list(struct cli *cli);

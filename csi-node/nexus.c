@@ -30,8 +30,7 @@ static const struct grpc_method close_volume = METHOD("CloseVolume", close_volum
 static const struct grpc_method add_replica = METHOD("AddReplica", add_replica_request, volume);
 static const struct grpc_method remove_replica =
 	METHOD("RemoveReplica", remove_replica_request, volume);
-static const struct grpc_method update_volume =
-	METHOD("UpdateVolume", update_volume_request, volume);
+static const struct grpc_method set_volume = METHOD("SetVolume", set_volume_request, volume);
 static const struct grpc_method publish_volume =
 	METHOD("PublishVolume", publish_volume_request, volume);
 static const struct grpc_method unpublish_volume =
@@ -404,9 +403,10 @@ int nexus_remove_voter(
 int nexus_set_min_insync(
 	const char *socket, const char *volume, unsigned min_insync, struct err *err)
 {
-	Strake__V1__UpdateVolumeRequest request = STRAKE__V1__UPDATE_VOLUME_REQUEST__INIT;
+	Strake__V1__SetVolumeRequest request = STRAKE__V1__SET_VOLUME_REQUEST__INIT;
 
 	request.name = text_of(volume);
+	request.set_min_insync = true;
 	request.min_insync = min_insync;
-	return call_once(socket, &update_volume, &request.base, err);
+	return call_once(socket, &set_volume, &request.base, err);
 }

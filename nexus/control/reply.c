@@ -176,6 +176,7 @@ static void fill(struct volume_reply *reply)
 	message->size_bytes = record->size_bytes;
 	message->attach = record->attach;
 	message->min_insync = record->min_insync;
+	message->no_quorum_s = record->no_quorum_s;
 	message->state = text_of(volume_state_name(VOLUME_CLOSED));
 	if (reply->is_open) {
 		fill_status(reply);

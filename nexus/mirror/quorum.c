@@ -6,8 +6,6 @@
  */
 #include "nexus/mirror/volume_internal.h"
 
-#include <stdio.h>
-
 /* Reads and writes could be answered now, or in the next moment. */
 static bool quorum_is_there(const struct volume *volume)
 {
@@ -52,5 +50,9 @@ void quorum_tick(struct volume *volume, uint64_t now_ns, bool late)
 void volume_set_no_quorum(struct volume *volume, uint64_t error_after_ns)
 {
 	volume->no_quorum_ns = error_after_ns;
+	if (error_after_ns == 0) {
+		volume->quorum_lost_ns = 0;
+		quorum_set_failing(volume, false);
+	}
 	volume_tick_start(volume);
 }
