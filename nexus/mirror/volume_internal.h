@@ -567,7 +567,7 @@ struct volume {
 
 /* For whoever asks what this process died of: to the end of the step the thread works on this
  * volume. */
-_Static_assert(BLK_READ == 0 && TRACE_WORK_READ + BLK_DISCARD == TRACE_WORK_DISCARD,
+_Static_assert(BLK_READ == 0 && TRACE_WORK_READ + (unsigned)BLK_DISCARD == TRACE_WORK_DISCARD,
 	"the kinds of requests are kinds of work in the same order");
 static inline void volume_works(struct volume *volume, unsigned work)
 {
