@@ -193,6 +193,7 @@ void cvolume_fill_options(
 	ret_options->size_bytes = record->size_bytes;
 	ret_options->lineage = record->lineage;
 	ret_options->attach = record->attach;
+	ret_options->capability = record->capability;
 	ret_options->inc_min = record->inc;
 	ret_options->min_insync = min_insync_of(cv);
 	ret_options->no_quorum_ns = record->no_quorum_s * IO_NS_PER_S;
