@@ -57,6 +57,7 @@ static void leg_cmd_done(struct nvmeh_cmd *cmd)
 	struct leg_io *lio = cmd->ctx;
 	struct leg *leg = lio->leg;
 	enum leg_result result = leg_classify(cmd);
+	bool is_read = cmd->sqe.opcode == WIRE_READ && !cmd->admin;
 
 	lio->busy = false;
 	lio->result = result;
@@ -75,7 +76,7 @@ static void leg_cmd_done(struct nvmeh_cmd *cmd)
 		task_wake(&leg->volume->close_task);
 	}
 	lio->done(lio);
-	if (cmd->sqe.opcode == WIRE_READ && !cmd->admin) {
+	if (is_read) {
 		leg_count_unread(leg, result);
 	}
 }
