@@ -350,6 +350,9 @@ struct volume {
 	enum voter_change change;
 	struct uuid change_id;
 	bool change_refused; /* the new voter did not accept: not again until it is asked for */
+	/* Proposed since the last commit, and perhaps taken back: an opener may still choose it. */
+	enum voter_change unsettled_change;
+	struct uuid unsettled_id;
 
 	/* open */
 	struct task open_task;
