@@ -47,12 +47,16 @@ struct args {
 	const char *frontend;
 	unsigned replicas;
 	unsigned min_insync;
+	unsigned no_quorum_s; /* 0: stall */
+	bool has_no_quorum;
 	unsigned attach;
 	const char *key_file; /* NULL: none */
 	unsigned key_number;  /* 0: 1 */
 	bool force;
 	bool forget;
 	bool wait;
+	bool previous;
+	bool follow;
 	unsigned timeout_s;
 };
 
@@ -138,6 +142,7 @@ int replica_export(struct cli *cli);
 int replica_unexport(struct cli *cli);
 int volume_create(struct cli *cli);
 int volume_open(struct cli *cli);
+int volume_set(struct cli *cli);
 int volume_publish(struct cli *cli);
 int volume_status(struct cli *cli);
 int volume_list(struct cli *cli);
@@ -150,5 +155,6 @@ int volume_remove_replica(struct cli *cli);
 int volume_move_replica(struct cli *cli);
 int volume_set(struct cli *cli);
 int daemon_list(struct cli *cli);
+int daemon_trace(struct cli *cli);
 
 #endif

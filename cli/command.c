@@ -32,6 +32,7 @@ enum option_id {
 	OPT_FRONTEND,
 	OPT_REPLICAS,
 	OPT_MIN_INSYNC,
+	OPT_ON_NO_QUORUM,
 	OPT_ATTACH,
 	OPT_KEY_FILE,
 	OPT_KEY_NUMBER,
@@ -39,11 +40,14 @@ enum option_id {
 	OPT_FORGET,
 	OPT_WAIT,
 	OPT_TIMEOUT,
+	OPT_PREVIOUS,
+	OPT_FOLLOW,
 	OPT_COUNT,
 };
 
-#define BIT(id)  (1u << (id))
-#define OPTION_0 1000 /* getopt's numbers, above the characters */
+#define BIT(id)           (1u << (id))
+#define NO_QUORUM_ERROR_S 30
+#define OPTION_0          1000 /* getopt's numbers, above the characters */
 
 static const struct {
 	const char *name;
@@ -81,6 +85,9 @@ static const struct {
 	[OPT_REPLICAS] = {"replicas", "N", "copies, each on another pool-agent (default 3)"},
 	[OPT_MIN_INSYNC] = {"min-insync", "N",
 		"copies that must have a write before it is acknowledged (default 1 of 2, 2 of 3)"},
+	[OPT_ON_NO_QUORUM] = {"on-no-quorum", "WHAT",
+		"when too few copies are reached: stall (requests wait, default), error (they fail "
+		"after 30 s) or error:SECONDS"},
 	[OPT_ATTACH] = {"attach", "N",
 		"attach number: a higher one takes the volume over (default: as before)"},
 	[OPT_KEY_FILE] = {"key-file", "FILE",
@@ -97,12 +104,15 @@ static const struct {
 	[OPT_WAIT] = {"wait", NULL, "until the volume serves"},
 	[OPT_TIMEOUT] = {"timeout", "SECONDS",
 		"of the waiting (default 60 for a volume to serve, none for replicas)"},
+	[OPT_PREVIOUS] = {"previous", NULL, "of the process before the one that runs"},
+	[OPT_FOLLOW] = {"follow", NULL,
+		"go on with what is written from now on, also by the next process"},
 };
 
 static const struct command {
 	const char *noun, *verb;
 	const char *argument; /* "NAME", "NAME REPLICA", or NULL: takes none */
-	unsigned options;     /* besides the common ones */
+	uint64_t options;     /* besides the common ones */
 	int (*run)(struct cli *cli);
 	const char *help;
 } commands[] = {
@@ -141,8 +151,9 @@ static const struct command {
 	{"replica", "unexport", "UUID", 0, replica_unexport, "Ends the export."},
 	{"volume", "create", "NAME",
 		BIT(OPT_SIZE) | BIT(OPT_REPLICAS) | BIT(OPT_MIN_INSYNC) | BIT(OPT_POOL) |
-			BIT(OPT_AGENT) | BIT(OPT_NEXUS) | BIT(OPT_OVERCOMMIT) | BIT(OPT_LOCAL) |
-			BIT(OPT_VOTER) | BIT(OPT_UUID) | BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER),
+			BIT(OPT_ON_NO_QUORUM) | BIT(OPT_AGENT) | BIT(OPT_NEXUS) |
+			BIT(OPT_OVERCOMMIT) | BIT(OPT_LOCAL) | BIT(OPT_VOTER) | BIT(OPT_UUID) |
+			BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER),
 		volume_create,
 		"Makes a volume: its replicas on different pool-agents, those with the most free "
 		"space first.\n"
@@ -158,6 +169,11 @@ static const struct command {
 		volume_open,
 		"Opens a volume on the nexus; it stays open, also after a restart, until it is "
 		"closed."},
+	{"volume", "set", "NAME", BIT(OPT_MIN_INSYNC) | BIT(OPT_ON_NO_QUORUM) | BIT(OPT_NEXUS),
+		volume_set,
+		"Changes a volume, also while it is in use.\n"
+		"  strake volume set db --min-insync 1\n"
+		"  strake volume set db --on-no-quorum error:60"},
 	{"volume", "publish", "NAME", BIT(OPT_FRONTEND) | BIT(OPT_NEXUS), volume_publish,
 		"Shows an open volume as a block device of this machine, or over NVMe/TCP.\n"
 		"Prints the device, or NQN and address."},
@@ -199,20 +215,20 @@ static const struct command {
 		"old one.\n"
 		"Given again after it was broken off, it goes on.\n"
 		"  strake volume move-replica db 1b9d6bcd --pool p4"},
-	{"volume", "set", "NAME", BIT(OPT_MIN_INSYNC) | BIT(OPT_NEXUS), volume_set,
-		"Changes a policy of a volume, open or not.\n"
-		"  strake volume set db --min-insync 2"},
 	{"volume", "compare", "NAME", BIT(OPT_NEXUS), volume_compare,
 		"Reads every replica directly and compares them; the volume stays in use.\n"
 		"Exit code 1 when they differ, with the first differing byte offset."},
 	{"daemon", "list", NULL, 0, daemon_list, "The daemons that answer on this machine."},
+	{"daemon", "trace", "NAME", BIT(OPT_PREVIOUS) | BIT(OPT_FOLLOW), daemon_trace,
+		"What a pool-agent or nexus did last, point by point; it need not live any more.\n"
+		"  strake daemon trace nexus --previous      after a crash"},
 };
 
 #define COMMON_OPTIONS (BIT(OPT_RUN_DIR) | BIT(OPT_OUTPUT) | BIT(OPT_HELP))
 
 /* ---- help ---- */
 
-static void print_options(FILE *to, unsigned mask)
+static void print_options(FILE *to, uint64_t mask)
 {
 	for (unsigned id = 0; id < OPT_COUNT; id++) {
 		if ((mask & BIT(id)) != 0) {
@@ -292,6 +308,22 @@ static int parse_number(enum option_id id, const char *text, unsigned *ret_numbe
 	return 0;
 }
 
+static int parse_no_quorum(const char *text, unsigned *ret_seconds)
+{
+	if (strcmp(text, "stall") == 0) {
+		*ret_seconds = 0;
+		return 0;
+	}
+	if (strcmp(text, "error") == 0) {
+		*ret_seconds = NO_QUORUM_ERROR_S;
+		return 0;
+	}
+	if (strncmp(text, "error:", 6) == 0) {
+		return parse_number(OPT_ON_NO_QUORUM, text + 6, ret_seconds);
+	}
+	return usage("--on-no-quorum is stall, error or error:SECONDS, not", text);
+}
+
 static int parse_output(struct args *args, const char *text)
 {
 	if (strcmp(text, "json") == 0) {
@@ -347,6 +379,8 @@ static void take_flag(struct args *args, enum option_id id)
 	args->force |= id == OPT_FORCE;
 	args->forget |= id == OPT_FORGET;
 	args->wait |= id == OPT_WAIT;
+	args->previous |= id == OPT_PREVIOUS;
+	args->follow |= id == OPT_FOLLOW;
 }
 
 static int take_option(struct args *args, enum option_id id, const char *value)
@@ -385,6 +419,9 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return parse_number(id, value, &args->replicas);
 	case OPT_MIN_INSYNC:
 		return parse_number(id, value, &args->min_insync);
+	case OPT_ON_NO_QUORUM:
+		args->has_no_quorum = true;
+		return parse_no_quorum(value, &args->no_quorum_s);
 	case OPT_ATTACH:
 		return parse_number(id, value, &args->attach);
 	case OPT_KEY_FILE:
@@ -401,6 +438,8 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 	case OPT_FORCE:
 	case OPT_FORGET:
 	case OPT_WAIT:
+	case OPT_PREVIOUS:
+	case OPT_FOLLOW:
 		take_flag(args, id);
 		return 0;
 	case OPT_HELP:
@@ -412,7 +451,7 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 }
 
 /* 0, or the exit code of wrong usage.  *ret_given has the bits of the options. */
-static int parse_options(int argc, char **argv, struct args *args, unsigned *ret_given)
+static int parse_options(int argc, char **argv, struct args *args, uint64_t *ret_given)
 {
 	struct option table[OPT_COUNT + 1] = {0};
 	int found;
@@ -463,9 +502,9 @@ static bool is_noun(const char *noun)
 }
 
 static int run_command(
-	struct cli *cli, const struct command *command, unsigned given, int argc, char **argv)
+	struct cli *cli, const struct command *command, uint64_t given, int argc, char **argv)
 {
-	unsigned allowed = command->options | COMMON_OPTIONS;
+	uint64_t allowed = command->options | COMMON_OPTIONS;
 
 	if ((given & BIT(OPT_HELP)) != 0) {
 		print_command(stdout, command);
@@ -501,7 +540,7 @@ int command_main(int argc, char **argv)
 {
 	struct cli cli = {0};
 	const char *run_dir = getenv("STRAKE_RUN_DIR");
-	unsigned given;
+	uint64_t given;
 
 	cli.args.run_dir = run_dir != NULL && run_dir[0] != '\0' ? run_dir : "/run/strake";
 	int result = parse_options(argc, argv, &cli.args, &given);

@@ -97,6 +97,11 @@ static void print_volume(const Strake__V1__Volume *volume, const struct daemon *
 	printf("attach      %u, epoch %s, generation %u\n", volume->attach,
 		text_cell(volume->epoch), volume->generation);
 	printf("min-insync  %u\n", volume->min_insync);
+	if (volume->no_quorum_s != 0) {
+		printf("no quorum   requests fail after %u s\n", volume->no_quorum_s);
+	} else {
+		printf("no quorum   requests wait\n");
+	}
 	if (volume->frontend[0] == '\0') {
 		printf("published   no\n");
 	} else if (volume->nqn[0] != '\0') {
@@ -322,6 +327,34 @@ int volume_open(struct cli *cli)
 		volume = wait_until_serving(cli, nexus, volume);
 	}
 	return volume == NULL ? 1 : changed(cli, volume, "opened");
+}
+
+int volume_set(struct cli *cli)
+{
+	Strake__V1__SetVolumeRequest request = STRAKE__V1__SET_VOLUME_REQUEST__INIT;
+	Strake__V1__Volume *volume = NULL;
+	struct err err = {0};
+	struct daemon *nexus;
+
+	if (cli->args.min_insync == 0 && !cli->args.has_no_quorum) {
+		(void)cli_fail("volume set needs --min-insync or --on-no-quorum");
+		return EXIT_USAGE;
+	}
+	nexus = cli_find_volume(cli, cli->args.name, &volume);
+	if (nexus == NULL) {
+		return 1;
+	}
+	cli_free(volume);
+	request.name = text_of(cli->args.name);
+	request.set_min_insync = cli->args.min_insync != 0;
+	request.min_insync = cli->args.min_insync;
+	request.set_no_quorum = cli->args.has_no_quorum;
+	request.no_quorum_s = cli->args.no_quorum_s;
+	volume = cli_call(nexus, "SetVolume", &request.base, &err);
+	if (volume == NULL) {
+		return cli_fail("%s: %s", nexus->name, err.text);
+	}
+	return changed(cli, volume, "changed");
 }
 
 int volume_publish(struct cli *cli)

@@ -252,6 +252,7 @@ static Strake__V1__Volume *make_volume(struct creation *creation, struct err *er
 	request.uuid = creation->volume_uuid;
 	request.size_bytes = creation->cli->args.size_bytes;
 	request.min_insync = creation->cli->args.min_insync;
+	request.no_quorum_s = creation->cli->args.no_quorum_s;
 	request.voters = pointers;
 	request.n_voters = creation->voter_count;
 	return cli_call(creation->nexus, "CreateVolume", &request.base, err);
@@ -332,6 +333,7 @@ static int create_of_voters(struct creation *creation)
 	request.uuid = creation->volume_uuid;
 	request.size_bytes = args->size_bytes;
 	request.min_insync = args->min_insync;
+	request.no_quorum_s = args->no_quorum_s;
 	request.voters = pointers;
 	request.n_voters = args->voters.count;
 	Strake__V1__Volume *volume = cli_call(creation->nexus, "CreateVolume", &request.base, &err);

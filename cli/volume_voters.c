@@ -546,29 +546,3 @@ int volume_move_replica(struct cli *cli)
 	}
 	return end(&change, result, "moved here", change.voter.replica);
 }
-
-int volume_set(struct cli *cli)
-{
-	Strake__V1__UpdateVolumeRequest request = STRAKE__V1__UPDATE_VOLUME_REQUEST__INIT;
-	struct err err = {0};
-	struct change change;
-
-	if (cli->args.min_insync == 0) {
-		(void)cli_fail("volume set needs --min-insync N");
-		return EXIT_USAGE;
-	}
-	if (begin(&change, cli) != 0) {
-		return 1;
-	}
-	request.name = text_of(cli->args.name);
-	request.min_insync = cli->args.min_insync;
-	int result =
-		seen(&change, cli_call(change.nexus, "UpdateVolume", &request.base, &err), &err);
-
-	if (result == 0 && cli->args.output != OUTPUT_JSON) {
-		printf("volume %s: min-insync %u\n", cli->args.name, change.volume->min_insync);
-		cli_free(change.volume);
-		return 0;
-	}
-	return end(&change, result, "", "");
-}

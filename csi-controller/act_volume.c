@@ -239,13 +239,16 @@ static json_t *make_replica(struct controller *controller, const struct world_vo
 			volume->object.meta.name, "uid", volume->object.meta.uid, "controller", 1,
 			"blockOwnerDeletion", 0));
 	(void)json_object_set_new(object, "spec",
-		json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o}", "volume",
+		json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o}", "volume",
 			volume->object.meta.name, "volumeUUID",
 			uuid_to_text(&volume->object.uuid, volume_uuid_text), "uuid",
 			uuid_to_text(&uuid, uuid_text), "pool", placement->pool, "node",
-			placement->node, "kind", "Data", "size",
-			kube_quantity_to_text(volume->object.size_bytes, size), "slot",
+			placement->node, "kind", placement->is_arbiter ? "Arbiter" : "Data", "slot",
 			(json_int_t)placement->slot, "key", key));
+	if (!placement->is_arbiter) {
+		(void)json_object_set_new(json_object_get(object, "spec"), "size",
+			json_string(kube_quantity_to_text(volume->object.size_bytes, size)));
+	}
 	return object;
 }
 
@@ -312,10 +315,17 @@ static void make_replicas(
 		}
 		request = act_request_new(act, KUBE_CREATE, &objects_replicas, placement->name);
 		world_reserve(&controller->world, volume, placement->name, placement->slot,
-			placement->pool, placement->node);
+			placement->pool, placement->node, placement->is_arbiter);
 		log_info(controller->log, "act", "replica-placed",
-			"volume=%s replica=%s pool=%s node=%s", act->key, placement->name,
-			placement->pool, placement->node);
+			"volume=%s replica=%s kind=%s pool=%s node=%s", act->key, placement->name,
+			placement->is_arbiter ? "Arbiter" : "Data", placement->pool,
+			placement->node);
+		if (volume->object.attach_number > 0) {
+			kube_event(controller->recorder, volume->json, false, "ReplicaPlaced",
+				"Placing", "%s %s on pool %s of node %s",
+				placement->is_arbiter ? "arbiter" : "replica", placement->name,
+				placement->pool, placement->node);
+		}
 		request->cache = controller->caches[CACHE_REPLICAS];
 		request->answered = replica_answered;
 		act_send(request, replica);
@@ -339,6 +349,9 @@ static void drop_replicas(struct act *act, const struct volume_plan *plan)
 			act, KUBE_DELETE, &objects_replicas, victim->object.meta.name);
 		world_doom(&act->controller->world, victim->object.meta.name);
 		request->request.uid = victim->object.meta.uid;
+		/* Of what was decided on: meanwhile it may have been made, and got a vote. */
+		request->request.resource_version =
+			kube_text(victim->json, "metadata.resourceVersion");
 		request->cache = act->controller->caches[CACHE_REPLICAS];
 		act_send(request, NULL);
 	}

@@ -52,7 +52,8 @@ static void look_at_unplaced(struct controller *controller)
 		entry = table_next(volumes, entry)) {
 		const struct world_volume *volume = container_of(entry, struct world_volume, entry);
 
-		if (volume->is_valid && !volume->object.is_available) {
+		if (volume->is_valid &&
+			(!volume->object.is_available || !volume->object.is_redundant)) {
 			look_at(controller, QUEUE_VOLUMES, entry->key);
 		}
 	}
@@ -337,6 +338,7 @@ int controller_start(
 	}
 	rng_init(&controller->rng, options->seed);
 	world_init(&controller->world, options->overcommit_percent);
+	controller->world.replace_after_s = options->replace_after_s;
 	list_init(&controller->waits);
 	controller->resync.expired = resync;
 	loop_timer_start(kube_loop(options->kube), &controller->resync, RESYNC_MS);

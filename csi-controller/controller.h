@@ -19,8 +19,9 @@ struct controller_options {
 	const char *namespace; /* of the Lease and of Events on cluster-scoped objects */
 	const char *identity;  /* of this process in the Lease */
 	unsigned overcommit_percent;
-	uint64_t seed;          /* of uuids: unpredictable, but in tests */
-	int64_t (*now_s)(void); /* NULL: the wall clock */
+	unsigned replace_after_s; /* a replica that is away for so long is replaced */
+	uint64_t seed;            /* of uuids: unpredictable, but in tests */
+	int64_t (*now_s)(void);   /* NULL: the wall clock */
 	/* All caches were read for the first time; once. */
 	void (*ready)(void *ctx);
 	void *ctx;

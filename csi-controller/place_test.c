@@ -124,12 +124,12 @@ static void test_reserved_room_is_taken_at_once(void **state)
 	(void)state;
 	set_pool(&world, &(struct test_pool){.name = "a", "n1", 10});
 	volume = set_volume(&world, &(struct test_volume){.name = "v", 6, 1});
-	world_reserve(&world, volume, "v-x", 0, "a", "n1");
+	world_reserve(&world, volume, "v-x", 0, "a", "n1", false);
 	assert_false(ask(6, 1, "").is_possible);
 	world_unreserve(&world, "v-x");
 	assert_true(ask(6, 1, "").is_possible);
 	/* The real one replaces what was reserved. */
-	world_reserve(&world, volume, replica_name_of_slot("v", 0), 0, "a", "n1");
+	world_reserve(&world, volume, replica_name_of_slot("v", 0), 0, "a", "n1", false);
 	set_replica(&world, &(struct test_replica){.volume = "v", "a", "n1", 0, 6});
 	world_unreserve(&world, replica_name_of_slot("v", 0));
 	assert_false(ask(6, 1, "").is_possible);

@@ -136,6 +136,7 @@ static void ask_agent(struct act *act, const struct replica_object *object)
 	(void)snprintf(act->wish.pool, sizeof(act->wish.pool), "%s", object->pool);
 	(void)snprintf(act->wish.volume, sizeof(act->wish.volume), "%s", object->volume);
 	act->wish.size_bytes = object->size_bytes;
+	act->wish.is_arbiter = object->is_arbiter;
 	act->wish.replica = object->uuid;
 	act->wish.volume_uuid = object->volume_uuid;
 	act->work.run = agent_run;

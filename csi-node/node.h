@@ -154,6 +154,9 @@ const char *view_failure(const struct view *view);
 void act_on_pool(void *node, const char *key);
 void act_on_replica(void *node, const char *key);
 void act_on_volume(void *node, const char *key);
+/* Carries out a change of the voters; ends the work on the key. */
+void act_on_voters(struct node *node, const char *key, const struct volume_object *volume,
+	const struct volume_plan *plan);
 /* Lists once the Volumes whose status.nexus still names this node. */
 void act_sweep(struct node *node);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/bytes.h"
+#include "base/mutant.h"
 #include "daemon/address.h"
 #include "nexus/control/control.h"
 
@@ -128,6 +129,9 @@ int main(int argc, char **argv)
 		config_free(program.config);
 		return 2;
 	}
+#ifdef STRAKE_MUTANTS
+	mutant_active = MUTANT_CRASH;
+#endif
 	if (args.check_only) {
 		printf("%s is good\n", args.config_path);
 		config_free(program.config);

@@ -14,11 +14,15 @@
 struct nexus;
 struct volume;
 
+#define VOLUME_REASON_SIZE 256
+
 /* Time-outs of protocol 1.11, and sizes; 0 means the default. */
 struct nexus_options {
 	struct uuid host_uuid; /* hostnqn nqn.2025-01.io.strake:host:<uuid> */
 	size_t buffer_bytes;   /* for copies: rebuild and resync; default 8 MiB */
 	unsigned queue_depth;  /* I/O queue of an association, default 128 */
+	uint64_t slow_ns; /* a replica that was slow against its peers for so long leaves S: 10 s */
+	uint64_t eject_away_ns; /* how long one stays out that answered badly, at first: 60 s */
 };
 
 int nexus_new(struct io *io, const struct nexus_options *options, struct nexus **ret_nexus,
@@ -51,6 +55,8 @@ struct volume_options {
 	uint32_t inc_min; /* the largest inc that this node used for this attach (local file); 0 at
 			     first */
 	unsigned min_insync; /* 0: default (1 for up to 2 data replicas, else 2) */
+	/* Without a quorum requests wait (0), or end in errors after so long. */
+	uint64_t no_quorum_ns;
 	/* Where replicas are found that are voters, as far as is known.  Which ones are, the voters
 	 * themselves say; only a volume that was never open begins with just these. */
 	unsigned voter_count;
@@ -60,6 +66,9 @@ struct volume_options {
 	/* The kernel of this node is the one under which the volume was open with this attach last
 	 * (state file): the host may have lived on. */
 	bool host_may_have_lived_on;
+	/* Not "": it is Faulted from the start, for this reason, and asks no replica for anything.
+	 */
+	char fault[VOLUME_REASON_SIZE];
 	/* The state file must hold inc before it is used: called on the reactor; the owner calls
 	 * volume_inc_saved(). */
 	void (*save_inc)(struct volume *volume, uint32_t inc, void *ctx);
@@ -98,8 +107,6 @@ enum replica_membership {
 };
 const char *replica_membership_name(enum replica_membership membership);
 
-#define VOLUME_REASON_SIZE 256
-
 struct volume_replica_status {
 	struct uuid replica; /* nil: the place is empty */
 	enum voter_kind kind;
@@ -110,6 +117,8 @@ struct volume_replica_status {
 	char reason[VOLUME_REASON_SIZE];
 	uint64_t rebuild_total_bytes, rebuild_done_bytes; /* of the running or last rebuild */
 	uint64_t reads, writes, errors;
+	uint64_t unreadable, repairs; /* reads that its disk did not give; blocks written again */
+	uint64_t ejections;           /* because it answered badly: slow, unreadable */
 };
 
 struct volume_status {
@@ -118,6 +127,7 @@ struct volume_status {
 	uint64_t size_bytes;
 	struct cfg cfg; /* committed now; gen 0 before the first commit */
 	unsigned min_insync;
+	uint64_t no_quorum_ns;
 	uint64_t active_regions; /* stamped above clean */
 	uint64_t resync_regions; /* left in R */
 	uint64_t unsettled_ranges;
@@ -141,6 +151,8 @@ struct volume *nexus_next_volume(struct nexus *nexus, struct volume *after);
 const char *volume_name(const struct volume *volume);
 struct blk_dev *volume_blk(struct volume *volume);
 void volume_get_status(struct volume *volume, struct volume_status *ret_status);
+/* As volume_options.no_quorum_ns. */
+void volume_set_no_quorum(struct volume *volume, uint64_t error_after_ns);
 /* The committed configuration, gen 0 before there is one, and the replica that is to become a
  * voter, or was and may still be found as one by whoever opens next (nil: none). */
 void volume_get_voters(const struct volume *volume, struct cfg *ret_cfg, struct uuid *ret_adding);

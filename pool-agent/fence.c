@@ -137,6 +137,8 @@ static bool fence_entry(
 		}
 		return true;
 	}
+	TRACE(assoc->agent->io, fence, trace_id(&ns->id), 0, entry->token.epoch.inc,
+		entry->token.session);
 	claim->command = command;
 	list_push_back(&command->waiting, &claim->wait_node);
 	ns->gate_closed = true;
@@ -256,6 +258,8 @@ void fence_release(struct agent *agent, struct nvmet_req *req)
 void fence_finish(struct ns *ns, int result)
 {
 	assert(ns->gate_closed && ns->running == 0);
+	TRACE(ns->agent->io, fence_done, trace_id(&ns->id), 0, ns->wanted.epoch.inc,
+		(unsigned)-result);
 	if (result != 0) {
 		/* It is unknown whether the promise is durable: nothing is served until somebody
 		 * asks again. */

@@ -229,6 +229,8 @@ static void command_complete(struct ns *ns)
 {
 	struct nvmet_req *req = ns->req;
 
+	TRACE(ns->agent->io, voter_command, trace_id(&ns->id), req->sqe.opcode, ns->next.cfg.gen,
+		ns->req_status);
 	ns->req = NULL;
 	nvmet_req_complete(req, ns->req_status, 0);
 }

@@ -13,6 +13,9 @@ struct fake_nodes {
 	struct fake_server *server;
 	struct rng *rng;
 	unsigned refuse_percent; /* of the tries to make a replica */
+	/* {volume uuid: {replica uuid: state}}: the voters of each volume that was ever open, as
+	 * they themselves know it; owned by the test. */
+	json_t *voters;
 };
 
 /* Makes a Node, or changes whether it is Ready. */

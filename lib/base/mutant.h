@@ -3,7 +3,8 @@
  * Deliberate bugs: each is one changed decision in the shipped code, compiled in only for the
  * simulator (cmake preset "mutants"), to prove that the simulator finds them.  Without
  * STRAKE_MUTANTS mutant_is() is a constant false and nothing of them is left.  The names are those
- * of the protocol's model (docs/protocol.md, section 5).
+ * of the protocol's model (docs/protocol.md, section 5), but for the last, which is for
+ * tests/e2e/92-crash.sh.
  */
 #ifndef BASE_MUTANT_H
 #define BASE_MUTANT_H
@@ -18,11 +19,18 @@ enum mutant {
 	MUTANT_B6,  /* acknowledged by two of three, the laggard stays in S */
 	MUTANT_B9,  /* clean is raised before all of S has completed */
 	MUTANT_B10, /* a voter takes another's place in one step */
+	MUTANT_H1,  /* a read is answered while another member may still send into its buffer */
+	MUTANT_R1,  /* an unreadable block is repaired while the host may write it */
 	MUTANT_COUNT,
+	/* Not one that the simulator looks for: a write that begins with MUTANT_POISON fails an
+	 * assertion.  The program `nexus` of that build has it, always. */
+	MUTANT_CRASH = MUTANT_COUNT,
 };
 
+#define MUTANT_POISON "strake dies here" /* without the terminating NUL */
+
 #ifdef STRAKE_MUTANTS
-extern enum mutant mutant_active; /* set by the simulator alone, before a world begins */
+extern enum mutant mutant_active; /* set by the simulator before a world begins, and by a main.c */
 
 static inline bool mutant_is(enum mutant mutant)
 {

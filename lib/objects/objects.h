@@ -27,7 +27,8 @@
 #define OBJECTS_NAME_SIZE 254 /* DNS subdomain */
 #define OBJECTS_VOLUME_SIZE                                                                        \
 	64 /* a Volume's name is a DNS label: the nexus and the store take no more */
-#define OBJECTS_REPLICAS_MAX    5
+#define OBJECTS_REPLICAS_MAX    5 /* that a Volume asks for */
+#define OBJECTS_VOTERS_MAX      7 /* that it has, with an arbiter and one that is being replaced */
 #define OBJECTS_DISK_SIZE       512
 #define OBJECTS_ADDRESS_SIZE    80
 #define OBJECTS_REASON_SIZE     256
@@ -93,7 +94,8 @@ struct replica_object {
 	char volume[OBJECTS_VOLUME_SIZE];
 	struct uuid volume_uuid, uuid;
 	char pool[OBJECTS_NAME_SIZE], node[OBJECTS_NAME_SIZE];
-	uint64_t size_bytes;
+	bool is_arbiter;
+	uint64_t size_bytes; /* 0 of an arbiter */
 	uint32_t slot;
 	uint32_t key_number;             /* 0: it has no key */
 	char key_sealed[SEAL_TEXT_SIZE]; /* for the node's csi-node */
@@ -109,13 +111,24 @@ struct volume_nexus {
 	bool is_there;
 	char node[OBJECTS_NAME_SIZE];
 	char device[64], state[32], reason[OBJECTS_REASON_SIZE];
+	char epoch[32]; /* attach.inc */
 	uint32_t generation;
 	unsigned replica_count;
 	struct {
 		char uuid[UUID_TEXT_SIZE];
 		char state[32];
 		unsigned progress_percent;
-	} replicas[OBJECTS_REPLICAS_MAX];
+	} replicas[OBJECTS_VOTERS_MAX];
+	/* Of status.replicas: that are to leave and have no vote any more. */
+	unsigned removed_count;
+	char removed[OBJECTS_VOTERS_MAX][UUID_TEXT_SIZE];
+};
+
+/* Which replicas the volume shall have: status.replicas. */
+struct volume_member {
+	char uuid[UUID_TEXT_SIZE];
+	bool is_arbiter;
+	bool is_leaving; /* it shall have no vote any more */
 };
 
 struct volume_object {
@@ -133,11 +146,15 @@ struct volume_object {
 	/* status */
 	enum volume_state state;
 	bool is_available; /* condition Available is True */
+	bool is_redundant; /* condition Redundant is True */
 	uint32_t attach_number;
 	char attached_node[OBJECTS_NAME_SIZE]; /* "": detached */
 	bool attached_read_only;
 	char capability[OBJECTS_CAPABILITY_SIZE]; /* of the attachment, base64; "": none */
 	struct volume_nexus nexus;
+	bool is_used; /* a configuration was committed once: status.record */
+	unsigned member_count;
+	struct volume_member members[OBJECTS_VOTERS_MAX];
 };
 
 /* 0 or -EINVAL with a text that names object and field: an object that CEL and schema should have

@@ -8,6 +8,7 @@
 
 #include "api/strake.pb-c.h"
 #include "daemon/daemon.h"
+#include "nexus/control/crash.h"
 #include "nexus/control/state.h"
 #include "nexus/frontend/fuse.h"
 #include "nexus/frontend/launcher_link.h"
@@ -81,6 +82,7 @@ struct control {
 	bool link_ready;            /* the launcher has told what it holds */
 	struct loop_watch link_watch;
 	struct list volumes; /* struct cvolume, in order of names */
+	struct crashes crashes;
 	bool stopping;
 	void (*stopped)(void *ctx);
 	void *stopped_ctx;
@@ -112,10 +114,11 @@ void cvolume_free(struct cvolume *cv); /* closed */
 int cvolume_save(struct cvolume *cv, struct err *err) __must_check;
 /* The policy that counts: the volume's own, the nexus's, or the protocol's default. */
 unsigned cvolume_min_insync(const struct cvolume *cv);
-int cvolume_set_min_insync(struct cvolume *cv, unsigned min_insync, struct err *err) __must_check;
 /* The record says where the voters are now: what is connecting goes there at once, the rest with
  * the next open. */
 void cvolume_relocate(struct cvolume *cv);
+/* The record's min_insync and no_quorum_s are what counts now. */
+void cvolume_set_policy(struct cvolume *cv);
 /* The nexus's options for a volume that is being opened. */
 void cvolume_fill_options(
 	struct cvolume *cv, bool host_may_have_lived_on, struct volume_options *ret_options);

@@ -65,6 +65,9 @@ static void fill_replica_status(
 	replica->reads = status->reads;
 	replica->writes = status->writes;
 	replica->errors = status->errors;
+	replica->ejections = status->ejections;
+	replica->unreadable = status->unreadable;
+	replica->repairs = status->repairs;
 }
 
 static Strake__V1__VolumeReplica *add_replica(
@@ -106,7 +109,9 @@ static void fill_replicas(struct volume_reply *reply)
 	for (unsigned j = 0; reply->is_open && j < reply->status.replica_count; j++) {
 		struct volume_replica_status *status = &reply->status.replicas[j];
 
-		if (!told[j] && status->membership != MEMBERSHIP_NONE) {
+		/* The place of one that left is empty. */
+		if (!told[j] && !uuid_is_nil(&status->replica) &&
+			status->membership != MEMBERSHIP_NONE) {
 			fill_replica_status(
 				add_replica(reply, &status->replica, status->kind), status);
 		}
@@ -171,6 +176,7 @@ static void fill(struct volume_reply *reply)
 	message->size_bytes = record->size_bytes;
 	message->attach = record->attach;
 	message->min_insync = record->min_insync;
+	message->no_quorum_s = record->no_quorum_s;
 	message->state = text_of(volume_state_name(VOLUME_CLOSED));
 	if (reply->is_open) {
 		fill_status(reply);

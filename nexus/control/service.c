@@ -106,6 +106,7 @@ static int parse_create(const Strake__V1__CreateVolumeRequest *request,
 	record->attach = 1;
 	record->min_insync = request->min_insync;
 	record->used = request->used;
+	record->no_quorum_s = request->no_quorum_s;
 	record->voter_count = (unsigned)request->n_voters;
 	for (unsigned i = 0; i < record->voter_count; i++) {
 		int result = parse_voter(request->voters[i], &record->voters[i], err);
@@ -192,6 +193,44 @@ static void create_volume(struct grpc_call *call, const ProtobufCMessage *messag
 	}
 }
 
+static void set_volume(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	const Strake__V1__SetVolumeRequest *request = (const void *)message;
+	struct cvolume *cv = find_volume(call, request->name);
+	struct volume_record before;
+	struct err err = {0};
+
+	if (cv == NULL) {
+		return;
+	}
+	if (cv->job != NULL) {
+		grpc_call_failf(call, -EALREADY,
+			"volume %s is busy with something else; try again when it is done",
+			request->name);
+		return;
+	}
+	if (request->set_min_insync &&
+		request->min_insync > volume_record_data_voters(&cv->record)) {
+		grpc_call_failf(call, -EINVAL, "volume %s: min_insync %u with %u data replicas",
+			request->name, request->min_insync, volume_record_data_voters(&cv->record));
+		return;
+	}
+	before = cv->record;
+	if (request->set_min_insync) {
+		cv->record.min_insync = request->min_insync;
+	}
+	if (request->set_no_quorum) {
+		cv->record.no_quorum_s = request->no_quorum_s;
+	}
+	if (volume_record_check(&cv->record, &err) < 0 || cvolume_save(cv, &err) < 0) {
+		cv->record = before;
+		grpc_call_fail(call, &err);
+		return;
+	}
+	cvolume_set_policy(cv);
+	reply_volume(call, cv);
+}
+
 static void delete_volume(struct grpc_call *call, const ProtobufCMessage *message)
 {
 	const Strake__V1__DeleteVolumeRequest *request = (const void *)message;
@@ -217,29 +256,6 @@ static void delete_volume(struct grpc_call *call, const ProtobufCMessage *messag
 }
 
 /* ---- what changes while it is open ---- */
-
-static void update_volume(struct grpc_call *call, const ProtobufCMessage *message)
-{
-	const Strake__V1__UpdateVolumeRequest *request = (const void *)message;
-	struct cvolume *cv = find_volume(call, request->name);
-	struct err err = {0};
-
-	if (cv == NULL) {
-		return;
-	}
-	unsigned data = volume_record_data_voters(&cv->record);
-
-	if (request->min_insync > data) {
-		grpc_call_failf(call, -EINVAL, "volume %s: min_insync %u with %u data replicas",
-			request->name, request->min_insync, data);
-		return;
-	}
-	if (cvolume_set_min_insync(cv, request->min_insync, &err) < 0) {
-		grpc_call_fail(call, &err);
-		return;
-	}
-	reply_volume(call, cv);
-}
 
 static void add_replica(struct grpc_call *call, const ProtobufCMessage *message)
 {
@@ -372,7 +388,7 @@ const struct grpc_method control_methods[] = {
 	METHOD("UnpublishVolume", unpublish_volume_request, volume, unpublish_volume),
 	METHOD("ListVolumes", list_volumes_request, list_volumes_response, list_volumes),
 	METHOD("DeleteVolume", delete_volume_request, delete_volume_response, delete_volume),
-	METHOD("UpdateVolume", update_volume_request, volume, update_volume),
+	METHOD("SetVolume", set_volume_request, volume, set_volume),
 	METHOD("AddReplica", add_replica_request, volume, add_replica),
 	METHOD("RemoveReplica", remove_replica_request, volume, remove_replica),
 	METHOD("CompareVolume", compare_volume_request, compare_volume_response, compare_volume),

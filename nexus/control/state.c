@@ -103,6 +103,13 @@ int volume_record_check(const struct volume_record *record, struct err *err)
 			"volume %s: size %" PRIu64 " is no multiple of 4096 from 4K to 64T",
 			record->name, record->size_bytes);
 	}
+	if (record->no_quorum_s > NO_QUORUM_S_MAX) {
+		return err_set(err, -EINVAL,
+			"volume %s: without a quorum requests wait for ever (0) or up to %d "
+			"seconds, "
+			"not %" PRIu32,
+			record->name, NO_QUORUM_S_MAX, record->no_quorum_s);
+	}
 	if (uuid_is_nil(&record->uuid) || record->attach == 0) {
 		return err_set(
 			err, -EINVAL, "volume %s: lacks its uuid or attach number", record->name);
@@ -286,12 +293,13 @@ static json_t *record_to_json(const struct volume_record *record)
 	/* A string: JSON's integers are signed here. */
 	(void)snprintf(lineage, sizeof(lineage), "%016" PRIx64, record->lineage);
 	return json_pack(
-		"{s:i, s:s, s:s, s:I, s:s, s:I, s:s, s:I, s:I, s:s, s:b, s:s, s:I, s:b, s:o}",
+		"{s:i, s:s, s:s, s:I, s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:b, s:s, s:I, s:b, s:o}",
 		"format", FORMAT, "name", record->name, "uuid", uuid_to_text(&record->uuid, uuid),
 		"size_bytes", (json_int_t)record->size_bytes, "lineage", lineage, "attach",
 		(json_int_t)record->attach, "capability",
 		capability_to_hex(&record->capability, capability), "inc", (json_int_t)record->inc,
-		"min_insync", (json_int_t)record->min_insync, "boot_id", record->boot_id, "opened",
+		"min_insync", (json_int_t)record->min_insync, "no_quorum_s",
+		(json_int_t)record->no_quorum_s, "boot_id", record->boot_id, "opened",
 		(int)record->opened, "frontend", frontend_kind_name(record->frontend), "copies",
 		(json_int_t)record->copies, "used", (int)record->used, "voters", voters);
 }
@@ -384,18 +392,20 @@ static int parse_capability(const char *text, struct capability *ret_capability)
 static int parse_record(json_t *json, struct volume_record *record)
 {
 	const char *name, *uuid, *lineage, *boot_id, *frontend, *capability = "";
-	json_int_t size, attach, inc, min_insync, copies = 0;
+	json_int_t size, attach, inc, min_insync, no_quorum_s = 0, copies = 0;
 	int format, opened, used = 0;
 	json_t *voters;
 	char *end;
 
-	/* Files of before voters could change lack `copies` and `used`. */
+	/* Files of earlier versions lack `capability`, `no_quorum_s`, `copies` and `used`. */
 	if (json_unpack(json,
-		    "{s:i, s:s, s:s, s:I, s:s, s:I, s?s, s:I, s:I, s:s, s:b, s:s, s?I, s?b, s:o}",
+		    "{s:i, s:s, s:s, s:I, s:s, s:I, s?s, s:I, s:I, s?I, s:s, s:b, s:s, s?I, s?b, "
+		    "s:o}",
 		    "format", &format, "name", &name, "uuid", &uuid, "size_bytes", &size, "lineage",
 		    &lineage, "attach", &attach, "capability", &capability, "inc", &inc,
-		    "min_insync", &min_insync, "boot_id", &boot_id, "opened", &opened, "frontend",
-		    &frontend, "copies", &copies, "used", &used, "voters", &voters) < 0 ||
+		    "min_insync", &min_insync, "no_quorum_s", &no_quorum_s, "boot_id", &boot_id,
+		    "opened", &opened, "frontend", &frontend, "copies", &copies, "used", &used,
+		    "voters", &voters) < 0 ||
 		format != FORMAT || !json_is_array(voters) ||
 		json_array_size(voters) > REPL_VOTERS_MAX) {
 		return -EINVAL;
@@ -406,13 +416,15 @@ static int parse_record(json_t *json, struct volume_record *record)
 		uuid_parse(uuid, &record->uuid) < 0 ||
 		parse_capability(capability, &record->capability) < 0 || size < 0 || attach <= 0 ||
 		attach > UINT32_MAX || inc < 0 || inc > UINT32_MAX || min_insync < 0 ||
-		min_insync > REPL_VOTERS_MAX || copies < 0 || copies > REPL_VOTERS_MAX) {
+		min_insync > REPL_VOTERS_MAX || no_quorum_s < 0 || no_quorum_s > NO_QUORUM_S_MAX ||
+		copies < 0 || copies > REPL_VOTERS_MAX) {
 		return -EINVAL;
 	}
 	record->size_bytes = (uint64_t)size;
 	record->attach = (uint32_t)attach;
 	record->inc = (uint32_t)inc;
 	record->min_insync = (unsigned)min_insync;
+	record->no_quorum_s = (uint32_t)no_quorum_s;
 	record->opened = opened != 0;
 	record->copies = (unsigned)copies;
 	record->used = used != 0;

@@ -9,6 +9,8 @@ enum frontend_kind { FRONTEND_NONE, FRONTEND_FUSE, FRONTEND_NVME };
 
 #define BOOT_ID_TEXT_SIZE 40
 
+#define NO_QUORUM_S_MAX 86400
+
 struct volume_record {
 	char name[REPL_NAME_SIZE];
 	struct uuid uuid;
@@ -18,7 +20,8 @@ struct volume_record {
 	struct capability capability; /* for it; version 0: none */
 	uint32_t inc;                 /* the largest that was used with this attach */
 	unsigned min_insync;          /* 0: the nexus's default, or that for `copies` */
-	unsigned copies;              /* data replicas that it was created with */
+	uint32_t no_quorum_s; /* requests fail after so long without a quorum; 0: they wait */
+	unsigned copies;      /* data replicas that it was created with */
 	/* A configuration was committed: voters are now those that hold one, and `voters` says
 	 * where they are found. */
 	bool used;

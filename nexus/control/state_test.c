@@ -28,10 +28,12 @@ static void fill(struct volume_record *record)
 	record->inc = 17;
 	record->min_insync = 2;
 	record->copies = 3;
+	record->no_quorum_s = 45;
 	(void)snprintf(
 		record->boot_id, sizeof(record->boot_id), "f8b7c8aa-0000-1111-2222-333344445555");
 	record->opened = true;
 	record->frontend = FRONTEND_NVME;
+	record->copies = 2;
 	record->voter_count = 3;
 	for (unsigned i = 0; i < record->voter_count; i++) {
 		struct volume_voter *voter = &record->voters[i];
@@ -162,6 +164,9 @@ static void test_checks(void **state)
 	record.voters[1].replica = record.voters[0].replica;
 	assert_int_equal(volume_record_check(&record, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "twice"));
+	fill(&record);
+	record.no_quorum_s = NO_QUORUM_S_MAX + 1;
+	assert_int_equal(volume_record_check(&record, &err), -EINVAL);
 	fill(&record);
 	record.min_insync = 3;
 	assert_int_equal(volume_record_check(&record, &err), -EINVAL);

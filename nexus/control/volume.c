@@ -3,6 +3,7 @@
 #include "nexus/control/control.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,6 +51,49 @@ void cvolume_relocate(struct cvolume *cv)
 	log_info(daemon_log(cv->control->daemon), "control", "volume-relocated", "volume=%s",
 		cv->record.name);
 	reactor_ask(daemon_reactor(cv->control->daemon), relocate_there, &relocation);
+}
+
+/* ---- what may change while it is open ---- */
+
+unsigned cvolume_min_insync(const struct cvolume *cv)
+{
+	if (cv->record.min_insync != 0) {
+		return cv->record.min_insync;
+	}
+	if (cv->control->options.min_insync != 0) {
+		return cv->control->options.min_insync;
+	}
+	return cv->record.copies <= 2 ? 1 : 2;
+}
+
+struct policy {
+	struct cvolume *cv;
+	unsigned min_insync;
+	uint64_t no_quorum_ns;
+};
+
+static void set_policy_there(void *ctx)
+{
+	const struct policy *policy = ctx;
+
+	if (policy->cv->volume != NULL) {
+		volume_set_min_insync(policy->cv->volume, policy->min_insync);
+		volume_set_no_quorum(policy->cv->volume, policy->no_quorum_ns);
+	}
+}
+
+void cvolume_set_policy(struct cvolume *cv)
+{
+	struct policy policy = {
+		.cv = cv,
+		.min_insync = cvolume_min_insync(cv),
+		.no_quorum_ns = cv->record.no_quorum_s * IO_NS_PER_S,
+	};
+
+	log_info(daemon_log(cv->control->daemon), "control", "volume-set",
+		"volume=%s min_insync=%u no_quorum_s=%u", cv->record.name, cv->record.min_insync,
+		cv->record.no_quorum_s);
+	reactor_ask(daemon_reactor(cv->control->daemon), set_policy_there, &policy);
 }
 
 /* ---- inc, which must be on disk before it is used, and V, which the file follows ---- */
@@ -162,46 +206,6 @@ static void voters_changed(struct volume *volume, void *ctx)
 	}
 }
 
-/* ---- min_insync ---- */
-
-unsigned cvolume_min_insync(const struct cvolume *cv)
-{
-	if (cv->record.min_insync != 0) {
-		return cv->record.min_insync;
-	}
-	if (cv->control->options.min_insync != 0) {
-		return cv->control->options.min_insync;
-	}
-	return cv->record.copies <= 2 ? 1 : 2;
-}
-
-static void set_min_insync_there(void *ctx)
-{
-	const struct cvolume *cv = ctx;
-
-	if (cv->volume != NULL) {
-		volume_set_min_insync(cv->volume, cvolume_min_insync(cv));
-	}
-}
-
-int cvolume_set_min_insync(struct cvolume *cv, unsigned min_insync, struct err *err)
-{
-	unsigned before = cv->record.min_insync;
-	int result;
-
-	if (before == min_insync) {
-		return 0;
-	}
-	cv->record.min_insync = min_insync;
-	result = cvolume_save(cv, err);
-	if (result < 0) {
-		cv->record.min_insync = before;
-		return result;
-	}
-	reactor_ask(daemon_reactor(cv->control->daemon), set_min_insync_there, cv);
-	return 0;
-}
-
 /* ---- birth and death ---- */
 
 struct cvolume *cvolume_new(struct control *control, const struct volume_record *record)
@@ -247,6 +251,7 @@ void cvolume_fill_options(
 	ret_options->capability = record->capability;
 	ret_options->inc_min = record->inc;
 	ret_options->min_insync = cvolume_min_insync(cv);
+	ret_options->no_quorum_ns = record->no_quorum_s * IO_NS_PER_S;
 	ret_options->used = record->used;
 	ret_options->voter_count = record->voter_count;
 	memcpy(ret_options->voters, record->voters, sizeof(ret_options->voters));
@@ -254,4 +259,13 @@ void cvolume_fill_options(
 	ret_options->save_inc = save_inc;
 	ret_options->changed = voters_changed;
 	ret_options->ctx = cv;
+	const struct crash *crash =
+		crashes_find(&cv->control->crashes, &record->uuid, record->attach);
+
+	if (crash != NULL && crash->count >= CRASHES_FAULT) {
+		(void)snprintf(ret_options->fault, sizeof(ret_options->fault),
+			"the nexus died %u times of its %s: unpublish and close it, then open it "
+			"with --attach %u to try again",
+			crash->count, crash->work, record->attach + 1);
+	}
 }

@@ -80,6 +80,7 @@ static void compare_step(struct task *task)
 {
 	struct compare_op *op = container_of(task, struct compare_op, task);
 
+	volume_works(op->volume, TRACE_WORK_COMPARE);
 	switch (op->state) {
 	case COMPARE_START:
 		range_lock_acquire(&op->volume->locks, &op->lock, &op->task);

@@ -20,8 +20,10 @@ static enum leg_result leg_classify(const struct nvmeh_cmd *cmd)
 	switch (cmd->status) {
 	case 0:
 		return LEG_OK;
-	case 0x081: /* Capacity Exceeded */
+	case NVME_SC_CAPACITY_EXCEEDED:
 		return LEG_NOSPC;
+	case NVME_SC_UNRECOVERED_READ_ERROR:
+		return LEG_MEDIA;
 	case WIRE_STATUS_STALE_TOKEN:
 		return LEG_STALE;
 	case WIRE_STATUS_BUSY:
@@ -33,20 +35,42 @@ static enum leg_result leg_classify(const struct nvmeh_cmd *cmd)
 	return LEG_IO;
 }
 
+/* A single bad block is repaired; a disk that gives nothing any more is to be replaced. */
+static void leg_count_unread(struct leg *leg, enum leg_result result)
+{
+	if (result == LEG_OK) {
+		leg->unread_run = 0;
+	} else if (result == LEG_MEDIA) {
+		char reason[60];
+
+		metric_inc(&leg->unread, 1);
+		leg->unread_run++;
+		snprintf(reason, sizeof(reason), "%u reads in a row failed", leg->unread_run);
+		if (leg->unread_run > UNREAD_RUN_MAX && eject_member(leg, reason)) {
+			leg->unread_run = 0;
+		}
+	}
+}
+
 static void leg_cmd_done(struct nvmeh_cmd *cmd)
 {
 	struct leg_io *lio = cmd->ctx;
 	struct leg *leg = lio->leg;
+	struct io *io = leg->volume->io;
+	enum leg_result result = leg_classify(cmd);
 
+	volume_works(leg->volume, TRACE_WORK_ANSWER);
 	lio->busy = false;
-	lio->result = leg_classify(cmd);
+	lio->result = result;
+	TRACE(io, leg_answer, trace_id(&leg->volume->options.uuid), leg->index, cmd->sqe.opcode,
+		result);
 	list_remove(&lio->node);
 	if (lio->result == LEG_STALE && leg->ready && !leg->lost) {
 		/* Somebody else fenced this replica; who, the next FENCE tells. */
 		leg->lost = true;
 		task_wake(&leg->task);
 	}
-	if (lio->result == LEG_IO) {
+	if (lio->result == LEG_IO || lio->result == LEG_MEDIA) {
 		metric_inc(&leg->errors, 1);
 	}
 	if (list_is_empty(&leg->inflight)) {
@@ -56,6 +80,10 @@ static void leg_cmd_done(struct nvmeh_cmd *cmd)
 		task_wake(&leg->volume->voters_task);
 	}
 	lio->done(lio);
+	if (cmd->sqe.opcode == WIRE_READ && !cmd->admin) {
+		leg_count_unread(leg, result);
+	}
+	runq_work_done(&io->runq);
 }
 
 void leg_submit(
@@ -79,6 +107,8 @@ void leg_submit(
 	lio->cmd.ctx = lio;
 	list_push_back(&leg->inflight, &lio->node);
 	volume_tick_start(leg->volume);
+	TRACE(leg->volume->io, leg_send, trace_id(&leg->volume->options.uuid), leg->index,
+		lio->cmd.sqe.opcode, (uint64_t)lio->cmd.sqe.cdw11 << 32 | lio->cmd.sqe.cdw10);
 	nvmeh_submit(leg->peer->assoc, &lio->cmd);
 }
 
@@ -96,6 +126,8 @@ static void leg_unready(struct leg *leg)
 	if (!leg->ready) {
 		return;
 	}
+	TRACE(leg->volume->io, leg_unready, trace_id(&leg->volume->options.uuid), leg->index,
+		leg->session, leg->refence);
 	leg->ready = false;
 	leg->unready_ns = io_now_ns(leg->volume->io);
 	if (leg->volume->electing) {
@@ -112,6 +144,8 @@ void leg_fail(struct leg *leg, const char *reason)
 	struct volume *volume = leg->volume;
 	bool member = (volume->member_mask | volume->proposed_mask) & LEG_BIT(leg);
 
+	TRACE(volume->io, leg_fail, trace_id(&volume->options.uuid), leg->index, member,
+		leg->ready);
 	if (reason != leg->reason) {
 		snprintf(leg->reason, sizeof(leg->reason), "%s", reason);
 	}
@@ -195,7 +229,8 @@ static void leg_peer_heard(struct peer_watch *watch, uint64_t sent_ns, bool lost
 {
 	struct leg *leg = container_of(watch, struct leg, watch);
 
-	if (sent_ns < leg->fence_sent_ns) {
+	lease_note_time(leg->volume);
+	if (sent_ns < leg->fence_sent_ns || leg->refence) {
 		return;
 	}
 	/* The list is told once: a leg that is about to be ready must not forget it. */
@@ -271,6 +306,8 @@ static void leg_send_fence(struct leg *leg)
 	leg->fence_io.iov.iov_base = leg->fence_data;
 	leg->fence_io.iov.iov_len = WIRE_FENCE_ENTRY_SIZE;
 	leg->fence_io.done = leg_fence_done;
+	TRACE(volume->io, leg_fence, trace_id(&volume->options.uuid), leg->index, volume->epoch.inc,
+		leg->session);
 	leg_submit(leg, &leg->fence_io, true, &leg->fence_io.iov, 1);
 }
 
@@ -362,6 +399,8 @@ static void leg_came_up(struct leg *leg)
 	struct volume *volume = leg->volume;
 	int at = cfg_find(&volume->cfg, &leg->voter.replica);
 
+	TRACE(volume->io, leg_ready, trace_id(&volume->options.uuid), leg->index, leg->session,
+		leg->answer.vmeta.clean);
 	leg->ready = true;
 	leg->attempt_over = leg->attempt;
 	leg->reason[0] = '\0';
@@ -375,7 +414,8 @@ static void leg_came_up(struct leg *leg)
 			leg->out = true;
 			snprintf(leg->reason, sizeof(leg->reason),
 				"lost power: unflushed writes may be gone");
-		} else if (!leg->vmeta_rebuilding) {
+		} else if (!leg->vmeta_rebuilding && !eject_keeps_out(leg)) {
+			eject_returned(leg);
 			leg->out = false;
 		}
 		/* What it answered stays answered while its power is the same. */
@@ -398,6 +438,7 @@ static void leg_step(struct task *task)
 {
 	struct leg *leg = container_of(task, struct leg, task);
 
+	volume_works(leg->volume, TRACE_WORK_FENCE);
 	switch (leg->state) {
 	case LEG_START:
 		for (;;) {
@@ -454,25 +495,61 @@ static void leg_step(struct task *task)
 	}
 }
 
-static const char *const leg_metric_help[3] = {"Read commands sent to a replica.",
-	"Write commands sent to a replica.", "Failed commands of a replica."};
+struct leg_metric {
+	struct metric *metric;
+	enum metric_kind kind;
+	const char *name, *help;
+};
+
+#define LEG_METRICS 7
+
+static void leg_list_metrics(struct leg *leg, struct leg_metric to[LEG_METRICS])
+{
+	const struct leg_metric all[LEG_METRICS] = {
+		{&leg->reads, METRIC_COUNTER, "strake_nexus_replica_reads_total",
+			"Read commands sent to a replica."},
+		{&leg->writes, METRIC_COUNTER, "strake_nexus_replica_writes_total",
+			"Write commands sent to a replica."},
+		{&leg->errors, METRIC_COUNTER, "strake_nexus_replica_errors_total",
+			"Failed commands of a replica."},
+		{&leg->ejections, METRIC_COUNTER, "strake_nexus_replica_ejections_total",
+			"Times that a replica was taken out of the in-sync set because it answered "
+			"badly."},
+		{&leg->unread, METRIC_COUNTER, "strake_nexus_replica_unreadable_total",
+			"Reads that a replica could not answer from its disk."},
+		{&leg->repairs, METRIC_COUNTER, "strake_nexus_replica_repairs_total",
+			"Unreadable blocks of a replica that were written again from another one."},
+		{&leg->write_latency, METRIC_GAUGE,
+			"strake_nexus_replica_write_latency_nanoseconds",
+			"Mean time of a host write at a replica, in the last second with some."},
+	};
+
+	memcpy(to, all, sizeof(all));
+}
 
 static void leg_add_metrics(struct leg *leg)
 {
 	struct metric_registry *metrics = leg->volume->io->metrics;
-	const char *volume = leg->volume->options.name;
+	struct leg_metric all[LEG_METRICS];
 	char id[UUID_TEXT_SIZE];
 
-	if (metrics == NULL) {
-		return;
-	}
 	uuid_to_text(&leg->voter.replica, id);
-	metric_add(metrics, &leg->reads, METRIC_COUNTER, "strake_nexus_replica_reads_total",
-		leg_metric_help[0], "volume=\"%s\",replica=\"%s\"", volume, id);
-	metric_add(metrics, &leg->writes, METRIC_COUNTER, "strake_nexus_replica_writes_total",
-		leg_metric_help[1], "volume=\"%s\",replica=\"%s\"", volume, id);
-	metric_add(metrics, &leg->errors, METRIC_COUNTER, "strake_nexus_replica_errors_total",
-		leg_metric_help[2], "volume=\"%s\",replica=\"%s\"", volume, id);
+	leg_list_metrics(leg, all);
+	for (unsigned i = 0; metrics != NULL && i < LEG_METRICS; i++) {
+		metric_add(metrics, all[i].metric, all[i].kind, all[i].name, all[i].help,
+			"volume=\"%s\",replica=\"%s\"", leg->volume->options.name, id);
+	}
+}
+
+static void leg_remove_metrics(struct leg *leg)
+{
+	struct metric_registry *metrics = leg->volume->io->metrics;
+	struct leg_metric all[LEG_METRICS];
+
+	leg_list_metrics(leg, all);
+	for (unsigned i = 0; metrics != NULL && i < LEG_METRICS; i++) {
+		metric_remove(metrics, all[i].metric);
+	}
 }
 
 /* Everything but its peer, its memory for answers and its metrics. */
@@ -550,12 +627,9 @@ void leg_vacate(struct leg *leg)
 	if (leg->vacant) {
 		return;
 	}
+	eject_returned(leg);
 	peer_put(leg->peer, &leg->watch);
-	if (io->metrics != NULL) {
-		metric_remove(io->metrics, &leg->reads);
-		metric_remove(io->metrics, &leg->writes);
-		metric_remove(io->metrics, &leg->errors);
-	}
+	leg_remove_metrics(leg);
 	io_free(io, leg->fence_data);
 	leg_set_vacant(leg);
 }

@@ -160,6 +160,7 @@ static void member_make_proposal(struct volume *volume)
 	volume->proposal_open = true;
 	volume->joiner_proposed = volume->joiner != NULL && (wish & LEG_BIT(volume->joiner)) != 0;
 	volume->joiner_clean = members_clean(volume);
+	TRACE(volume->io, member_propose, trace_id(&volume->options.uuid), 0, cfg->gen, wish);
 }
 
 static void member_accept_done(struct leg_io *lio)
@@ -233,6 +234,9 @@ static void member_commit(struct volume *volume)
 
 		if (at >= 0 && volume->cfg.voters[at].insync) {
 			volume->member_mask |= LEG_BIT(leg);
+			if (!leg->out) {
+				eject_returned(leg);
+			}
 			if (volume->joiner == leg && leg->target) {
 				leg->clean = volume->joiner_clean;
 				leg->vmeta_rebuilding = false;
@@ -254,6 +258,8 @@ static void member_commit(struct volume *volume)
 	}
 	volume->chosen = volume->cfg;
 	volume->unsettled_change = CHANGE_NONE;
+	TRACE(volume->io, member_commit, trace_id(&volume->options.uuid), 0, volume->cfg.gen,
+		volume->member_mask);
 	log_info(&volume->io->log, "nexus", "configuration-committed", "volume=%s cfg=%s",
 		volume->options.name, cfg_to_text(&volume->cfg, text));
 	voters_follow(volume);
@@ -326,6 +332,7 @@ void member_step(struct task *task)
 {
 	struct volume *volume = container_of(task, struct volume, member_task);
 
+	volume_works(volume, TRACE_WORK_MEMBERSHIP);
 	switch (volume->member_state) {
 	case MEMBER_START:
 		for (;;) {

@@ -155,6 +155,12 @@ static void op_leg_done(struct leg_io *lio)
 	leg_mask bit = LEG_BIT(lio->leg);
 
 	op->pending &= ~bit;
+	if (op->req->kind == BLK_WRITE && lio->result != LEG_RESET) {
+		slow_note_write(lio->leg, io_now_ns(op->volume->io) - lio->started_ns);
+	} else if (op->req->kind == BLK_READ && lio->result == LEG_OK) {
+		latency_note(
+			&op->volume->read_latency, io_now_ns(op->volume->io) - lio->started_ns);
+	}
 	if (op->abandoned & bit) {
 		op->abandoned &= ~bit;
 		task_wake(&op->task);
@@ -166,6 +172,10 @@ static void op_leg_done(struct leg_io *lio)
 		break;
 	case LEG_NOSPC:
 		op->nospc |= bit;
+		break;
+	case LEG_MEDIA:
+		op->unread |= bit;
+		op->failed |= bit;
 		break;
 	case LEG_IO:
 	case LEG_REFUSED:
@@ -214,13 +224,21 @@ static void op_send(struct vol_op *op, struct leg *leg)
 		.fua = req->fua && req->kind != BLK_READ && req->kind != BLK_FLUSH,
 	};
 	bool has_data = req->kind == BLK_READ || req->kind == BLK_WRITE;
+	struct iovec *iov = has_data ? req->iov : NULL;
+	unsigned iov_count = has_data ? req->iov_count : 0;
 
+	if (req->kind == BLK_READ && op->hedge_leg == (int)leg->index) {
+		lio->iov = (struct iovec){op->hedge_buffer, req->length};
+		iov = &lio->iov;
+		iov_count = 1;
+	}
 	wio.settled = min_u64(wio.settled, wio.seq);
 	lio->done = op_leg_done;
 	lio->ctx = op;
 	op->pending |= LEG_BIT(leg);
+	op->sent = true;
 	metric_inc(req->kind == BLK_READ ? &leg->reads : &leg->writes, 1);
-	leg_submit_io(leg, lio, &wio, has_data ? req->iov : NULL, has_data ? req->iov_count : 0);
+	leg_submit_io(leg, lio, &wio, iov, iov_count);
 }
 
 /* Sends to every member and target that has neither answered nor is being asked. */
@@ -282,6 +300,36 @@ static bool op_is_covered(const struct vol_op *op, leg_mask legs)
 	return missing == 0;
 }
 
+/* The host hears of an error and nobody is dropped: the members may differ here (trap F11). */
+static void op_unsettle(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+
+	piecemap_set(&volume->resync, op->req->offset, op->req->length);
+	volume->unsettled++;
+	copiers_wake(volume);
+}
+
+/* No quorum, for too long: true when the request has ended. */
+static bool op_give_up(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+
+	if (volume_is_dead(volume)) {
+		op->result = volume->ending ? -ESHUTDOWN : -EIO;
+		op->finished = true;
+	} else if (volume->failing) {
+		op->result = -EIO;
+		op->finished = true;
+		/* While it is being opened the stamps will tell. */
+		if (op->sent && volume->serving && op->req->kind != BLK_READ &&
+			op->req->kind != BLK_FLUSH) {
+			op_unsettle(op);
+		}
+	}
+	return op->finished;
+}
+
 /* Every needed member has answered or is out, and some said no. */
 static void op_judge_errors(struct vol_op *op, leg_mask needed)
 {
@@ -297,13 +345,9 @@ static void op_judge_errors(struct vol_op *op, leg_mask needed)
 	unsettle = good == 0 || ((op->nospc & bad) != 0 && mask_count(good) < volume->min_insync);
 	if (unsettle && op->req->kind != BLK_FLUSH &&
 		((op->nospc & bad) != 0 || (out & needed) == 0)) {
-		/* The host hears of it and nobody is dropped: the members may differ here (trap
-		 * F11). */
 		op->result = (op->nospc & bad) != 0 ? -ENOSPC : -EIO;
 		op->finished = true;
-		piecemap_set(&volume->resync, op->req->offset, op->req->length);
-		volume->unsettled++;
-		copiers_wake(volume);
+		op_unsettle(op);
 		return;
 	}
 	if (unsettle && (out & needed) != 0) {
@@ -382,12 +426,7 @@ static bool op_progress(struct vol_op *op)
 	struct volume *volume = op->volume;
 	leg_mask needed;
 
-	if (op->finished) {
-		return true;
-	}
-	if (volume_is_dead(volume)) {
-		op->result = volume->ending ? -ESHUTDOWN : -EIO;
-		op->finished = true;
+	if (op->finished || op_give_up(op)) {
 		return true;
 	}
 	if (!volume->serving) {
@@ -493,36 +532,64 @@ static void op_abandon_late(struct vol_op *op)
 	}
 }
 
+/* The answer counts only if its source is still one whose content may be shown. */
+static bool op_answer_counts(const struct vol_op *op, int leg)
+{
+	const struct volume *volume = op->volume;
+	leg_mask bit = leg >= 0 ? (leg_mask)1 << leg : 0;
+
+	return (op->ok & bit) != 0 && op->incarnation == volume->incarnation &&
+	       (volume->member_mask & bit) != 0;
+}
+
+/* Looks at what has come of the members that were asked.  true: nobody is waited for; the read is
+ * finished, or another member is to be asked. */
+static bool op_read_settle(struct vol_op *op)
+{
+	op_abandon_late(op);
+	if (op_answer_counts(op, op->read_leg)) {
+		op->finished = true;
+		return true;
+	}
+	if (op_answer_counts(op, op->hedge_leg)) {
+		op->finished = hedge_take(op);
+		return op->finished;
+	}
+	op->tried |= op->failed;
+	op->ok = op->failed = 0;
+	if ((op->pending & ~op->abandoned) == 0) {
+		hedge_end(op);
+		return true;
+	}
+	if (hedge_is_due(op) && hedge_begin(op, op_choose_source(op))) {
+		op_send(op, op->volume->legs[op->hedge_leg]);
+	}
+	return false;
+}
+
+/* Once a read: what a member could not read is written there again from another one. */
+static bool op_start_repair(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+
+	if (op->unread == 0 || op->repaired || mask_count(volume->member_mask) < 2) {
+		return false;
+	}
+	op->repaired = true;
+	return repair_start(volume, &op->repair, op->req->offset, op->req->length, &op->task);
+}
+
 /* Sends the read, or looks at its answer; true when it has one (finished), or must make way for a
  * copy. */
 static bool op_read_progress(struct vol_op *op)
 {
 	struct volume *volume = op->volume;
-	leg_mask bit = op->read_leg >= 0 ? (leg_mask)1 << op->read_leg : 0;
 
-	if (op->finished) {
+	if (op->finished || op_give_up(op)) {
 		return true;
 	}
-	if (volume_is_dead(volume)) {
-		op->result = volume->ending ? -ESHUTDOWN : -EIO;
-		op->finished = true;
-		return true;
-	}
-	op_abandon_late(op);
-	if ((op->pending & ~op->abandoned) != 0) {
-		return false;
-	}
-	if (op->ok & bit) {
-		/* The answer counts only if its source is still one whose content may be shown. */
-		if (op->incarnation == volume->incarnation && (volume->member_mask & bit)) {
-			op->finished = true;
-			return true;
-		}
-		op->ok = 0;
-	}
-	if (op->failed & bit) {
-		op->tried |= bit;
-		op->failed = 0;
+	if (!op_read_settle(op) || op->finished) {
+		return op->finished;
 	}
 	if (op_resync_overlaps(op)) {
 		return true; /* without an answer: the range is given up for the copy */
@@ -536,7 +603,12 @@ static bool op_read_progress(struct vol_op *op)
 		op_prepare_lios(op);
 		op->lock.parked = false;
 		op_send(op, volume->legs[op->read_leg]);
+		hedge_start(op);
 	} else if (op->tried != 0 && (volume->member_mask & ~op->tried) == 0) {
+		if (op_start_repair(op)) {
+			op->tried = 0;
+			return true; /* without an answer: each may have a part of it */
+		}
 		op->result = -EIO;
 		op->finished = true;
 		return true;
@@ -554,7 +626,12 @@ static bool op_lease_permits(struct vol_op *op)
 	if (op->result != 0 || volume_is_dead(op->volume)) {
 		return true;
 	}
+	lease_note_time(op->volume);
 	if (volume_lease_is_valid(op->volume)) {
+		return true;
+	}
+	if (op->volume->failing) {
+		op->result = -EIO;
 		return true;
 	}
 	op->volume->lease_waiters = true;
@@ -563,20 +640,27 @@ static bool op_lease_permits(struct vol_op *op)
 
 /* ---- the ladder ---- */
 
+/* It ends, one way or the other: what it waits for may never come. */
+static bool op_must_end(const struct vol_op *op)
+{
+	return volume_is_dead(op->volume) || op->volume->failing;
+}
+
 static bool op_may_begin(const struct vol_op *op)
 {
-	return op->volume->serving || volume_is_dead(op->volume);
+	return op->volume->serving || op_must_end(op);
 }
 
 static bool op_must_wait_for_copy(struct vol_op *op)
 {
-	return op->req->kind == BLK_READ && op_resync_overlaps(op) && !volume_is_dead(op->volume);
+	return op->req->kind == BLK_READ && op_resync_overlaps(op) && !op_must_end(op);
 }
 
 static void op_issue(struct vol_op *op)
 {
 	struct volume *volume = op->volume;
 
+	assert(!op_is_poisoned(op));
 	op->seq = ++volume->seq;
 	op->incarnation = volume->incarnation;
 	op->flush_from = volume->acked;
@@ -600,12 +684,16 @@ static void op_answer(struct vol_op *op)
 	op_account(op);
 	op->lock.parked = false;
 	op->req->result = op->result;
+	TRACE(op->volume->io, host_ack, trace_id(&op->volume->options.uuid), op->req->kind,
+		op->req->offset, (unsigned)-op->result);
 	op->req->done(op->req);
 }
 
+/* What a read has not got is dropped, or goes to a buffer that nobody looks at. */
 static bool op_may_unlock(const struct vol_op *op)
 {
-	return (op->pending & (volume_target_mask(op->volume) | op->volume->member_mask) &
+	return op->req->kind == BLK_READ ||
+	       (op->pending & (volume_target_mask(op->volume) | op->volume->member_mask) &
 		       ~volume_out_mask(op->volume)) == 0;
 }
 
@@ -622,39 +710,28 @@ static void op_unlock(struct vol_op *op)
 	}
 }
 
-static int op_check(const struct volume *volume, const struct blk_req *req)
-{
-	if (req->kind == BLK_FLUSH) {
-		return 0;
-	}
-	if (req->length == 0 || req->offset % volume->block_bytes != 0 ||
-		req->length % volume->block_bytes != 0) {
-		return -EINVAL;
-	}
-	if ((req->kind == BLK_READ || req->kind == BLK_WRITE) &&
-		(req->length > BLK_LENGTH_MAX || req->iov_count > IO_IOV_MAX)) {
-		return -EINVAL;
-	}
-	return range_is_within(req->offset, req->length, volume->size_bytes) ? 0 : -ERANGE;
-}
-
 static void op_step(struct task *task)
 {
 	struct vol_op *op = container_of(task, struct vol_op, task);
 	struct volume *volume = op->volume;
 	struct blk_req *req = op->req;
 
+	volume_works(volume, TRACE_WORK_READ + (unsigned)req->kind);
 	switch (op->state) {
 	case OP_START:
 		AWAIT(op, OP_AWAIT_SERVING, op_may_begin(op) || op->result != 0);
 		if (op->result == 0) {
 			op->result = op_check(volume, req); /* the size is known for certain now */
 		}
+		if (op->result == 0) {
+			(void)op_give_up(op); /* before anything is sent */
+		}
 		while (op->result == 0 && !op->finished) {
+			AWAIT(op, OP_AWAIT_REPAIR, !op->repair.busy || op_must_end(op));
 			AWAIT(op, OP_AWAIT_RESYNC, !op_must_wait_for_copy(op));
 			if (req->kind != BLK_FLUSH) {
 				range_lock_acquire(&volume->locks, &op->lock, &op->task);
-				AWAIT(op, OP_AWAIT_LOCK, op->lock.held || volume_is_dead(volume));
+				AWAIT(op, OP_AWAIT_LOCK, op->lock.held || op_must_end(op));
 			}
 			if (req->kind != BLK_READ) {
 				op_issue(op);
@@ -676,7 +753,9 @@ static void op_step(struct task *task)
 		op_answer(op);
 		AWAIT(op, OP_AWAIT_UNLOCK, op_may_unlock(op));
 		op_unlock(op);
-		AWAIT(op, OP_AWAIT_RELEASE, op->pending == 0);
+		(void)op_start_repair(op);
+		AWAIT(op, OP_AWAIT_RELEASE, op->pending == 0 && !op->repair.busy);
+		hedge_end(op);
 		op->state = OP_DONE;
 		list_remove(&op->node);
 		task_done(&op->task);
@@ -697,10 +776,17 @@ void op_submit(struct blk_dev *dev, struct blk_req *req)
 	memset(op, 0, offsetof(struct vol_op, lios));
 	op->volume = volume;
 	op->req = req;
-	op->result = op_check(volume, req);
+	op->hedge_leg = -1;
+	/* What a predecessor died of is not tried again. */
+	op->result = volume->options.fault[0] != '\0' ? -EIO : op_check(volume, req);
 	op->lock.offset = req->offset;
 	op->lock.length = req->length;
 	op->lock.exclusive = req->kind != BLK_READ;
+	TRACE(volume->io, host_issue, trace_id(&volume->options.uuid), req->kind, req->offset,
+		req->length);
+	if (volume->no_quorum_ns != 0) {
+		volume_tick_start(volume);
+	}
 	task_init(&op->task, &volume->io->runq, op_step);
 	list_push_back(&volume->ops, &op->node);
 	task_wake(&op->task);

@@ -127,6 +127,8 @@ static void open_begin(struct volume *volume)
 	volume->epoch.attach = volume->options.attach;
 	volume->epoch.inc = (uint32_t)max_u64(volume->epoch.inc, volume->inc_seen) + 1;
 	volume->inc_saved = volume->options.save_inc == NULL;
+	TRACE(volume->io, open_begin, trace_id(&volume->options.uuid), 0, volume->epoch.attach,
+		volume->epoch.inc);
 	open_reset_legs(volume);
 	if (volume->options.save_inc != NULL) {
 		volume->options.save_inc(volume, volume->epoch.inc, volume->options.ctx);
@@ -473,6 +475,8 @@ static void open_serve(struct volume *volume)
 			volume_fault(volume, "out of memory");
 		}
 	}
+	TRACE(volume->io, open_serve, trace_id(&volume->options.uuid), 0, volume->member_mask,
+		piecemap_regions(&volume->resync));
 	log_info(&volume->io->log, "nexus", "serving", "volume=%s resync_regions=%llu",
 		volume->options.name, (unsigned long long)piecemap_regions(&volume->resync));
 	volume_changed(volume);
@@ -484,6 +488,7 @@ void open_step(struct task *task)
 {
 	struct volume *volume = container_of(task, struct volume, open_task);
 
+	volume_works(volume, TRACE_WORK_OPEN);
 	switch (volume->open_state) {
 	case OPEN_START:
 		while (!open_ends(volume)) {

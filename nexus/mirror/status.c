@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#define ALL_SLOW "every replica is slow: perhaps this node's network"
+
 const char *volume_state_name(enum volume_state state)
 {
 	switch (state) {
@@ -124,6 +126,16 @@ static void leg_get_status(const struct leg *leg, struct volume_replica_status *
 		: !leg->peer->up                  ? leg->peer->reason
 		: status->state != REPLICA_INSYNC ? leg->failure
 						  : "");
+	if (status->state == REPLICA_INSYNC && leg->unread_run > UNREAD_RUN_MAX) {
+		snprintf(status->reason, sizeof(status->reason),
+			"%u reads in a row failed: replace its disk", leg->unread_run);
+	} else if (leg->target && leg->unreadable.count > 0) {
+		snprintf(status->reason, sizeof(status->reason),
+			"%llu pieces of %llu bytes hold blocks that no replica in sync can read: "
+			"write them anew",
+			(unsigned long long)leg->unreadable.count,
+			(unsigned long long)leg->unreadable.piece_bytes);
+	}
 	status->rebuild_total_bytes = leg->todo_total_bytes;
 	if (leg->target && !leg->todo_all) {
 		uint64_t left = leg->todo.count * leg->todo.piece_bytes;
@@ -136,6 +148,9 @@ static void leg_get_status(const struct leg *leg, struct volume_replica_status *
 	status->reads = metric_get(&leg->reads);
 	status->writes = metric_get(&leg->writes);
 	status->errors = metric_get(&leg->errors);
+	status->unreadable = metric_get(&leg->unread);
+	status->repairs = metric_get(&leg->repairs);
+	status->ejections = metric_get(&leg->ejections);
 }
 
 /* Members without which too few are left: "needs 1 of replicas a, b". */
@@ -207,11 +222,15 @@ static enum volume_state volume_judge_state(const struct volume *volume, char *r
 	if (!has_majority(volume, reason)) {
 		return VOLUME_STALLED;
 	}
-	if (reachable >= data_count && !volume->proposal_open) {
-		return VOLUME_ONLINE;
+	if (reachable < data_count || volume->proposal_open) {
+		snprintf(reason, VOLUME_REASON_SIZE, "%u of %u replicas in sync%s", reachable,
+			data_count, volume->slow_all ? "; " ALL_SLOW : "");
+		return VOLUME_DEGRADED;
 	}
-	snprintf(reason, VOLUME_REASON_SIZE, "%u of %u replicas in sync", reachable, data_count);
-	return VOLUME_DEGRADED;
+	if (volume->slow_all) {
+		snprintf(reason, VOLUME_REASON_SIZE, "%s", ALL_SLOW);
+	}
+	return VOLUME_ONLINE;
 }
 
 /* Voters that nobody has told where to find. */
@@ -237,6 +256,13 @@ void volume_get_status(struct volume *volume, struct volume_status *ret_status)
 {
 	memset(ret_status, 0, sizeof(*ret_status));
 	ret_status->state = volume_judge_state(volume, ret_status->reason);
+	if (volume->failing) {
+		size_t used = strlen(ret_status->reason);
+
+		snprintf(ret_status->reason + used, sizeof(ret_status->reason) - used,
+			"%srequests fail meanwhile", used > 0 ? "; " : "");
+	}
+	ret_status->no_quorum_ns = volume->no_quorum_ns;
 	ret_status->size_bytes = volume->size_bytes;
 	ret_status->min_insync = volume->min_insync;
 	ret_status->active_regions = piecemap_regions(&volume->active);

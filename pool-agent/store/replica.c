@@ -59,6 +59,7 @@ void replica_queue_stamp(struct store_replica *replica, uint64_t region, uint64_
 
 	assert(region < replica->region_count);
 	assert(wgen > replica->queued[region]);
+	TRACE(store->io, stamp, trace_id(&replica->vmeta.replica), 0, region, wgen);
 	replica->queued[region] = wgen;
 	journal_add(&store->journal, &record);
 	checkpoint_page_dirty(&store->checkpoint, &replica->pages[region / PAGE_ENTRIES],

@@ -54,6 +54,8 @@ static const char *const mutant_names[MUTANT_COUNT] = {
 	[MUTANT_B6] = "B6",
 	[MUTANT_B9] = "B9",
 	[MUTANT_B10] = "B10",
+	[MUTANT_H1] = "H1",
+	[MUTANT_R1] = "R1",
 };
 
 static double seconds_now(void)
@@ -361,7 +363,7 @@ static enum mutant mutant_of(const char *text)
 			return (enum mutant)i;
 		}
 	}
-	fprintf(stderr, "sim: --mutant wants B1, B3, B5, B6, B9 or B10\n");
+	fprintf(stderr, "sim: --mutant wants B1, B3, B5, B6, B9, B10, H1 or R1\n");
 	exit(2);
 }
 

@@ -127,6 +127,7 @@ struct scenario_request *submit(
 
 	assert_true(scenario->request_count < SCENARIO_REQUESTS);
 	request = &scenario->requests[scenario->request_count++];
+	*request = (struct scenario_request){0}; /* a test may have begun anew */
 	request->op = slot_submit(
 		&scenario->world.slots[scenario->writer], kind, first, count, on_answer);
 	return request;
@@ -265,7 +266,7 @@ static struct world_options options_of(const struct scenario_case *test, uint64_
 	options.region_bytes = options.region_bytes == 0 ? 16384 : options.region_bytes;
 	options.pool_bytes = UINT64_C(6) << 20;
 	options.small_agent = options.small_agent == 0 ? -1 : options.small_agent - 1;
-	options.local_agent = options.absent_agent = -1;
+	options.local_agent = options.absent_agent = options.rotten_agent = -1;
 	return options;
 }
 

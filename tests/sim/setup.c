@@ -19,6 +19,7 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 		.region_bytes = UINT64_C(16384) << rng_below(&rng, 3),
 		.pool_bytes = UINT64_C(6) << 20,
 		.small_agent = -1,
+		.rotten_agent = -1,
 		.local_agent = -1,
 		.absent_agent = -1,
 		.depth = 1 + (unsigned)rng_below(&rng, 12),
@@ -37,6 +38,15 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 	if (options->voters == 3 && options->small_agent < 0 && rng_percent(&rng, 15)) {
 		options->absent_agent = (int)rng_below(&rng, 3);
 	}
+	if (options->data_replicas > 1 && rng_percent(&rng, 40)) {
+		options->rotten_agent = (int)rng_below(&rng, options->data_replicas);
+	}
+	if (rng_percent(&rng, 25)) {
+		options->no_quorum_ns = (1 + rng_below(&rng, 5)) * IO_NS_PER_S;
+	}
+	/* Faults do not last as long as it takes in the real world. */
+	options->slow_ns = (1 + rng_below(&rng, 3)) * IO_NS_PER_S;
+	options->eject_away_ns = (1 + rng_below(&rng, 3)) * IO_NS_PER_S;
 	options->voter_changes = rng_percent(&rng, 35);
 	if (options->voter_changes) {
 		options->spares = 1 + (unsigned)rng_below(&rng, AGENTS_MAX - options->voters);
@@ -109,6 +119,10 @@ static void make_pool(struct node_agent *node)
 	 * power-fail atomicity). */
 	if (layout_make(round_up_u64(pool_bytes(node), 65536) / STORE_BLOCK_BYTES, &format,
 		    &node->layout, &err) == 0) {
+		/* The first cluster is given out with the replica, for its stamps. */
+		node->data_offset =
+			node->layout.clusters * STORE_BLOCK_BYTES + node->layout.cluster_bytes;
+		node->data_bytes = (node->layout.cluster_count - 1) * node->layout.cluster_bytes;
 		sim_disk_set_torn_range(node->disk, 0, node->layout.clusters * STORE_BLOCK_BYTES);
 	}
 	node->process = sim_process_new(node->host, node->name);

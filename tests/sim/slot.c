@@ -88,6 +88,34 @@ static void op_succeeded(struct op *op)
 	op->answered = true;
 }
 
+#define SCRIBBLE 0xee
+
+/* What a read has brought is on its way to the host: nobody may write to it any more.  (After an
+ * error the buffer is the device's until the request is released.) */
+static void scribble(struct op *op)
+{
+	if (op->req.kind == BLK_READ && op->req.result == 0) {
+		memset(op->buffer, SCRIBBLE, op->count * ORACLE_BLOCK_BYTES);
+	}
+}
+
+static void check_scribble(struct op *op)
+{
+	struct world *world = op->slot->world;
+
+	size_t length = op->req.kind == BLK_READ && op->req.result == 0
+				? op->count * ORACLE_BLOCK_BYTES
+				: 0;
+
+	for (size_t i = 0; i < length; i++) {
+		if (op->buffer[i] != SCRIBBLE) {
+			world_fail(world, &world->result->broken, "buffer",
+				"a read's buffer was written to after its answer");
+			return;
+		}
+	}
+}
+
 static void on_done(struct blk_req *req)
 {
 	struct op *op = container_of(req, struct op, req);
@@ -112,6 +140,7 @@ static void on_done(struct blk_req *req)
 	if (op->then != NULL) {
 		op->then(op);
 	}
+	scribble(op);
 }
 
 static void on_released(struct blk_req *req)
@@ -125,6 +154,8 @@ static void on_released(struct blk_req *req)
 		op->slot->in_flight--;
 		op->slot->reads_in_flight -= req->kind == BLK_READ;
 		op_unknown(op);
+	} else {
+		check_scribble(op);
 	}
 	op_free(op);
 }
@@ -322,6 +353,7 @@ static void volume_options_fill(struct slot *slot, struct volume_options *option
 		.attach = slot->attach,
 		.inc_min = slot->inc_file,
 		.min_insync = world->options.min_insync,
+		.no_quorum_ns = world->options.no_quorum_ns,
 		.voter_count = slot->file.count,
 		.used = slot->file.cfg.gen != 0,
 		.host_may_have_lived_on = slot->lived_on,
@@ -366,6 +398,8 @@ void slot_open(struct slot *slot, uint32_t attach)
 	struct nexus_options nexus_options = {
 		.host_uuid = slot->host_uuid,
 		.buffer_bytes = 1u << 20,
+		.slow_ns = world->options.slow_ns,
+		.eject_away_ns = world->options.eject_away_ns,
 	};
 	struct volume_options options;
 	struct err err = {0};

@@ -37,11 +37,14 @@ struct world_options {
 	uint64_t pool_bytes;
 	int small_agent;  /* whose pool is too small for the volume; -1 none */
 	int local_agent;  /* on the host of slot 0; -1 none */
+	int rotten_agent; /* some blocks of its disk get unreadable; -1 none */
 	int absent_agent; /* goes away once more after all is whole; -1 none */
 	unsigned depth;
 	uint64_t duration_ns;
 	unsigned ops_target;
 	unsigned fault_count;
+	uint64_t no_quorum_ns;           /* requests fail after so long; 0: they wait */
+	uint64_t slow_ns, eject_away_ns; /* nexus_options */
 	bool power_cycle_at_end;
 };
 
@@ -63,6 +66,7 @@ struct node_agent {
 	char name[16];
 	struct sim_host *host;
 	struct sim_disk *disk;
+	uint64_t data_offset, data_bytes; /* on it: where clusters of data are */
 	enum voter_kind kind;
 	struct uuid uuid, replica_id;
 	bool has_replica;
@@ -167,6 +171,7 @@ struct world {
 	bool failed;
 	struct fault faults[FAULTS_MAX];
 	struct sim_event monitor;
+	struct sim_event rot;
 	uint64_t ops_issued;
 	struct chain chain;
 	/* voters.c */
@@ -238,6 +243,10 @@ bool operator_is_done(const struct world *world);
 /* Creates a replica in the pool of an agent that has none; false: not now. */
 bool agent_make_replica(struct node_agent *node, enum voter_kind kind);
 void agent_remove_replica(struct node_agent *node);
+/* rot.c: from time to time some blocks that the rotten agent's disk does not give, and their end.
+ */
+void rot_start(struct world *world);
+void rot_end(struct world *world);
 
 /* faults.c */
 void faults_schedule(struct world *world);
