@@ -43,7 +43,7 @@ typedef uint32_t leg_mask;
 #define COLLECT_NS     (1000 * IO_NS_PER_MS)
 #define BUSY_NS        (5000 * IO_NS_PER_MS)
 #define ASK_AGAIN_NS   (30000 * IO_NS_PER_MS) /* an opener without a majority */
-#define UNREAD_RUN_MAX 8u /* reads in a row; with more the disk is the matter */
+#define UNREAD_RUN_MAX 8u                     /* reads in a row; with more the disk is the matter */
 #define TICK_NS        (250 * IO_NS_PER_MS)
 #define PINNED_MAX     8u /* given-up commands of a leg whose buffers may wait for a stuck disk */
 #define ZERO_PART      (UINT64_C(64) << 20) /* a longer ZERO or DISCARD is sent in parts */
@@ -453,6 +453,9 @@ struct volume {
 	enum voter_change change;
 	struct uuid change_id;
 	bool change_refused; /* the new voter did not accept: not again until it is asked for */
+	/* Proposed since the last commit, and perhaps taken back: an opener may still choose it. */
+	enum voter_change unsettled_change;
+	struct uuid unsettled_id;
 
 	/* open */
 	struct task open_task;
