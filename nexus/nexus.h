@@ -16,9 +16,10 @@ struct volume;
 
 /* Time-outs of protocol 1.11, and sizes; 0 means the default. */
 struct nexus_options {
-	struct uuid host_uuid; /* hostnqn nqn.2025-01.io.strake:host:<uuid> */
-	size_t buffer_bytes;   /* for copies: rebuild and resync; default 8 MiB */
-	unsigned queue_depth;  /* I/O queue of an association, default 128 */
+	struct uuid host_uuid;  /* hostnqn nqn.2025-01.io.strake:host:<uuid> */
+	size_t buffer_bytes;    /* for copies: rebuild and resync; default 8 MiB */
+	unsigned queue_depth;   /* I/O queue of an association, default 128 */
+	uint64_t checkpoint_ns; /* a write generation is at least that old, default 5 min */
 };
 
 int nexus_new(struct io *io, const struct nexus_options *options, struct nexus **ret_nexus,

@@ -17,6 +17,8 @@ enum mutant {
 	MUTANT_B5, /* a command of an older session is executed */
 	MUTANT_B6, /* acknowledged by two of three, the laggard stays in S */
 	MUTANT_B9, /* clean is raised before all of S has completed */
+	MUTANT_B13, /* clean is raised without a flush */
+	MUTANT_B14, /* clean is raised while R is not empty */
 	MUTANT_COUNT,
 };
 

@@ -255,6 +255,7 @@ static void copier_send_writes(struct copier *copier)
 
 	copier->destinations = copier_destinations(copier);
 	copier->ok = copier->nospc = 0;
+	checkpoint_note_written(volume, copier->offset, copier->length);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 		struct leg_io *lio = &copier->write_ios[i];
@@ -299,7 +300,7 @@ static void copier_finish(struct copier *copier)
 		if (copier->target < 0 && volume->resync.count == 0) {
 			volume->unsettled = 0;
 		}
-		task_wake(&volume->settle_task);
+		task_wake(&volume->checkpoint_task);
 	} else if (copier_is_valid(copier)) {
 		for (unsigned i = 0; i < volume->leg_count; i++) {
 			struct leg *leg = volume->legs[i];

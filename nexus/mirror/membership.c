@@ -4,6 +4,7 @@
  * proposal that was sent is never taken back: what follows is a newer one.  Committed means:
  * accepted by all of its S and by a majority of the voters (I2).
  */
+#include "base/bytes.h"
 #include "nexus/mirror/volume_internal.h"
 
 #include <stdio.h>
@@ -92,7 +93,7 @@ static bool member_has_cause(struct volume *volume)
 	}
 	wish = member_wish(volume);
 	if (wish == volume->member_mask && !volume->proposal_open && !volume->repropose &&
-		!volume->joiner_ready) {
+		!volume->joiner_ready && volume->wgen_proposed == volume->cfg.wgen) {
 		return false;
 	}
 	/* Below min_insync nothing is taken away: S is what was committed or proposed last, and an
@@ -129,6 +130,7 @@ static void member_make_proposal(struct volume *volume)
 
 	*cfg = volume->cfg;
 	cfg->gen = ++volume->gen_last;
+	cfg->wgen = volume->wgen_proposed;
 	volume->proposal_number++;
 	for (unsigned i = 0; i < cfg->voter_count; i++) {
 		const struct leg *leg = volume_leg_by_id(volume, &cfg->voters[i].id);
@@ -152,6 +154,9 @@ static void member_accept_done(struct leg_io *lio)
 		lio->leg->accepted = lio->result == LEG_OK;
 		volume->accept_pending &= ~LEG_BIT(lio->leg);
 	}
+	if (lio->result == LEG_OK) {
+		lio->leg->cfg_wgen = max_u64(lio->leg->cfg_wgen, lio->leg->accept_wgen);
+	}
 	task_wake(&volume->member_task);
 }
 
@@ -173,6 +178,7 @@ static void member_send_accept(struct volume *volume, struct leg *leg)
 	lio->done = member_accept_done;
 	leg->asked = true;
 	leg->accept_number = volume->proposal_number;
+	leg->accept_wgen = volume->proposal.wgen;
 	volume->accept_pending |= LEG_BIT(leg);
 	leg_submit(leg, lio, true, &lio->iov, 1);
 }
@@ -193,6 +199,17 @@ static bool member_answers_are_in(const struct volume *volume)
 {
 	return (volume->accept_pending & volume_ready_mask(volume)) == 0 ||
 	       !member_is_active(volume);
+}
+
+/* From now on writes carry the wgen of the configuration, which who has not accepted it refuses. */
+static void member_begin_wgen(struct volume *volume)
+{
+	checkpoint_wgen_began(volume, volume->cfg.wgen);
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if (volume->legs[i]->cfg_wgen < volume->wgen) {
+			rebuild_drop(volume->legs[i], "it has not accepted the configuration");
+		}
+	}
 }
 
 static void member_commit(struct volume *volume)
@@ -231,6 +248,9 @@ static void member_commit(struct volume *volume)
 			leg->power_lost = false;
 		}
 		task_wake(&leg->rebuild_task);
+	}
+	if (volume->cfg.wgen > volume->wgen) {
+		member_begin_wgen(volume);
 	}
 	log_info(&volume->io->log, "nexus", "configuration-committed", "volume=%s cfg=%s",
 		volume->options.name, cfg_to_text(&volume->cfg, text));
@@ -277,6 +297,9 @@ static bool proposal_is_wish(const struct volume *volume)
 {
 	leg_mask wish = member_wish(volume);
 
+	if (volume->proposal.wgen != volume->wgen_proposed) {
+		return false;
+	}
 	for (unsigned i = 0; i < volume->proposal.voter_count; i++) {
 		const struct leg *leg = NULL;
 

@@ -97,6 +97,18 @@ void ops_absorb_skipped(struct volume *volume, const struct leg *leg)
 	}
 }
 
+bool ops_of_older_wgen_run(const struct volume *volume)
+{
+	list_for_each (&volume->issued, pos) {
+		const struct vol_op *op = container_of(pos, struct vol_op, seq_node);
+
+		if (op->req->kind != BLK_FLUSH && op->wgen < volume->wgen) {
+			return true;
+		}
+	}
+	return false;
+}
+
 void ops_revisit(struct volume *volume)
 {
 	list_for_each (&volume->ops, pos) {
@@ -182,7 +194,7 @@ static void op_send(struct vol_op *op, struct leg *leg)
 		.opcode = op_opcode(op),
 		.nsid = leg->voter.nsid,
 		.session = leg->session,
-		.wgen_low = (uint32_t)volume->wgen,
+		.wgen_low = (uint32_t)op->wgen,
 		.seq = op->seq,
 		.settled = volume_settled(volume),
 		.slba = op->part_offset / volume->block_bytes,
@@ -370,6 +382,7 @@ static bool op_progress(struct vol_op *op)
 	}
 	if (op->incarnation != volume->incarnation) {
 		op->incarnation = volume->incarnation;
+		op->wgen = volume->wgen;
 		op->ok = op->skipped = op->nospc = op->failed = 0;
 	}
 	needed = volume_needed(volume);
@@ -553,6 +566,7 @@ static void op_issue(struct vol_op *op)
 
 	op->seq = ++volume->seq;
 	op->incarnation = volume->incarnation;
+	op->wgen = volume->wgen;
 	op->flush_from = volume->acked;
 	op->part_offset = op->req->offset;
 	op->part_length = op->req->length;
@@ -562,7 +576,7 @@ static void op_issue(struct vol_op *op)
 	list_push_back(&volume->issued, &op->seq_node);
 	/* A volume that was superseded before it was ever open has no maps. */
 	if (op->req->kind != BLK_FLUSH && volume->serving) {
-		piecemap_set(&volume->active, op->req->offset, op->req->length);
+		checkpoint_note_written(volume, op->req->offset, op->req->length);
 	}
 }
 
@@ -589,6 +603,9 @@ static void op_unlock(struct vol_op *op)
 
 	list_remove_if_linked(&op->seq_node);
 	range_lock_release(&volume->locks, &op->lock);
+	if (op->wgen < volume->wgen) {
+		task_wake(&volume->checkpoint_task);
+	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		if (volume->legs[i]->target) {
 			task_wake(&volume->legs[i]->rebuild_task);

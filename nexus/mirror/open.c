@@ -266,17 +266,22 @@ static uint64_t open_wgen_seen(const struct volume *volume)
 	return wgen;
 }
 
+static bool open_make_map(struct volume *volume, struct piecemap *map, unsigned pieces)
+{
+	piecemap_done(map, volume->io);
+	return piecemap_init(map, volume->io, volume->size_bytes, volume->region_bytes, pieces) ==
+	       0;
+}
+
 static bool open_take_geometry(struct volume *volume, leg_mask members)
 {
 	volume->region_bytes = volume->legs[__builtin_ctz(members)]->answer.region_bytes;
 	volume->size_bytes = volume->chosen.size_bytes;
 	volume->blk.size_bytes = volume->size_bytes;
-	piecemap_done(&volume->resync, volume->io);
-	piecemap_done(&volume->active, volume->io);
-	return piecemap_init(&volume->resync, volume->io, volume->size_bytes,
-		       volume->region_bytes) == 0 &&
-	       piecemap_init(
-		       &volume->active, volume->io, volume->size_bytes, volume->region_bytes) == 0;
+	return open_make_map(volume, &volume->resync, PIECES_A_REGION) &&
+	       open_make_map(volume, &volume->written, 1) &&
+	       open_make_map(volume, &volume->recent, 1) &&
+	       open_make_map(volume, &volume->retiring, 1);
 }
 
 /* false: this attempt ends here, volume->reason says why. */
@@ -317,7 +322,8 @@ static bool open_elect(struct volume *volume)
 		 * fence (1.9). */
 		volume->ack_not_before_ns = io_now_ns(volume->io) + OPEN_WAIT_NS;
 	}
-	volume->wgen = open_wgen_seen(volume) + 1;
+	checkpoint_wgen_began(volume, open_wgen_seen(volume) + 1);
+	volume->wgen_proposed = volume->wgen;
 	volume->cfg = volume->chosen;
 	volume->cfg.epoch = volume->epoch;
 	volume->cfg.gen = 0;
@@ -404,12 +410,7 @@ static void open_serve(struct volume *volume)
 	volume->serving = true;
 	volume->reason[0] = '\0';
 	if (mutant_is(MUTANT_B3)) {
-		piecemap_done(&volume->resync,
-			volume->io); /* Deliberate bug: members that differ stay so. */
-		if (piecemap_init(&volume->resync, volume->io, volume->size_bytes,
-			    volume->region_bytes) != 0) {
-			volume_fault(volume, "out of memory");
-		}
+		piecemap_clear(&volume->resync); /* Deliberate bug: members that differ stay so. */
 	}
 	log_info(&volume->io->log, "nexus", "serving", "volume=%s resync_regions=%llu",
 		volume->options.name, (unsigned long long)piecemap_regions(&volume->resync));

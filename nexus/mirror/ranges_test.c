@@ -177,7 +177,7 @@ static void test_random_pieces(void **ctx)
 
 	(void)ctx;
 	rng_init(&rng, 11);
-	assert_int_equal(piecemap_init(&map, io, MAP_SIZE, MAP_REGION), 0);
+	assert_int_equal(piecemap_init(&map, io, MAP_SIZE, MAP_REGION, PIECES_A_REGION), 0);
 	assert_int_equal(map.piece_bytes, 4096);
 	for (unsigned turn = 0; turn < 5000; turn++) {
 		uint64_t from = rng_below(&rng, 1000);

@@ -114,6 +114,7 @@ void rebuild_send(struct leg *leg, uint8_t opcode, struct task *wake)
 		lio->cmd.sqe.cdw11 = (uint32_t)(leg->answer.boot >> 32);
 	} else {
 		cfg_encode(&leg->volume->cfg, leg->rebuild_data);
+		leg->rebuild_wgen = leg->volume->cfg.wgen;
 	}
 	leg_submit(leg, lio, true, &lio->iov, opcode == WIRE_ACCEPT ? 1 : 0);
 }
@@ -124,15 +125,12 @@ static bool rebuild_register(struct leg *leg)
 {
 	struct volume *volume = leg->volume;
 
-	if (piecemap_init(&leg->todo, volume->io, volume->size_bytes, volume->region_bytes) != 0) {
+	if (piecemap_init(&leg->todo, volume->io, volume->size_bytes, volume->region_bytes,
+		    PIECES_A_REGION) != 0) {
 		return false;
 	}
 	/* R goes to it too: what is copied between members while todo is computed passes it by. */
-	for (uint64_t piece = piecemap_next(&volume->resync, 0); piece != UINT64_MAX;
-		piece = piecemap_next(&volume->resync, piece + 1)) {
-		piecemap_set(&leg->todo, piece * leg->todo.piece_bytes,
-			piecemap_piece_length(&leg->todo, piece));
-	}
+	piecemap_add(&leg->todo, &volume->resync);
 	leg->vmeta_rebuilding = true;
 	leg->todo_all = true;
 	leg->target = true;
@@ -170,6 +168,16 @@ static void rebuild_scan(struct leg *leg, struct leg *from)
 {
 	stamps_scan_start(
 		&leg->scan, from, &leg->todo, leg->answer.vmeta.clean, &leg->rebuild_task);
+}
+
+/* Refused: it has accepted this one, or a newer proposal, already. */
+static bool rebuild_has_accepted(struct leg *leg)
+{
+	if (leg->rebuild_io.result != LEG_OK && leg->rebuild_io.result != LEG_REFUSED) {
+		return false;
+	}
+	leg->cfg_wgen = max_u64(leg->cfg_wgen, leg->rebuild_wgen);
+	return true;
 }
 
 static bool rebuild_scan_source(struct leg *leg)
@@ -221,16 +229,13 @@ void rebuild_step(struct task *task)
 			}
 			rebuild_send(leg, WIRE_ACCEPT, &leg->rebuild_task);
 			AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_ACCEPT, !leg->rebuild_io.busy);
-			/* Refused: it has accepted this one, or a newer proposal, already. */
-			if (rebuild_is_candidate(leg) &&
-				(leg->rebuild_io.result == LEG_OK ||
-					leg->rebuild_io.result == LEG_REFUSED)) {
+			if (rebuild_is_candidate(leg) && rebuild_has_accepted(leg)) {
 				rebuild_send(leg, WIRE_MARK, &leg->rebuild_task);
 				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_MARK,
 					!leg->rebuild_io.busy);
 			}
 			if (rebuild_is_candidate(leg) && leg->rebuild_io.result == LEG_OK &&
-				rebuild_register(leg)) {
+				leg->cfg_wgen >= volume->wgen && rebuild_register(leg)) {
 				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_OLDER,
 					!ops_older_run(volume, leg->older_seq) ||
 						rebuild_is_over(leg));

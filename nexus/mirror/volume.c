@@ -87,7 +87,7 @@ void volume_changed(struct volume *volume)
 	ops_revisit(volume);
 	copiers_wake(volume);
 	task_wake(&volume->open_task);
-	task_wake(&volume->settle_task);
+	task_wake(&volume->checkpoint_task);
 	task_wake(&volume->member_task);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
@@ -225,13 +225,17 @@ static void volume_init(
 		.block_bytes = volume->block_bytes,
 		.req_private_bytes = sizeof(struct vol_op)};
 	volume->inc_seen = options->inc_min;
+	volume->checkpoint_ns =
+		nexus->options.checkpoint_ns != 0 ? nexus->options.checkpoint_ns : CHECKPOINT_NS;
 	volume->epoch.nonce = rng_u64(&io->rng);
 	list_init(&volume->ops);
 	list_init(&volume->issued);
 	range_locks_init(&volume->locks);
 	task_init(&volume->open_task, &io->runq, open_step);
 	io_timer_init(&volume->open_timer, io, &volume->open_task);
-	task_init(&volume->settle_task, &io->runq, settle_step);
+	task_init(&volume->checkpoint_task, &io->runq, checkpoint_step);
+	io_timer_init(&volume->checkpoint_timer, io, &volume->checkpoint_task);
+	io_timer_init(&volume->raise_timer, io, &volume->checkpoint_task);
 	task_init(&volume->member_task, &io->runq, member_step);
 	io_timer_init(&volume->member_timer, io, &volume->member_task);
 	task_init(&volume->tick_task, &io->runq, volume_tick_step);
@@ -246,7 +250,9 @@ static void volume_free(struct volume *volume)
 	struct io *io = volume->io;
 
 	piecemap_done(&volume->resync, io);
-	piecemap_done(&volume->active, io);
+	piecemap_done(&volume->written, io);
+	piecemap_done(&volume->recent, io);
+	piecemap_done(&volume->retiring, io);
 	io_free(io, volume->close_flush_state);
 	io_free(io, volume);
 }
@@ -308,7 +314,7 @@ int volume_open(struct nexus *nexus, const struct volume_options *options,
 		return err_set(err, -ENOMEM, "volume %s: out of memory", options->name);
 	}
 	task_wake(&volume->open_task);
-	task_wake(&volume->settle_task);
+	task_wake(&volume->checkpoint_task);
 	task_wake(&volume->member_task);
 	*ret_volume = volume;
 	return 0;
@@ -351,7 +357,7 @@ static bool volume_has_ended(const struct volume *volume)
 		}
 	}
 	return volume->open_state == OPEN_DONE && volume->member_state == MEMBER_DONE &&
-	       volume->settle_state == SETTLE_DONE && copiers_are_idle(volume) &&
+	       volume->checkpoint_state == CHECKPOINT_DONE && copiers_are_idle(volume) &&
 	       list_is_empty(&volume->ops) && volume->compares == 0;
 }
 
@@ -379,7 +385,7 @@ static void volume_end(struct volume *volume)
 	io_timer_stop(&volume->tick_timer);
 	io_timer_stop(&volume->close_timer);
 	task_done(&volume->open_task);
-	task_done(&volume->settle_task);
+	task_done(&volume->checkpoint_task);
 	task_done(&volume->member_task);
 	task_done(&volume->tick_task);
 	task_done(&volume->close_task);
@@ -431,7 +437,7 @@ void volume_close(struct volume *volume, void (*closed)(void *ctx), void *ctx)
 	volume->closed = closed;
 	volume->closed_ctx = ctx;
 	task_wake(&volume->open_task);
-	task_wake(&volume->settle_task);
+	task_wake(&volume->checkpoint_task);
 	task_wake(&volume->member_task);
 	task_wake(&volume->close_task);
 }

@@ -7,6 +7,7 @@
  *   op.c          host requests: write, read, flush
  *   copy.c        copies under the range lock: R (resync) and rebuilds
  *   membership.c  changes of the configuration record: degrade and grow
+ *   checkpoint.c  the next write generation, and what is clean
  *   rebuild.c     brings a stale or new replica back: register, compute, copy, join
  *   volume.c      life, status, lease
  *
@@ -26,16 +27,17 @@ typedef uint32_t leg_mask;
 
 #define LEG_BIT(leg) ((leg_mask)1 << (leg)->index)
 
-#define EJECT_NS     (2000 * IO_NS_PER_MS) /* a member that does not answer */
-#define LEASE_NS     (3000 * IO_NS_PER_MS)
-#define OPEN_WAIT_NS (3150 * IO_NS_PER_MS) /* an opener that did not fence all of c.S */
-#define COLLECT_NS   (1000 * IO_NS_PER_MS)
-#define BUSY_NS      (5000 * IO_NS_PER_MS)
-#define TICK_NS      (250 * IO_NS_PER_MS)
-#define PINNED_MAX   8u /* given-up commands of a leg whose buffers may wait for a stuck disk */
-#define ZERO_PART    (UINT64_C(64) << 20) /* a longer ZERO or DISCARD is sent in parts */
-#define COPIERS      4
-#define STAMPS_CHUNK 8192u /* stamps asked for with one command */
+#define EJECT_NS      (2000 * IO_NS_PER_MS) /* a member that does not answer */
+#define LEASE_NS      (3000 * IO_NS_PER_MS)
+#define OPEN_WAIT_NS  (3150 * IO_NS_PER_MS) /* an opener that did not fence all of c.S */
+#define COLLECT_NS    (1000 * IO_NS_PER_MS)
+#define BUSY_NS       (5000 * IO_NS_PER_MS)
+#define CHECKPOINT_NS (300 * IO_NS_PER_S)
+#define TICK_NS       (250 * IO_NS_PER_MS)
+#define PINNED_MAX    8u /* given-up commands of a leg whose buffers may wait for a stuck disk */
+#define ZERO_PART     (UINT64_C(64) << 20) /* a longer ZERO or DISCARD is sent in parts */
+#define COPIERS       4
+#define STAMPS_CHUNK  8192u /* stamps asked for with one command */
 
 struct nexus {
 	struct io *io;
@@ -166,6 +168,8 @@ struct leg {
 			      there */
 	uint64_t clean;    /* of its vmeta, followed through MARK and grow */
 	bool vmeta_rebuilding;
+	uint64_t cfg_wgen; /* of the newest configuration that it has accepted: takes no higher one
+			    */
 
 	struct list inflight; /* leg_io */
 
@@ -177,6 +181,7 @@ struct leg {
 	struct leg_io accept_io;
 	uint8_t accept_data[CFG_ENCODED_SIZE];
 	uint64_t accept_number; /* of the proposal that was sent */
+	uint64_t accept_wgen;   /* of it */
 	bool asked, accepted;   /* in this proposal */
 
 	/* rebuild */
@@ -186,6 +191,7 @@ struct leg {
 	uint64_t rebuild_retry_ns; /* doubles with each attempt that fails */
 	struct leg_io rebuild_io;
 	uint8_t rebuild_data[CFG_ENCODED_SIZE];
+	uint64_t rebuild_wgen; /* of the configuration in rebuild_data */
 	struct stamps_scan scan;
 	bool target;   /* registered in the write path */
 	bool todo_all; /* todo is being computed: every range counts as still to be copied */
@@ -227,6 +233,7 @@ struct vol_op {
 	struct range_lock lock;
 	uint64_t seq;
 	uint64_t incarnation; /* of the volume's epoch in which the masks below count */
+	uint64_t wgen;        /* in which it is sent, also again */
 	leg_mask ok;          /* answered success */
 	leg_mask pending;     /* a command is on its way */
 	leg_mask skipped;     /* targets whose todo covers the range: the copy brings it */
@@ -293,13 +300,14 @@ enum open_state {
 	OPEN_DONE,
 };
 
-enum settle_state {
-	SETTLE_START,
-	SETTLE_AWAIT_DUE,
-	SETTLE_AWAIT_FLUSHED,
-	SETTLE_AWAIT_MARKED,
-	SETTLE_AWAIT_RESYNCED,
-	SETTLE_DONE,
+enum checkpoint_state {
+	CHECKPOINT_START,
+	CHECKPOINT_AWAIT_CAUSE,
+	CHECKPOINT_AWAIT_FLUSHED,
+	CHECKPOINT_AWAIT_MARKED,
+	CHECKPOINT_AWAIT_RETRY,
+	CHECKPOINT_AWAIT_RESYNCED,
+	CHECKPOINT_DONE,
 };
 
 enum close_state {
@@ -350,13 +358,22 @@ struct volume {
 	unsigned scan_leg;
 	char reason[VOLUME_REASON_SIZE];
 
-	/* after R */
-	struct task settle_task;
-	enum settle_state settle_state;
-	uint64_t settle_incarnation, settled_incarnation; /* being settled; settled last */
-	struct cfg settled_cfg;
-	struct leg_io settle_ios[REPL_VOTERS_MAX];
-	leg_mask settle_pending, settle_ok;
+	/* write generations, and what is clean */
+	uint64_t wgen;          /* of the committed configuration: what writes carry */
+	uint64_t wgen_proposed; /* the highest ever proposed in this epoch */
+	uint64_t wgen_since_ns;
+	uint64_t checkpoint_ns; /* how old a wgen is at least */
+	struct task checkpoint_task;
+	enum checkpoint_state checkpoint_state;
+	struct io_timer checkpoint_timer, raise_timer;
+	bool checkpoint_pays;
+	struct piecemap written, recent; /* regions written in this wgen; of them, since the last
+					    look */
+	struct piecemap retiring;        /* written before it and not clean yet */
+	uint64_t raise_incarnation;
+	struct cfg raise_cfg;
+	struct leg_io raise_ios[REPL_VOTERS_MAX];
+	leg_mask raise_pending, raise_ok;
 
 	/* configuration */
 	bool electing;  /* the opener's own configuration is being committed */
@@ -380,7 +397,6 @@ struct volume {
 	struct io_timer member_timer;
 	leg_mask accept_pending;
 	uint64_t ack_not_before_ns;
-	uint64_t wgen;
 
 	/* requests */
 	struct list ops;     /* vol_op, all */
@@ -398,8 +414,6 @@ struct volume {
 	bool superseded;
 	bool ending; /* closing */
 	bool lease_waiters;
-
-	struct piecemap active; /* regions written since the open, for status */
 
 	/* R */
 	struct piecemap resync;
@@ -468,6 +482,8 @@ void ops_forget_leg(struct volume *volume, const struct leg *leg, bool ok_too);
 leg_mask ops_complete_on(const struct volume *volume, uint64_t offset, uint64_t length);
 void ops_unpark(struct volume *volume);
 void ops_absorb_skipped(struct volume *volume, const struct leg *leg);
+/* Any write that carries a wgen below the present one. */
+bool ops_of_older_wgen_run(const struct volume *volume);
 void ops_revisit(struct volume *volume); /* every request looks at its condition anew */
 uint64_t volume_settled(const struct volume *volume);
 
@@ -497,7 +513,12 @@ void rebuild_drop(struct leg *leg, const char *reason); /* no target any more */
 task_step open_step;
 void open_refused(struct volume *volume, struct leg *leg, const struct token *cur);
 
-/* settle.c */
-task_step settle_step;
+/* checkpoint.c */
+task_step checkpoint_step;
+/* A configuration with this wgen was committed: writes carry it from now on. */
+void checkpoint_wgen_began(struct volume *volume, uint64_t wgen);
+void checkpoint_note_written(struct volume *volume, uint64_t offset, uint64_t length);
+/* Regions written by this nexus and not clean. */
+uint64_t checkpoint_active_regions(const struct volume *volume);
 
 #endif

@@ -53,6 +53,8 @@ static const char *const mutant_names[MUTANT_COUNT] = {
 	[MUTANT_B5] = "B5",
 	[MUTANT_B6] = "B6",
 	[MUTANT_B9] = "B9",
+	[MUTANT_B13] = "B13",
+	[MUTANT_B14] = "B14",
 };
 
 static double seconds_now(void)
@@ -360,7 +362,7 @@ static enum mutant mutant_of(const char *text)
 			return (enum mutant)i;
 		}
 	}
-	fprintf(stderr, "sim: --mutant wants B1, B3, B5, B6 or B9\n");
+	fprintf(stderr, "sim: --mutant: no such deliberate bug (lib/base/mutant.h)\n");
 	exit(2);
 }
 

@@ -378,6 +378,7 @@ void slot_open(struct slot *slot, uint32_t attach)
 	struct nexus_options nexus_options = {
 		.host_uuid = slot->host_uuid,
 		.buffer_bytes = 1u << 20,
+		.checkpoint_ns = world->options.checkpoint_ns,
 	};
 	struct volume_options options;
 	struct err err = {0};

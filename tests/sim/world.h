@@ -36,6 +36,7 @@ struct world_options {
 	int absent_agent; /* goes away once more after all is whole; -1 none */
 	unsigned depth;
 	uint64_t duration_ns;
+	uint64_t checkpoint_ns; /* 0: as in production */
 	unsigned ops_target;
 	unsigned fault_count;
 	bool power_cycle_at_end;

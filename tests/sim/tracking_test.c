@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a replica that was away may lack: checkpoints (docs/protocol.md 1.2). */
+#include "tests/sim/scenario.h"
+
+#define SECOND_NS IO_NS_PER_S
+
+static void open_whole(struct scenario *scenario)
+{
+	scenario_open(scenario, 0);
+	await_whole(scenario);
+}
+
+static bool all_is_clean(void *ctx)
+{
+	struct scenario *scenario = ctx;
+	struct volume *volume = scenario_volume(scenario);
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if (volume->legs[i]->clean != volume->wgen - 1) {
+			return false;
+		}
+	}
+	return volume->wgen == volume->wgen_proposed;
+}
+
+static uint64_t clean_on_disk(struct scenario *scenario, unsigned agent)
+{
+	return store_replica_vmeta(scenario->world.agents[agent].replica)->clean;
+}
+
+static uint64_t rebuild_bytes(struct scenario *scenario, unsigned agent)
+{
+	struct volume_status status;
+
+	assert_true(slot_status(&scenario->world.slots[scenario->writer], &status));
+	return status.replicas[agent].rebuild_total_bytes;
+}
+
+static uint64_t active_regions(struct scenario *scenario)
+{
+	return checkpoint_active_regions(scenario_volume(scenario));
+}
+
+/* ---- checkpoints ---- */
+
+/* What was written long ago is clean: who comes back after a restart of its process lacks only what
+ * was written since. */
+static void test_checkpoint_retires(struct scenario *scenario)
+{
+	uint64_t wgen;
+
+	open_whole(scenario);
+	await(scenario, all_is_clean);
+	wgen = scenario_volume(scenario)->wgen;
+	write_all(scenario);
+	assert_int_equal(active_regions(scenario), 32);
+	run_ms(scenario, 3000);
+	assert_int_equal(scenario_volume(scenario)->wgen, wgen + 1);
+	assert_int_equal(scenario_volume(scenario)->cfg.wgen, wgen + 1);
+	assert_int_equal(active_regions(scenario), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(clean_on_disk(scenario, i), wgen);
+	}
+	/* Nothing more is to be had: no second one. */
+	run_ms(scenario, 10000);
+	assert_int_equal(scenario_volume(scenario)->wgen, wgen + 1);
+	go_away(scenario, C);
+	assert_int_equal(do_write(scenario, 5, 1), 0);
+	come_back(scenario, C);
+	await_whole(scenario);
+	assert_int_equal(rebuild_bytes(scenario, C), scenario->world.options.region_bytes);
+}
+
+/* Regions that are written all the time would only get a new stamp. */
+static void test_no_checkpoint_without_benefit(struct scenario *scenario)
+{
+	uint64_t wgen;
+
+	open_whole(scenario);
+	wgen = scenario_volume(scenario)->wgen;
+	for (unsigned round = 0; round < 40; round++) {
+		for (size_t at = 0; at < 128; at += 4) {
+			(void)submit_write(scenario, at, 1);
+		}
+		scenario->request_count = 0; /* their answers are not looked at */
+		run_ms(scenario, 200);
+	}
+	assert_int_equal(scenario_volume(scenario)->wgen, wgen);
+	/* When they are left alone it pays. */
+	run_ms(scenario, 3000);
+	assert_int_equal(scenario_volume(scenario)->wgen, wgen + 1);
+}
+
+static bool is_serving(void *ctx)
+{
+	return scenario_volume(ctx)->serving;
+}
+
+/* 82: a member is away, a target is rebuilt, R is not empty: clean stays. */
+static void test_no_checkpoint_while_members_may_differ(struct scenario *scenario)
+{
+	uint64_t wgen, clean;
+
+	open_whole(scenario);
+	await(scenario, all_is_clean);
+	wgen = scenario_volume(scenario)->wgen;
+	write_all(scenario);
+	/* With min_insync 3 it cannot be left out: it stays a member that is not reached. */
+	go_away(scenario, C);
+	run_ms(scenario, 10000);
+	assert_int_equal(scenario_volume(scenario)->wgen, wgen);
+	assert_int_equal(clean_on_disk(scenario, A), wgen - 1);
+	come_back(scenario, C);
+	await_whole(scenario);
+	run_ms(scenario, 5000);
+	write_all(scenario);
+	clean = clean_on_disk(scenario, A);
+	nexus_crash(scenario, true);
+	await(scenario, is_serving);
+	go_away(scenario, C);
+	run_ms(scenario, 5000);
+	assert_true(scenario_volume(scenario)->resync.count > 0);
+	assert_int_equal(clean_on_disk(scenario, A), clean);
+	come_back(scenario, C);
+}
+
+static bool wgen_is_proposed(void *ctx)
+{
+	struct volume *volume = scenario_volume(ctx);
+
+	return volume->proposal_open && volume->proposal.wgen > volume->wgen;
+}
+
+/* A configuration that follows a proposal carries its wgen; writes meanwhile carry the committed
+ * one. */
+static void test_wgen_survives_a_failed_proposal(struct scenario *scenario)
+{
+	struct scenario_request *request;
+	uint64_t wgen;
+
+	open_whole(scenario);
+	await(scenario, all_is_clean);
+	wgen = scenario_volume(scenario)->wgen;
+	write_all(scenario);
+	cut_off(scenario, C, true, true);
+	await(scenario, wgen_is_proposed);
+	request = submit_write(scenario, 0, 8);
+	assert_int_equal(scenario_volume(scenario)->wgen, wgen);
+	assert_int_equal(answer_of(scenario, request), 0);
+	assert_int_equal(cfg_insync_count(&scenario_volume(scenario)->cfg), 2);
+	assert_int_equal(scenario_volume(scenario)->wgen, wgen + 1);
+	assert_int_equal(clean_on_disk(scenario, C), wgen - 1);
+	run_ms(scenario, 1000);
+	/* Who is outside of S keeps the clean that it had. */
+	assert_int_equal(clean_on_disk(scenario, A), wgen);
+	assert_int_equal(clean_on_disk(scenario, C), wgen - 1);
+	cut_off(scenario, C, false, false);
+	await_whole(scenario);
+	assert_true(clean_on_disk(scenario, C) >= wgen);
+}
+
+/* A checkpoint is nothing until all of S is flushed: power goes before. */
+static void test_power_goes_in_a_checkpoint(struct scenario *scenario)
+{
+	uint64_t wgen;
+
+	open_whole(scenario);
+	await(scenario, all_is_clean);
+	wgen = scenario_volume(scenario)->wgen;
+	write_all(scenario);
+	await(scenario, wgen_is_proposed);
+	disk_stuck(scenario, B, true);
+	run_ms(scenario, 100);
+	assert_int_equal(clean_on_disk(scenario, A), wgen - 1);
+	lose_power(scenario, C, 200);
+	disk_stuck(scenario, B, false);
+	await_whole(scenario);
+	assert_int_equal(do_read(scenario, 0, 8), 0);
+}
+
+#define CASE(function) .name = #function, .run = function
+
+int main(void)
+{
+	static const struct scenario_case cases[] = {
+		{CASE(test_checkpoint_retires), .options = {.checkpoint_ns = SECOND_NS}},
+		{CASE(test_no_checkpoint_without_benefit), .options = {.checkpoint_ns = SECOND_NS}},
+		{CASE(test_no_checkpoint_while_members_may_differ),
+			.options = {.checkpoint_ns = SECOND_NS, .min_insync = 3}},
+		{CASE(test_wgen_survives_a_failed_proposal),
+			.options = {.checkpoint_ns = SECOND_NS}},
+		{CASE(test_power_goes_in_a_checkpoint), .options = {.checkpoint_ns = SECOND_NS}},
+	};
+
+	return scenario_run_all("tracking", cases, ARRAY_COUNT(cases));
+}
