@@ -18,6 +18,8 @@ struct volume;
 struct nexus_options {
 	struct uuid host_uuid;  /* hostnqn nqn.2025-01.io.strake:host:<uuid> */
 	size_t buffer_bytes;    /* for copies: rebuild and resync; default 8 MiB */
+	size_t dirty_bytes;     /* for what absent replicas lack: 512 bytes for each 256 MiB of a
+				   volume in which something was written; default 2 MiB */
 	unsigned queue_depth;   /* I/O queue of an association, default 128 */
 	uint64_t checkpoint_ns; /* a write generation is at least that old, default 5 min */
 };

@@ -299,6 +299,7 @@ static void copier_finish(struct copier *copier)
 		}
 		if (copier->target < 0 && volume->resync.count == 0) {
 			volume->unsettled = 0;
+			volume->resync_by_stamps = false;
 		}
 		task_wake(&volume->checkpoint_task);
 	} else if (copier_is_valid(copier)) {

@@ -360,6 +360,7 @@ static void leg_came_up(struct leg *leg)
 				"lost power: unflushed writes may be gone");
 		} else if (!leg->vmeta_rebuilding) {
 			leg->out = false;
+			dirty_forget(&leg->dirty);
 		}
 		/* What it answered stays answered while its power is the same. */
 		ops_forget_leg(volume, leg, leg->power_lost);
@@ -516,6 +517,7 @@ void leg_stop(struct leg *leg)
 		metric_remove(io->metrics, &leg->writes);
 		metric_remove(io->metrics, &leg->errors);
 	}
+	dirty_done(&leg->dirty, io);
 	io_free(io, leg->fence_data);
 	io_free(io, leg);
 }

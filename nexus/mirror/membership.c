@@ -215,6 +215,8 @@ static void member_begin_wgen(struct volume *volume)
 static void member_commit(struct volume *volume)
 {
 	char text[CFG_TEXT_SIZE];
+	struct cfg before = volume->cfg;
+	leg_mask members_before = volume->member_mask;
 
 	volume->cfg = volume->proposal;
 	volume->member_mask = 0;
@@ -230,6 +232,9 @@ static void member_commit(struct volume *volume)
 
 		if (at >= 0 && volume->cfg.voters[at].insync) {
 			volume->member_mask |= LEG_BIT(leg);
+			if (!leg->out) {
+				dirty_forget(&leg->dirty);
+			}
 			if (volume->joiner == leg && leg->target) {
 				leg->clean = volume->joiner_clean;
 				leg->vmeta_rebuilding = false;
@@ -244,6 +249,9 @@ static void member_commit(struct volume *volume)
 				task_wake(&leg->task);
 			}
 		} else {
+			if (at >= 0 && (members_before & LEG_BIT(leg)) && !leg->target) {
+				absent_begin(leg, before.voters[at].power);
+			}
 			leg->out = false;
 			leg->power_lost = false;
 		}

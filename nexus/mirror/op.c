@@ -109,6 +109,17 @@ bool ops_of_older_wgen_run(const struct volume *volume)
 	return false;
 }
 
+void ops_add_to(const struct volume *volume, struct dirty *dirty)
+{
+	list_for_each (&volume->issued, pos) {
+		const struct blk_req *req = container_of(pos, struct vol_op, seq_node)->req;
+
+		if (req->kind != BLK_FLUSH) {
+			dirty_set(dirty, req->offset, req->length);
+		}
+	}
+}
+
 void ops_revisit(struct volume *volume)
 {
 	list_for_each (&volume->ops, pos) {
@@ -146,6 +157,11 @@ static uint8_t op_opcode(const struct vol_op *op)
 	return 0;
 }
 
+static bool op_is_ranged_write(const struct vol_op *op)
+{
+	return op->req->kind != BLK_READ && op->req->kind != BLK_FLUSH;
+}
+
 static void op_leg_done(struct leg_io *lio)
 {
 	struct vol_op *op = lio->ctx;
@@ -172,6 +188,10 @@ static void op_leg_done(struct leg_io *lio)
 	case LEG_RESET:
 		/* Sent again when the leg is ready again, if this is still needed. */
 		break;
+	}
+	if (lio->leg->target && op_is_ranged_write(op) && lio->result != LEG_OK) {
+		/* It may have it or not, and nobody else remembers that. */
+		piecemap_set(&lio->leg->todo, op->part_offset, op->part_length);
 	}
 	if (lio->leg->target && op->req->kind != BLK_READ &&
 		(lio->result == LEG_NOSPC || lio->result == LEG_IO || lio->result == LEG_REFUSED)) {
@@ -289,6 +309,7 @@ static void op_judge_errors(struct vol_op *op, leg_mask needed)
 		op->result = (op->nospc & bad) != 0 ? -ENOSPC : -EIO;
 		op->finished = true;
 		piecemap_set(&volume->resync, op->req->offset, op->req->length);
+		absent_note(volume, op->req->offset, op->req->length);
 		volume->unsettled++;
 		copiers_wake(volume);
 		return;
@@ -577,6 +598,7 @@ static void op_issue(struct vol_op *op)
 	/* A volume that was superseded before it was ever open has no maps. */
 	if (op->req->kind != BLK_FLUSH && volume->serving) {
 		checkpoint_note_written(volume, op->req->offset, op->req->length);
+		absent_note(volume, op->req->offset, op->req->length);
 	}
 }
 

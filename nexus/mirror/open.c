@@ -87,6 +87,7 @@ static void open_begin(struct volume *volume)
 	volume->epoch.inc = (uint32_t)max_u64(volume->epoch.inc, volume->inc_seen) + 1;
 	volume->inc_saved = volume->options.save_inc == NULL;
 	open_reset_legs(volume);
+	absent_forget_all(volume);
 	if (volume->options.save_inc != NULL) {
 		volume->options.save_inc(volume, volume->epoch.inc, volume->options.ctx);
 	}
@@ -278,6 +279,15 @@ static bool open_take_geometry(struct volume *volume, leg_mask members)
 	volume->region_bytes = volume->legs[__builtin_ctz(members)]->answer.region_bytes;
 	volume->size_bytes = volume->chosen.size_bytes;
 	volume->blk.size_bytes = volume->size_bytes;
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		struct leg *leg = volume->legs[i];
+
+		if (leg->voter.kind == VOTER_DATA &&
+			dirty_init(&leg->dirty, &volume->nexus->dirty_store, volume->io,
+				volume->size_bytes, volume->region_bytes) != 0) {
+			return false;
+		}
+	}
 	return open_make_map(volume, &volume->resync, PIECES_A_REGION) &&
 	       open_make_map(volume, &volume->written, 1) &&
 	       open_make_map(volume, &volume->recent, 1) &&
@@ -408,6 +418,7 @@ static void open_scan(struct volume *volume)
 static void open_serve(struct volume *volume)
 {
 	volume->serving = true;
+	volume->resync_by_stamps = volume->resync.count > 0;
 	volume->reason[0] = '\0';
 	if (mutant_is(MUTANT_B3)) {
 		piecemap_clear(&volume->resync); /* Deliberate bug: members that differ stay so. */

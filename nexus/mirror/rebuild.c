@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Brings a stale or new replica back while I/O goes on (docs/protocol.md 1.8): accept the present
- * configuration, persist rebuilding=1, register in the write path, compute what may differ from the
- * stamps of both sides, copy it; grow.c lets it join.
+ * configuration, persist rebuilding=1, register in the write path, compute what may differ (from
+ * what this nexus knows of its absence, else from the stamps of both sides), copy it; grow.c lets
+ * it join.
  */
 #include "base/bytes.h"
 #include "nexus/mirror/volume_internal.h"
@@ -24,6 +25,7 @@ void rebuild_drop(struct leg *leg, const char *reason)
 	if (!leg->target) {
 		return;
 	}
+	absent_keep(leg);
 	leg->target = false;
 	leg->joining = false;
 	if (leg->ready) {
@@ -126,7 +128,7 @@ static bool rebuild_register(struct leg *leg)
 	struct volume *volume = leg->volume;
 
 	if (piecemap_init(&leg->todo, volume->io, volume->size_bytes, volume->region_bytes,
-		    PIECES_A_REGION) != 0) {
+		    absent_is_known(leg) ? PIECES_A_REGION_FINE : PIECES_A_REGION) != 0) {
 		return false;
 	}
 	/* R goes to it too: what is copied between members while todo is computed passes it by. */
@@ -197,6 +199,7 @@ static void rebuild_begin_copy(struct leg *leg)
 	struct volume *volume = leg->volume;
 
 	leg->todo_all = false;
+	dirty_forget(&leg->dirty); /* todo has it now */
 	leg->todo_total_bytes = leg->todo.count * leg->todo.piece_bytes;
 	log_info(&volume->io->log, "nexus", "rebuild-started", "volume=%s replica=%u bytes=%llu",
 		volume->options.name, leg->index, (unsigned long long)leg->todo_total_bytes);
@@ -239,7 +242,9 @@ void rebuild_step(struct task *task)
 				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_OLDER,
 					!ops_older_run(volume, leg->older_seq) ||
 						rebuild_is_over(leg));
-				if (!rebuild_is_over(leg) && rebuild_scan_source(leg)) {
+				if (!rebuild_is_over(leg) && absent_is_known(leg)) {
+					dirty_add_to(&leg->dirty, &leg->todo);
+				} else if (!rebuild_is_over(leg) && rebuild_scan_source(leg)) {
 					AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_STAMPS_SOURCE,
 						!leg->scan.running);
 					if (leg->scan.result == 0 && !rebuild_is_over(leg)) {

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#define CHECKPOINT_NS (300 * IO_NS_PER_S)
+
 static task_step volume_tick_step;
 static task_step volume_close_step;
 

@@ -8,6 +8,7 @@
  *   copy.c        copies under the range lock: R (resync) and rebuilds
  *   membership.c  changes of the configuration record: degrade and grow
  *   checkpoint.c  the next write generation, and what is clean
+ *   absent.c      what voters outside of S lack, as far as this nexus knows it exactly
  *   rebuild.c     brings a stale or new replica back: register, compute, copy, join
  *   volume.c      life, status, lease
  *
@@ -16,6 +17,7 @@
 #ifndef NEXUS_MIRROR_VOLUME_INTERNAL_H
 #define NEXUS_MIRROR_VOLUME_INTERNAL_H
 
+#include "nexus/mirror/dirty.h"
 #include "nexus/mirror/piecemap.h"
 #include "nexus/mirror/range_lock.h"
 #include "nexus/nexus.h"
@@ -27,23 +29,23 @@ typedef uint32_t leg_mask;
 
 #define LEG_BIT(leg) ((leg_mask)1 << (leg)->index)
 
-#define EJECT_NS      (2000 * IO_NS_PER_MS) /* a member that does not answer */
-#define LEASE_NS      (3000 * IO_NS_PER_MS)
-#define OPEN_WAIT_NS  (3150 * IO_NS_PER_MS) /* an opener that did not fence all of c.S */
-#define COLLECT_NS    (1000 * IO_NS_PER_MS)
-#define BUSY_NS       (5000 * IO_NS_PER_MS)
-#define CHECKPOINT_NS (300 * IO_NS_PER_S)
-#define TICK_NS       (250 * IO_NS_PER_MS)
-#define PINNED_MAX    8u /* given-up commands of a leg whose buffers may wait for a stuck disk */
-#define ZERO_PART     (UINT64_C(64) << 20) /* a longer ZERO or DISCARD is sent in parts */
-#define COPIERS       4
-#define STAMPS_CHUNK  8192u /* stamps asked for with one command */
+#define EJECT_NS     (2000 * IO_NS_PER_MS) /* a member that does not answer */
+#define LEASE_NS     (3000 * IO_NS_PER_MS)
+#define OPEN_WAIT_NS (3150 * IO_NS_PER_MS) /* an opener that did not fence all of c.S */
+#define COLLECT_NS   (1000 * IO_NS_PER_MS)
+#define BUSY_NS      (5000 * IO_NS_PER_MS)
+#define TICK_NS      (250 * IO_NS_PER_MS)
+#define PINNED_MAX   8u /* given-up commands of a leg whose buffers may wait for a stuck disk */
+#define ZERO_PART    (UINT64_C(64) << 20) /* a longer ZERO or DISCARD is sent in parts */
+#define COPIERS      4
+#define STAMPS_CHUNK 8192u /* stamps asked for with one command */
 
 struct nexus {
 	struct io *io;
 	struct nexus_options options;
 	struct peers peers;
 	struct bufpool *buffers;
+	struct dirty_store dirty_store;
 	struct list volumes;
 	uint32_t next_session; /* never restarts within a process (docs/decisions.md) */
 	struct task close_task;
@@ -196,6 +198,7 @@ struct leg {
 	bool target;   /* registered in the write path */
 	bool todo_all; /* todo is being computed: every range counts as still to be copied */
 	struct piecemap todo;
+	struct dirty dirty; /* what it lacks while it is not in S and no target with a todo */
 	uint64_t todo_total_bytes;
 	uint64_t older_seq;
 	unsigned copies; /* copies of copy.c that touch this target now */
@@ -417,6 +420,7 @@ struct volume {
 
 	/* R */
 	struct piecemap resync;
+	bool resync_by_stamps; /* R is regions, until it is empty */
 	uint64_t unsettled;
 	struct copier copiers[COPIERS];
 	uint64_t copy_cursor;
@@ -487,6 +491,9 @@ bool ops_of_older_wgen_run(const struct volume *volume);
 void ops_revisit(struct volume *volume); /* every request looks at its condition anew */
 uint64_t volume_settled(const struct volume *volume);
 
+/* Everything that is under way. */
+void ops_add_to(const struct volume *volume, struct dirty *dirty);
+
 /* copy.c */
 void copiers_start(struct volume *volume);
 void copiers_wake(struct volume *volume);
@@ -496,6 +503,17 @@ task_step copier_step;
 /* membership.c */
 task_step member_step;
 void membership_wake(struct volume *volume);
+
+/* absent.c */
+/* The range is written: who is not in S lacks it. */
+void absent_note(struct volume *volume, uint64_t offset, uint64_t length);
+/* S was committed without the leg, which had this power in it. */
+void absent_begin(struct leg *leg, uint64_t power);
+/* The rebuild of the leg, whose todo is known, ends early. */
+void absent_keep(struct leg *leg);
+/* leg->dirty is all that it lacks. */
+bool absent_is_known(const struct leg *leg);
+void absent_forget_all(struct volume *volume);
 
 /* stamps.c: begins; scan->running is false and `parent` is woken when it is over. */
 void stamps_scan_start(struct stamps_scan *scan, struct leg *leg, struct piecemap *map,

@@ -379,6 +379,7 @@ void slot_open(struct slot *slot, uint32_t attach)
 		.host_uuid = slot->host_uuid,
 		.buffer_bytes = 1u << 20,
 		.checkpoint_ns = world->options.checkpoint_ns,
+		.dirty_bytes = world->options.dirty_bytes,
 	};
 	struct volume_options options;
 	struct err err = {0};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a replica that was away may lack: checkpoints (docs/protocol.md 1.2). */
+/* What a replica that was away may lack (docs/protocol.md 1.2): checkpoints, dirty maps. */
 #include "tests/sim/scenario.h"
 
 #define SECOND_NS IO_NS_PER_S
@@ -43,8 +43,8 @@ static uint64_t active_regions(struct scenario *scenario)
 
 /* ---- checkpoints ---- */
 
-/* What was written long ago is clean: who comes back after a restart of its process lacks only what
- * was written since. */
+/* What was written long ago is clean: who comes back after a loss of power lacks only regions that
+ * were written since. */
 static void test_checkpoint_retires(struct scenario *scenario)
 {
 	uint64_t wgen;
@@ -64,9 +64,9 @@ static void test_checkpoint_retires(struct scenario *scenario)
 	/* Nothing more is to be had: no second one. */
 	run_ms(scenario, 10000);
 	assert_int_equal(scenario_volume(scenario)->wgen, wgen + 1);
-	go_away(scenario, C);
+	lose_power(scenario, C, 1000);
 	assert_int_equal(do_write(scenario, 5, 1), 0);
-	come_back(scenario, C);
+	run_ms(scenario, 2000);
 	await_whole(scenario);
 	assert_int_equal(rebuild_bytes(scenario, C), scenario->world.options.region_bytes);
 }
@@ -178,6 +178,94 @@ static void test_power_goes_in_a_checkpoint(struct scenario *scenario)
 	assert_int_equal(do_read(scenario, 0, 8), 0);
 }
 
+/* ---- what an absent member lacks ---- */
+
+static bool is_left_out(void *ctx)
+{
+	struct scenario *scenario = ctx;
+
+	return cfg_insync_count(&scenario_volume(scenario)->cfg) < 3;
+}
+
+/* Cut off, not dead: it gets what was written meanwhile, and nothing else of those regions. */
+static void test_absence_is_copied_exactly(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	cut_off(scenario, C, true, true);
+	for (unsigned i = 0; i < 6; i++) {
+		assert_int_equal(do_write(scenario, 20 * i, 1), 0);
+	}
+	assert_true(is_left_out(scenario));
+	run_ms(scenario, 5000);
+	cut_off(scenario, C, false, false);
+	await_whole(scenario);
+	assert_int_equal(rebuild_bytes(scenario, C), 6 * ORACLE_BLOCK_BYTES);
+}
+
+static bool third_is_rebuilt(void *ctx)
+{
+	struct leg *leg = scenario_leg(ctx, C);
+
+	return leg->target && !leg->todo_all && leg->todo.count < 20;
+}
+
+/* A target that fails again keeps what was not copied yet, and what is written from then on. */
+static void test_target_fails_again(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	cut_off(scenario, C, true, true);
+	for (size_t at = 0; at < 64; at += 8) {
+		assert_int_equal(do_write(scenario, at, 8), 0);
+	}
+	run_ms(scenario, 5000);
+	disk_slow(scenario, C, 20);
+	cut_off(scenario, C, false, false);
+	await(scenario, third_is_rebuilt);
+	assert_int_equal(rebuild_bytes(scenario, C), 64 * ORACLE_BLOCK_BYTES);
+	cut_off(scenario, C, true, true);
+	for (unsigned i = 0; i < 8; i++) {
+		(void)submit_write(scenario, 8 * i, 1);
+	}
+	assert_int_equal(do_write(scenario, 120, 8), 0);
+	run_ms(scenario, 5000);
+	disk_sound(scenario, C);
+	cut_off(scenario, C, false, false);
+	await_whole(scenario);
+	assert_true(rebuild_bytes(scenario, C) >= 8 * ORACLE_BLOCK_BYTES);
+	assert_true(rebuild_bytes(scenario, C) <= (19 + 8 + 8) * ORACLE_BLOCK_BYTES);
+}
+
+/* Memory for what was written in one half of the volume: with the other half the stamps decide. */
+static void test_absence_forgotten(struct scenario *scenario)
+{
+	open_whole(scenario);
+	cut_off(scenario, C, true, true);
+	assert_int_equal(do_write(scenario, 0, 1), 0);
+	assert_true(scenario_leg(scenario, C)->dirty.known);
+	assert_int_equal(do_write(scenario, 4500, 1), 0);
+	assert_false(scenario_leg(scenario, C)->dirty.known);
+	assert_int_equal(do_write(scenario, 0, 1), 0);
+	cut_off(scenario, C, false, false);
+	await_whole(scenario);
+	assert_int_equal(rebuild_bytes(scenario, C), 2 * scenario->world.options.region_bytes);
+}
+
+/* What it had may be gone: the map of what it missed says nothing. */
+static void test_absence_and_power(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	cut_off(scenario, C, true, true);
+	assert_int_equal(do_write(scenario, 0, 1), 0);
+	lose_power(scenario, C, 3000);
+	run_ms(scenario, 5000);
+	cut_off(scenario, C, false, false);
+	await_whole(scenario);
+	assert_int_equal(rebuild_bytes(scenario, C), 128 * ORACLE_BLOCK_BYTES);
+}
+
 #define CASE(function) .name = #function, .run = function
 
 int main(void)
@@ -190,6 +278,11 @@ int main(void)
 		{CASE(test_wgen_survives_a_failed_proposal),
 			.options = {.checkpoint_ns = SECOND_NS}},
 		{CASE(test_power_goes_in_a_checkpoint), .options = {.checkpoint_ns = SECOND_NS}},
+		{CASE(test_absence_is_copied_exactly)},
+		{CASE(test_target_fails_again)},
+		{CASE(test_absence_forgotten),
+			.options = {.dirty_bytes = DIRTY_PAGE_BYTES, .block_count = 5000}},
+		{CASE(test_absence_and_power)},
 	};
 
 	return scenario_run_all("tracking", cases, ARRAY_COUNT(cases));

@@ -37,6 +37,7 @@ struct world_options {
 	unsigned depth;
 	uint64_t duration_ns;
 	uint64_t checkpoint_ns; /* 0: as in production */
+	size_t dirty_bytes;     /* of a nexus; 0: likewise, 1: no map is ever known */
 	unsigned ops_target;
 	unsigned fault_count;
 	bool power_cycle_at_end;

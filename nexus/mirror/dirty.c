@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "nexus/mirror/dirty.h"
+
+#include "base/bytes.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define NONE        UINT32_MAX
+#define PAGE_PIECES (DIRTY_PAGE_WORDS * 64u)
+
+int dirty_store_init(struct dirty_store *store, struct io *io, size_t size_bytes)
+{
+	store->count = (uint32_t)(size_bytes / DIRTY_PAGE_BYTES);
+	store->first_free = NONE;
+	store->pages = io_zalloc(io, store->count * sizeof(*store->pages));
+	if (store->pages == NULL) {
+		return -ENOMEM;
+	}
+	for (uint32_t i = store->count; i-- > 0;) {
+		store->pages[i].words[0] = store->first_free;
+		store->first_free = i;
+	}
+	return 0;
+}
+
+void dirty_store_done(struct dirty_store *store, struct io *io)
+{
+	io_free(io, store->pages);
+	store->pages = NULL;
+}
+
+int dirty_init(struct dirty *dirty, struct dirty_store *store, struct io *io, uint64_t size_bytes,
+	uint64_t region_bytes)
+{
+	dirty_done(dirty, io);
+	dirty->store = store;
+	dirty->size_bytes = size_bytes;
+	dirty->piece_bytes = max_u64(region_bytes / PIECES_A_REGION_FINE, 4096);
+	dirty->page_count = (uint32_t)div_up_u64(size_bytes, dirty->piece_bytes * PAGE_PIECES);
+	dirty->pages = io_zalloc(io, dirty->page_count * sizeof(*dirty->pages));
+	if (dirty->pages == NULL) {
+		return -ENOMEM;
+	}
+	memset(dirty->pages, 0xff, dirty->page_count * sizeof(*dirty->pages));
+	return 0;
+}
+
+void dirty_done(struct dirty *dirty, struct io *io)
+{
+	dirty_forget(dirty);
+	io_free(io, dirty->pages);
+	dirty->pages = NULL;
+	dirty->page_count = 0;
+}
+
+void dirty_begin(struct dirty *dirty, uint64_t power)
+{
+	if (!dirty->known && dirty->pages != NULL) {
+		dirty->known = true;
+		dirty->power = power;
+	}
+}
+
+void dirty_forget(struct dirty *dirty)
+{
+	struct dirty_store *store = dirty->store;
+
+	if (!dirty->known) {
+		return;
+	}
+	dirty->known = false;
+	for (uint32_t i = 0; i < dirty->page_count; i++) {
+		uint32_t page = dirty->pages[i];
+
+		if (page != NONE) {
+			store->pages[page].words[0] = store->first_free;
+			store->first_free = page;
+			dirty->pages[i] = NONE;
+		}
+	}
+}
+
+/* NULL when there is none left. */
+static struct dirty_page *page_of(struct dirty *dirty, uint64_t piece)
+{
+	struct dirty_store *store = dirty->store;
+	uint32_t *at = &dirty->pages[piece / PAGE_PIECES];
+	struct dirty_page *page;
+
+	if (*at != NONE) {
+		return &store->pages[*at];
+	}
+	if (store->first_free == NONE) {
+		return NULL;
+	}
+	*at = store->first_free;
+	page = &store->pages[*at];
+	store->first_free = (uint32_t)page->words[0];
+	memset(page, 0, sizeof(*page));
+	return page;
+}
+
+void dirty_set(struct dirty *dirty, uint64_t offset, uint64_t length)
+{
+	if (!dirty->known) {
+		return;
+	}
+	assert(length > 0 && range_is_within(offset, length, dirty->size_bytes));
+	for (uint64_t piece = offset / dirty->piece_bytes;
+		piece <= (offset + length - 1) / dirty->piece_bytes; piece++) {
+		struct dirty_page *page = page_of(dirty, piece);
+
+		if (page == NULL) {
+			dirty_forget(dirty);
+			return;
+		}
+		page->words[piece % PAGE_PIECES / 64] |= UINT64_C(1) << piece % 64;
+	}
+}
+
+void dirty_add_map(struct dirty *dirty, const struct piecemap *map)
+{
+	for (uint64_t piece = dirty->known ? piecemap_next(map, 0) : UINT64_MAX;
+		piece != UINT64_MAX; piece = piecemap_next(map, piece + 1)) {
+		dirty_set(dirty, piece * map->piece_bytes, piecemap_piece_length(map, piece));
+	}
+}
+
+static void page_add_to(const struct dirty *dirty, const struct dirty_page *page, uint64_t first,
+	struct piecemap *map)
+{
+	for (unsigned i = 0; i < DIRTY_PAGE_WORDS; i++) {
+		for (uint64_t word = page->words[i]; word != 0; word &= word - 1) {
+			uint64_t piece = first + i * 64 + (unsigned)__builtin_ctzll(word);
+			uint64_t offset = piece * dirty->piece_bytes;
+
+			piecemap_set(map, offset,
+				min_u64(dirty->piece_bytes, dirty->size_bytes - offset));
+		}
+	}
+}
+
+void dirty_add_to(const struct dirty *dirty, struct piecemap *map)
+{
+	for (uint32_t i = 0; dirty->known && i < dirty->page_count; i++) {
+		if (dirty->pages[i] != NONE) {
+			page_add_to(dirty, &dirty->store->pages[dirty->pages[i]],
+				(uint64_t)i * PAGE_PIECES, map);
+		}
+	}
+}
