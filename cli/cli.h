@@ -47,6 +47,8 @@ struct args {
 	unsigned replicas;
 	unsigned min_insync;
 	unsigned attach;
+	const char *key_file; /* NULL: none */
+	unsigned key_number;  /* 0: 1 */
 	bool force;
 	bool forget;
 	bool wait;
@@ -93,6 +95,13 @@ void cli_free(void *message);
 /* "strake: ..." on standard error; returns 1, the exit code. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* ---- key.c ---- */
+
+struct volume_key;
+/* The volume's key from the master secret in --key-file; without that number 0.  0, or an exit code
+ * after an error text. */
+int cli_volume_key(const struct args *args, const char *volume_uuid, struct volume_key *ret_key);
+
 /* ---- output.c ---- */
 
 struct table;
@@ -122,6 +131,7 @@ int replica_list(struct cli *cli);
 int replica_show(struct cli *cli);
 int replica_create(struct cli *cli);
 int replica_delete(struct cli *cli);
+int replica_set_key(struct cli *cli);
 int replica_export(struct cli *cli);
 int replica_unexport(struct cli *cli);
 int volume_create(struct cli *cli);

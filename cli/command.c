@@ -33,6 +33,8 @@ enum option_id {
 	OPT_REPLICAS,
 	OPT_MIN_INSYNC,
 	OPT_ATTACH,
+	OPT_KEY_FILE,
+	OPT_KEY_NUMBER,
 	OPT_FORCE,
 	OPT_FORGET,
 	OPT_WAIT,
@@ -81,6 +83,11 @@ static const struct {
 		"copies that must have a write before it is acknowledged (default 1 of 2, 2 of 3)"},
 	[OPT_ATTACH] = {"attach", "N",
 		"attach number: a higher one takes the volume over (default: as before)"},
+	[OPT_KEY_FILE] = {"key-file", "FILE",
+		"master secret, 64 hexadecimal digits: the volume can only be opened by who has "
+		"it"},
+	[OPT_KEY_NUMBER] = {"key-number", "N",
+		"of the secret, raised with each new one (default 1)"},
 	[OPT_FORCE] = {"force", NULL,
 		"take the block device away even if it is mounted or cannot be written back: WHAT "
 		"WAS NOT WRITTEN IS LOST"},
@@ -114,7 +121,8 @@ static const struct command {
 	{"replica", "show", "UUID", 0, replica_show,
 		"One replica; the beginning of its uuid will do."},
 	{"replica", "create", "NAME",
-		BIT(OPT_POOL) | BIT(OPT_SIZE) | BIT(OPT_AGENT) | BIT(OPT_UUID) | BIT(OPT_ARBITER),
+		BIT(OPT_POOL) | BIT(OPT_SIZE) | BIT(OPT_AGENT) | BIT(OPT_UUID) | BIT(OPT_ARBITER) |
+			BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER),
 		replica_create,
 		"Makes a single replica: for export, or for a volume across machines, NAME and "
 		"--uuid being\n"
@@ -123,6 +131,9 @@ static const struct command {
 		"  strake replica create db --uuid $(uuidgen) --pool p1 --size 1G"},
 	{"replica", "delete", "UUID", 0, replica_delete,
 		"Deletes a replica: ITS DATA IS LOST.  Volumes: use volume delete."},
+	{"replica", "set-key", "UUID", BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER), replica_set_key,
+		"Gives a replica the key of a new master secret; the key before stays good.\n"
+		"  strake replica set-key 0f5b --key-file new.key --key-number 2"},
 	{"replica", "export", "UUID", 0, replica_export,
 		"Shows a replica that no volume uses to any NVMe/TCP host; prints NQN and "
 		"address."},
@@ -130,7 +141,7 @@ static const struct command {
 	{"volume", "create", "NAME",
 		BIT(OPT_SIZE) | BIT(OPT_REPLICAS) | BIT(OPT_MIN_INSYNC) | BIT(OPT_POOL) |
 			BIT(OPT_AGENT) | BIT(OPT_NEXUS) | BIT(OPT_OVERCOMMIT) | BIT(OPT_LOCAL) |
-			BIT(OPT_VOTER) | BIT(OPT_UUID),
+			BIT(OPT_VOTER) | BIT(OPT_UUID) | BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER),
 		volume_create,
 		"Makes a volume: its replicas on different pool-agents, those with the most free "
 		"space first.\n"
@@ -141,7 +152,9 @@ static const struct command {
 		"  strake volume create db --size 10G --uuid UUID --voter "
 		"replica=UUID,agent=UUID,address=10.0.0.2:4430,nsid=1 ..."},
 	{"volume", "open", "NAME",
-		BIT(OPT_ATTACH) | BIT(OPT_WAIT) | BIT(OPT_TIMEOUT) | BIT(OPT_NEXUS), volume_open,
+		BIT(OPT_ATTACH) | BIT(OPT_WAIT) | BIT(OPT_TIMEOUT) | BIT(OPT_NEXUS) |
+			BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER),
+		volume_open,
 		"Opens a volume on the nexus; it stays open, also after a restart, until it is "
 		"closed."},
 	{"volume", "publish", "NAME", BIT(OPT_FRONTEND) | BIT(OPT_NEXUS), volume_publish,
@@ -291,6 +304,18 @@ static int parse_uuid(struct args *args, const char *text)
 	return 0;
 }
 
+/* Options without a value. */
+static void take_flag(struct args *args, enum option_id id)
+{
+	args->wipe |= id == OPT_WIPE;
+	args->overcommit |= id == OPT_OVERCOMMIT;
+	args->arbiter |= id == OPT_ARBITER;
+	args->keep_replicas |= id == OPT_KEEP_REPLICAS;
+	args->force |= id == OPT_FORCE;
+	args->forget |= id == OPT_FORGET;
+	args->wait |= id == OPT_WAIT;
+}
+
 static int take_option(struct args *args, enum option_id id, const char *value)
 {
 	switch (id) {
@@ -303,12 +328,6 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return parse_size(args, value);
 	case OPT_DISK:
 		args->disk = value;
-		return 0;
-	case OPT_WIPE:
-		args->wipe = true;
-		return 0;
-	case OPT_OVERCOMMIT:
-		args->overcommit = true;
 		return 0;
 	case OPT_AGENT:
 		return add_name(id, &args->agents, value);
@@ -323,12 +342,6 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return add_name(id, &args->voters, value);
 	case OPT_UUID:
 		return parse_uuid(args, value);
-	case OPT_ARBITER:
-		args->arbiter = true;
-		return 0;
-	case OPT_KEEP_REPLICAS:
-		args->keep_replicas = true;
-		return 0;
 	case OPT_VOLUME:
 		args->volume = value;
 		return 0;
@@ -341,17 +354,22 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return parse_number(id, value, &args->min_insync);
 	case OPT_ATTACH:
 		return parse_number(id, value, &args->attach);
-	case OPT_FORCE:
-		args->force = true;
+	case OPT_KEY_FILE:
+		args->key_file = value;
 		return 0;
-	case OPT_FORGET:
-		args->forget = true;
-		return 0;
-	case OPT_WAIT:
-		args->wait = true;
-		return 0;
+	case OPT_KEY_NUMBER:
+		return parse_number(id, value, &args->key_number);
 	case OPT_TIMEOUT:
 		return parse_number(id, value, &args->timeout_s);
+	case OPT_WIPE:
+	case OPT_OVERCOMMIT:
+	case OPT_ARBITER:
+	case OPT_KEEP_REPLICAS:
+	case OPT_FORCE:
+	case OPT_FORGET:
+	case OPT_WAIT:
+		take_flag(args, id);
+		return 0;
 	case OPT_HELP:
 	case OPT_VERSION:
 	case OPT_COUNT:

@@ -28,6 +28,7 @@ static const struct grpc_method methods[] = {
 	METHOD("PoolAgent", "CreateReplica", create_replica_request, replica),
 	METHOD("PoolAgent", "ListReplicas", list_replicas_request, list_replicas_response),
 	METHOD("PoolAgent", "DeleteReplica", delete_replica_request, delete_replica_response),
+	METHOD("PoolAgent", "SetReplicaKey", set_replica_key_request, replica),
 	METHOD("PoolAgent", "ExportReplica", export_replica_request, export_replica_response),
 	METHOD("PoolAgent", "UnexportReplica", unexport_replica_request, unexport_replica_response),
 	METHOD("Nexus", "GetNexus", get_nexus_request, nexus_info),

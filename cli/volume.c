@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/size.h"
 #include "cli/cli.h"
+#include "repl/capability.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -265,9 +266,34 @@ static Strake__V1__Volume *wait_until_serving(
 	}
 }
 
+/* With --key-file: what shows the replicas that this attachment to this nexus is meant. */
+static int add_capability(struct cli *cli, const struct daemon *nexus,
+	const Strake__V1__Volume *volume, Strake__V1__OpenVolumeRequest *request,
+	uint8_t bytes[CAPABILITY_ENCODED_SIZE])
+{
+	struct capability capability;
+	struct volume_key key;
+	struct uuid uuid, node;
+	int result = cli_volume_key(&cli->args, volume->uuid, &key);
+
+	if (result != 0 || key.number == 0) {
+		return result;
+	}
+	if (uuid_parse(volume->uuid, &uuid) < 0 || uuid_parse(nexus->nexus->uuid, &node) < 0) {
+		return cli_fail("%s: its uuid, or the volume's, is malformed", nexus->name);
+	}
+	/* An attach number that rises between this and the opening is refused. */
+	request->attach = request->attach != 0 ? request->attach : volume->attach;
+	capability_make(&key, &uuid, request->attach, &node, &capability);
+	capability_encode(&capability, bytes);
+	request->capability = (ProtobufCBinaryData){CAPABILITY_ENCODED_SIZE, bytes};
+	return 0;
+}
+
 int volume_open(struct cli *cli)
 {
 	Strake__V1__OpenVolumeRequest request = STRAKE__V1__OPEN_VOLUME_REQUEST__INIT;
+	uint8_t bytes[CAPABILITY_ENCODED_SIZE];
 	Strake__V1__Volume *volume = NULL;
 	struct err err = {0};
 	struct daemon *nexus = cli_find_volume(cli, cli->args.name, &volume);
@@ -275,9 +301,14 @@ int volume_open(struct cli *cli)
 	if (nexus == NULL) {
 		return 1;
 	}
-	cli_free(volume);
 	request.name = text_of(cli->args.name);
 	request.attach = cli->args.attach;
+	int result = add_capability(cli, nexus, volume, &request, bytes);
+
+	cli_free(volume);
+	if (result != 0) {
+		return result;
+	}
 	volume = cli_call(nexus, "OpenVolume", &request.base, &err);
 	if (volume == NULL) {
 		return cli_fail("%s: %s", nexus->name, err.text);

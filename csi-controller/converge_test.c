@@ -139,6 +139,9 @@ static void check_replica(const json_t *before, const json_t *object)
 	const json_t *volume = volume_of(replica);
 	const json_t *voters = json_object_get(sim.voters, kube_uid(volume));
 
+	if (before == NULL && kube_text(replica, "spec.key.sealed")[0] == '\0') {
+		wrong("replica %s is made without a key", kube_name(replica));
+	}
 	if (before == NULL) {
 		struct survey of_volume = survey(volume, NULL);
 		struct survey of_pool = survey(NULL, kube_text(replica, "spec.pool"));
@@ -171,6 +174,40 @@ static void check_replica(const json_t *before, const json_t *object)
 	}
 }
 
+/* Of the attachment as it is, and of no other: a node that had the volume before has the old one.
+ */
+static void check_capability(const json_t *volume)
+{
+	const json_t *secret = fake_server_get(&sim.server, "secrets", CONTROLLER_MASTER_SECRET);
+	const char *node = kube_text(volume, "status.attachment.node");
+	const char *text = kube_text(volume, "status.attachment.capability");
+	uint8_t master[CAPABILITY_SECRET_SIZE], bytes[CAPABILITY_ENCODED_SIZE];
+	struct capability capability;
+	struct volume_key key;
+	struct uuid uuid, host;
+
+	if (node[0] == '\0') {
+		if (text[0] != '\0') {
+			wrong("volume %s is not attached and has a capability", kube_name(volume));
+		}
+		return;
+	}
+	if (base64_parse(kube_text(secret, "data.key"), master, sizeof(master)) < 0 ||
+		uuid_parse(kube_text(volume, "spec.uuid"), &uuid) < 0 ||
+		base64_parse(text, bytes, sizeof(bytes)) < 0 ||
+		capability_decode(bytes, &capability) < 0) {
+		wrong("volume %s is attached without a capability", kube_name(volume));
+		return;
+	}
+	capability_node(node, &host);
+	volume_key_derive(master, &uuid, 1, &key);
+	if (!capability_fits(&capability, &key, &uuid,
+		    (uint32_t)kube_number(volume, "status.attachment.number", 0), &host)) {
+		wrong("volume %s is attached with a capability of something else",
+			kube_name(volume));
+	}
+}
+
 static void check_attachment(const json_t *before, const json_t *object)
 {
 	int64_t was = kube_number(before, "status.attachment.number", 0);
@@ -187,6 +224,7 @@ static void check_attachment(const json_t *before, const json_t *object)
 		wrong("volume %s: attachment %lld %s becomes %lld %s", kube_name(object),
 			(long long)was, from, (long long)is, to);
 	}
+	check_capability(object);
 	if ((from[0] == '\0' && to[0] != '\0') != (is == was + 1)) {
 		wrong("volume %s is attached without a number", kube_name(object));
 	}

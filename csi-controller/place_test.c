@@ -154,6 +154,8 @@ static void test_every_refusal_is_told(void **state)
 		{{.name = "p", "n9", 10}, "pool p: there is no node n9"},
 		{{.name = "p", "away", 10}, "pool p: node away is not ready"},
 		{{.name = "p", "n1", 10, .has_no_finalizer = true}, "pool p: is new"},
+		{{.name = "p", "n1", 10, .has_no_sealing_key = true},
+			"pool p: csi-node of n1 has not published its sealing key"},
 		{{.name = "p", "n1", 0}, "pool p: 1.0 GiB short"},
 	};
 

@@ -6,6 +6,7 @@
 #include "api/strake.pb-c.h"
 #include "base/err.h"
 #include "objects/objects.h"
+#include "repl/capability.h"
 
 #define DAEMON_SOCKET_SIZE 108
 
@@ -29,6 +30,8 @@ struct agent_wish {
 	bool wipe;
 	struct uuid replica, volume_uuid;
 	char volume[OBJECTS_VOLUME_SIZE];
+	uint32_t key_number; /* 0: no key */
+	uint8_t key[SEAL_SECRET_BYTES];
 };
 
 int agent_create_pool(
@@ -62,6 +65,8 @@ struct nexus_wish {
 	struct uuid uuid;
 	uint64_t size_bytes;
 	uint32_t attach;
+	uint8_t capability[CAPABILITY_ENCODED_SIZE];
+	bool has_capability;
 	unsigned min_insync;
 	unsigned voter_count;
 	struct nexus_voter voters[OBJECTS_REPLICAS_MAX];

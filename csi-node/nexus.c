@@ -154,6 +154,10 @@ static int open(struct grpc_client *client, const struct nexus_wish *wish, struc
 
 	request.name = text_of(wish->volume);
 	request.attach = wish->attach;
+	if (wish->has_capability) {
+		request.capability = (ProtobufCBinaryData){
+			sizeof(wish->capability), (uint8_t *)(uintptr_t)wish->capability};
+	}
 	return call(client, &open_volume, &request.base, err);
 }
 

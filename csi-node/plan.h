@@ -34,6 +34,7 @@ struct pool_facts {
 	const struct pool_object *object; /* the same */
 	const char *agent_failure;        /* NULL: the agent answers, and what follows is there */
 	const Strake__V1__Agent *agent;
+	const char *sealing_key;      /* the node's public one */
 	const Strake__V1__Pool *pool; /* the agent's; NULL: it does not have it */
 	uint64_t reserved_bytes;      /* of all Replica objects in it */
 	unsigned replica_count;       /* Replica objects that name it */

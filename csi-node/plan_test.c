@@ -100,6 +100,7 @@ static void setup_pool(struct pool_fixture *fixture, const char *more_metadata,
 	fixture->pool.state = text_of("Online");
 	fixture->pool.capacity_bytes = 10 * GIB;
 	fixture->facts.agent = &fixture->agent;
+	fixture->facts.sealing_key = "the public key";
 	fixture->facts.clock = (struct plan_clock){.now_ms = 1000000, .may_write_idly = true};
 	fixture->json = parse("{'metadata': {%s 'name': 'p', 'generation': 3}, 'spec': {%s 'node': "
 			      "'n', 'disks': ['file:///x?size=10Gi']}, 'status': %s}",
@@ -175,6 +176,7 @@ static void test_an_online_pool_is_described_once(void **state)
 	assert_string_equal(kube_text(fixture.plan.status, "state"), "Online");
 	assert_string_equal(kube_text(fixture.plan.status, "uuid"), POOL_UUID);
 	assert_string_equal(kube_text(fixture.plan.status, "address"), "10.0.0.1:4430");
+	assert_string_equal(kube_text(fixture.plan.status, "sealingKey"), "the public key");
 	assert_string_equal(kube_text(fixture.plan.status, "capacity"), "10Gi");
 	assert_string_equal(kube_text(fixture.plan.status, "used"), "1Gi");
 	assert_string_equal(kube_text(fixture.plan.status, "reserved"), "3Gi");

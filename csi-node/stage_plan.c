@@ -81,6 +81,15 @@ int stage_make_wish(const struct volume_object *volume, const struct stage_voter
 		.attach = volume->attach_number,
 		.min_insync = volume->min_insync,
 	};
+	if (volume->capability[0] != '\0') {
+		wish->has_capability = true;
+		if (base64_parse(volume->capability, wish->capability, sizeof(wish->capability)) <
+			0) {
+			return err_set(err, -EINVAL,
+				"volume %s: status.attachment.capability is malformed",
+				volume->meta.name);
+		}
+	}
 	(void)snprintf(wish->volume, sizeof(wish->volume), "%.*s", OBJECTS_VOLUME_SIZE - 1,
 		volume->meta.name);
 	for (unsigned i = 0; i < voters->count; i++) {

@@ -50,6 +50,7 @@ struct volume_options {
 	uint64_t size_bytes; /* for the first open; later cfg.size rules */
 	uint64_t lineage;    /* likewise */
 	uint32_t attach;
+	struct capability capability; /* for `attach` and this nexus; version 0: none */
 	uint32_t inc_min; /* the largest inc that this node used for this attach (local file); 0 at
 			     first */
 	unsigned min_insync; /* 0: default (1 for up to 2 data replicas, else 2) */

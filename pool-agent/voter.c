@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one ladder of a namespace that changes its durable metadata: promises (for FENCE), ACCEPT,
- * MARK.  One change at a time; a FENCE whose older commands have ended goes before commands that
- * wait, and these are judged when it is their turn.
+ * The one ladder of a namespace that changes its durable metadata: promises (for FENCE), changes
+ * ordered on this machine, ACCEPT, MARK.  One at a time; a FENCE whose older commands have ended
+ * goes before all that wait, and these are judged when it is their turn.
  */
 #include "base/bytes.h"
 #include "base/mutant.h"
 #include "pool-agent/internal.h"
 
 #include <assert.h>
+#include <errno.h>
 
 static void op_done(struct store_op *op)
 {
@@ -66,6 +67,51 @@ static void promise_end(struct ns *ns)
 		return;
 	}
 	fence_finish(ns, ns->op.result);
+}
+
+/* ---- changes from this machine ---- */
+
+void agent_replica_change(
+	struct agent *agent, struct store_replica *replica, struct agent_change *change)
+{
+	struct ns *ns = agent_find_replica(agent, replica);
+
+	assert(ns != NULL && !ns->removing);
+	change->result = 0;
+	list_push_back(&ns->changes, &change->node);
+	task_wake(&ns->task);
+}
+
+/* true: something is being made durable. */
+static bool change_start(struct ns *ns)
+{
+	struct agent_change *change =
+		container_of(list_pop_front(&ns->changes), struct agent_change, node);
+	const struct vmeta *vmeta = store_replica_vmeta(ns->replica);
+
+	ns->change = change;
+	if (ns->abstains) {
+		change->result = err_set(&change->err, -EIO, "its metadata are unreadable");
+		return false;
+	}
+	ns->next = *vmeta;
+	change->result = change->apply(change, &ns->next);
+	if (change->result != 0 || vmeta_equal(&ns->next, vmeta)) {
+		return false;
+	}
+	update_start(ns);
+	return true;
+}
+
+static void change_end(struct ns *ns, int result)
+{
+	struct agent_change *change = ns->change;
+
+	ns->change = NULL;
+	if (change->result == 0 && result != 0) {
+		change->result = err_set(&change->err, result, "its metadata could not be written");
+	}
+	change->done(change);
 }
 
 /* ---- ACCEPT, MARK ---- */
@@ -184,7 +230,7 @@ static void command_complete(struct ns *ns)
 
 static bool has_work(const struct ns *ns)
 {
-	return fence_is_ready(ns) || !list_is_empty(&ns->queue);
+	return fence_is_ready(ns) || !list_is_empty(&ns->changes) || !list_is_empty(&ns->queue);
 }
 
 static void voter_run(struct ns *ns)
@@ -200,6 +246,14 @@ static void voter_run(struct ns *ns)
 					AWAIT(ns, VOTER_AWAIT_PROMISE, ns->op_done);
 				}
 				promise_end(ns);
+				continue;
+			}
+			if (!list_is_empty(&ns->changes)) {
+				ns->op.result = 0;
+				if (change_start(ns)) {
+					AWAIT(ns, VOTER_AWAIT_CHANGE, ns->op_done);
+				}
+				change_end(ns, ns->op.result);
 				continue;
 			}
 			command_take(ns);
@@ -233,6 +287,7 @@ static void voter_step(struct task *task)
 
 void voter_init(struct ns *ns)
 {
+	list_init(&ns->changes);
 	list_init(&ns->queue);
 	task_init(&ns->task, &ns->agent->io->runq, voter_step);
 	ns->state = VOTER_START;
@@ -241,6 +296,22 @@ void voter_init(struct ns *ns)
 bool voter_is_idle(const struct ns *ns)
 {
 	return (ns->state == VOTER_START || ns->state == VOTER_AWAIT_WORK) && !has_work(ns);
+}
+
+void voter_drop(struct ns *ns)
+{
+	struct list_node *node;
+
+	while ((node = list_pop_front(&ns->queue)) != NULL) {
+		nvmet_req_complete(container_of(node, struct nvmet_req, owner_node),
+			NVME_SC_INVALID_NAMESPACE, 0);
+	}
+	while ((node = list_pop_front(&ns->changes)) != NULL) {
+		struct agent_change *change = container_of(node, struct agent_change, node);
+
+		change->result = err_set(&change->err, -ENOENT, "it is being deleted");
+		change->done(change);
+	}
 }
 
 /* RESYNCED changes nothing durable: windows do not exist yet, so only its conditions are tested. */

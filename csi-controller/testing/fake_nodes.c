@@ -75,6 +75,8 @@ static void tend_pool(void *ctx, const json_t *pool)
 		json_string(is_over ? "Released" : "Online"));
 	(void)json_object_set_new(
 		json_object_get(object, "status"), "capacity", json_string("10Gi"));
+	(void)json_object_set_new(
+		json_object_get(object, "status"), "sealingKey", json_string(FAKE_SEALING_KEY));
 	fake_server_put(nodes->server, "pools", object);
 }
 

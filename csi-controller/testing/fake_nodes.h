@@ -6,6 +6,9 @@
 
 #include "csi-controller/testing/fake_kube.h"
 
+/* A public key for which can be sealed; nobody opens it. */
+#define FAKE_SEALING_KEY "CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
 struct fake_nodes {
 	struct fake_server *server;
 	struct rng *rng;

@@ -208,6 +208,7 @@ int pool_object_decode(const json_t *json, struct pool_object *ret_pool, struct 
 	copy_text(&decoder, "status.agent", pool->agent, sizeof(pool->agent));
 	copy_text(&decoder, "status.address", pool->address, sizeof(pool->address));
 	copy_text(&decoder, "status.reason", pool->reason, sizeof(pool->reason));
+	copy_text(&decoder, "status.sealingKey", pool->sealing_key, sizeof(pool->sealing_key));
 	pool->capacity_bytes = size_of(&decoder, "status.capacity");
 	pool->used_bytes = size_of(&decoder, "status.used");
 	pool->reserved_bytes = size_of(&decoder, "status.reserved");
@@ -242,6 +243,8 @@ int replica_object_decode(const json_t *json, struct replica_object *ret_replica
 	}
 	replica->size_bytes = take_size(&decoder, "spec.size");
 	replica->slot = take_number(&decoder, "spec.slot", 0, 0, INT32_MAX);
+	replica->key_number = take_number(&decoder, "spec.key.number", 0, 0, UINT16_MAX);
+	take_text(&decoder, "spec.key.sealed", replica->key_sealed, sizeof(replica->key_sealed));
 	replica->state = state > REPLICA_ORPHANED ? REPLICA_CREATING : (enum replica_state)state;
 	replica->nsid = (uint32_t)count_of(json, "status.nsid", UINT32_MAX);
 	replica->used_bytes = size_of(&decoder, "status.used");
@@ -296,6 +299,8 @@ static void take_status(struct decoder *decoder, struct volume_object *volume)
 	copy_text(decoder, "status.attachment.node", volume->attached_node,
 		sizeof(volume->attached_node));
 	volume->attached_read_only = kube_bool(json, "status.attachment.readOnly");
+	copy_text(decoder, "status.attachment.capability", volume->capability,
+		sizeof(volume->capability));
 	take_nexus(decoder, &volume->nexus);
 }
 

@@ -99,7 +99,7 @@ int control_start(struct control *control, struct daemon *daemon,
 		struct cvolume *cv = container_of(node, struct cvolume, node);
 
 		if (cv->record.opened) {
-			job_open(cv, 0, NULL);
+			job_open(cv, 0, NULL, NULL);
 		}
 	}
 	return 0;

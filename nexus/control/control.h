@@ -109,8 +109,9 @@ void cvolume_fill_options(
 	struct cvolume *cv, bool host_may_have_lived_on, struct volume_options *ret_options);
 
 /* ---- job.c: operations on one volume ---- */
-/* `call` NULL: by the nexus itself. */
-void job_open(struct cvolume *cv, uint32_t attach, struct grpc_call *call);
+/* `call` NULL: by the nexus itself.  `capability` NULL: the recorded one, if it is for `attach`. */
+void job_open(struct cvolume *cv, uint32_t attach, const struct capability *capability,
+	struct grpc_call *call);
 void job_close(struct cvolume *cv, struct grpc_call *call);
 void job_publish(struct cvolume *cv, enum frontend_kind frontend, struct grpc_call *call);
 /* `force`: also while another operation is under way, which it ends. */

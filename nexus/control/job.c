@@ -40,6 +40,7 @@ struct open_job {
 	struct job job;
 	enum open_state state;
 	uint32_t attach;
+	struct capability capability; /* version 0: none was given */
 	struct volume_options options;
 };
 
@@ -219,6 +220,10 @@ static bool open_prepare(struct open_job *open)
 	if (!same_attach) {
 		record->attach = open->attach;
 		record->inc = 0;
+		record->capability.version = 0;
+	}
+	if (open->capability.version != 0) {
+		record->capability = open->capability;
 	}
 	(void)snprintf(record->boot_id, sizeof(record->boot_id), "%s", boot_id);
 	record->opened = true;
@@ -270,12 +275,16 @@ static void open_step(struct job *job)
 	}
 }
 
-void job_open(struct cvolume *cv, uint32_t attach, struct grpc_call *call)
+void job_open(struct cvolume *cv, uint32_t attach, const struct capability *capability,
+	struct grpc_call *call)
 {
 	struct open_job *open = job_new(cv, call, "open", sizeof(*open), open_step);
 
 	if (open != NULL) {
 		open->attach = attach;
+		if (capability != NULL) {
+			open->capability = *capability;
+		}
 		open_step(&open->job);
 	}
 }

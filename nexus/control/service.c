@@ -185,10 +185,19 @@ static void open_volume(struct grpc_call *call, const ProtobufCMessage *message)
 {
 	const Strake__V1__OpenVolumeRequest *request = (const void *)message;
 	struct cvolume *cv = find_volume(call, request->name);
+	struct capability capability;
 
-	if (cv != NULL) {
-		job_open(cv, request->attach, call);
+	if (cv == NULL) {
+		return;
 	}
+	if (request->capability.len != 0 &&
+		(request->capability.len != CAPABILITY_ENCODED_SIZE ||
+			capability_decode(request->capability.data, &capability) != 0)) {
+		grpc_call_failf(
+			call, -EINVAL, "volume %s: the capability is malformed", request->name);
+		return;
+	}
+	job_open(cv, request->attach, request->capability.len != 0 ? &capability : NULL, call);
 }
 
 static void close_volume(struct grpc_call *call, const ProtobufCMessage *message)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nexus/control/state.h"
 
+#include "base/hex.h"
 #include "daemon/file.h"
 #include "launch/launch.h"
 
@@ -197,9 +198,22 @@ static json_t *voter_to_json(const struct volume_voter *voter)
 		"local", (int)voter->local);
 }
 
+/* "" without one. */
+static const char *capability_to_hex(
+	const struct capability *capability, char text[HEX_TEXT_SIZE(CAPABILITY_ENCODED_SIZE)])
+{
+	uint8_t bytes[CAPABILITY_ENCODED_SIZE];
+
+	if (capability->version == 0) {
+		return "";
+	}
+	capability_encode(capability, bytes);
+	return hex_to_text(bytes, sizeof(bytes), text);
+}
+
 static json_t *record_to_json(const struct volume_record *record)
 {
-	char uuid[UUID_TEXT_SIZE];
+	char uuid[UUID_TEXT_SIZE], capability[HEX_TEXT_SIZE(CAPABILITY_ENCODED_SIZE)];
 	char lineage[24];
 	json_t *voters = json_array();
 
@@ -211,11 +225,12 @@ static json_t *record_to_json(const struct volume_record *record)
 	}
 	/* A string: JSON's integers are signed here. */
 	(void)snprintf(lineage, sizeof(lineage), "%016" PRIx64, record->lineage);
-	return json_pack("{s:i, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:b, s:s, s:o}", "format",
-		FORMAT, "name", record->name, "uuid", uuid_to_text(&record->uuid, uuid),
+	return json_pack("{s:i, s:s, s:s, s:I, s:s, s:I, s:s, s:I, s:I, s:s, s:b, s:s, s:o}",
+		"format", FORMAT, "name", record->name, "uuid", uuid_to_text(&record->uuid, uuid),
 		"size_bytes", (json_int_t)record->size_bytes, "lineage", lineage, "attach",
-		(json_int_t)record->attach, "inc", (json_int_t)record->inc, "min_insync",
-		(json_int_t)record->min_insync, "boot_id", record->boot_id, "opened",
+		(json_int_t)record->attach, "capability",
+		capability_to_hex(&record->capability, capability), "inc", (json_int_t)record->inc,
+		"min_insync", (json_int_t)record->min_insync, "boot_id", record->boot_id, "opened",
 		(int)record->opened, "frontend", frontend_kind_name(record->frontend), "voters",
 		voters);
 }
@@ -294,18 +309,30 @@ static bool copy_text(char *to, size_t to_bytes, const char *from)
 	return true;
 }
 
+static int parse_capability(const char *text, struct capability *ret_capability)
+{
+	uint8_t bytes[CAPABILITY_ENCODED_SIZE];
+
+	if (text[0] == '\0') {
+		return 0;
+	}
+	return hex_parse(text, bytes, sizeof(bytes)) < 0 ? -EINVAL
+							 : capability_decode(bytes, ret_capability);
+}
+
 static int parse_record(json_t *json, struct volume_record *record)
 {
-	const char *name, *uuid, *lineage, *boot_id, *frontend;
+	const char *name, *uuid, *lineage, *boot_id, *frontend, *capability = "";
 	json_int_t size, attach, inc, min_insync;
 	int format, opened;
 	json_t *voters;
 	char *end;
 
-	if (json_unpack(json, "{s:i, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:b, s:s, s:o}",
+	if (json_unpack(json, "{s:i, s:s, s:s, s:I, s:s, s:I, s?s, s:I, s:I, s:s, s:b, s:s, s:o}",
 		    "format", &format, "name", &name, "uuid", &uuid, "size_bytes", &size, "lineage",
-		    &lineage, "attach", &attach, "inc", &inc, "min_insync", &min_insync, "boot_id",
-		    &boot_id, "opened", &opened, "frontend", &frontend, "voters", &voters) < 0 ||
+		    &lineage, "attach", &attach, "capability", &capability, "inc", &inc,
+		    "min_insync", &min_insync, "boot_id", &boot_id, "opened", &opened, "frontend",
+		    &frontend, "voters", &voters) < 0 ||
 		format != FORMAT || !json_is_array(voters) ||
 		json_array_size(voters) > REPL_VOTERS_MAX) {
 		return -EINVAL;
@@ -313,7 +340,8 @@ static int parse_record(json_t *json, struct volume_record *record)
 	record->lineage = strtoull(lineage, &end, 16);
 	if (*end != '\0' || !copy_text(record->name, sizeof(record->name), name) ||
 		!copy_text(record->boot_id, sizeof(record->boot_id), boot_id) ||
-		uuid_parse(uuid, &record->uuid) < 0 || size < 0 || attach <= 0 ||
+		uuid_parse(uuid, &record->uuid) < 0 ||
+		parse_capability(capability, &record->capability) < 0 || size < 0 || attach <= 0 ||
 		attach > UINT32_MAX || inc < 0 || inc > UINT32_MAX || min_insync < 0 ||
 		min_insync > REPL_VOTERS_MAX) {
 		return -EINVAL;

@@ -14,9 +14,10 @@ struct volume_record {
 	struct uuid uuid;
 	uint64_t size_bytes;
 	uint64_t lineage;
-	uint32_t attach;     /* of the last open; rises only */
-	uint32_t inc;        /* the largest that was used with this attach */
-	unsigned min_insync; /* 0: the nexus's default */
+	uint32_t attach;              /* of the last open; rises only */
+	struct capability capability; /* for it; version 0: none */
+	uint32_t inc;                 /* the largest that was used with this attach */
+	unsigned min_insync;          /* 0: the nexus's default */
 	/* The kernel under which it was open last with this attach; "" when it was closed in order
 	 * since, so that no host can have lived on. */
 	char boot_id[BOOT_ID_TEXT_SIZE];

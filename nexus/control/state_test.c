@@ -22,6 +22,9 @@ static void fill(struct volume_record *record)
 	record->size_bytes = UINT64_C(64) << 40;
 	record->lineage = UINT64_C(0xfedcba9876543210);
 	record->attach = UINT32_MAX;
+	record->capability.version = CAPABILITY_VERSION;
+	record->capability.key = 7;
+	memset(record->capability.mac, 0xa5, sizeof(record->capability.mac));
 	record->inc = 17;
 	record->min_insync = 2;
 	(void)snprintf(

@@ -156,6 +156,7 @@ void cvolume_fill_options(
 	ret_options->size_bytes = record->size_bytes;
 	ret_options->lineage = record->lineage;
 	ret_options->attach = record->attach;
+	ret_options->capability = record->capability;
 	ret_options->inc_min = record->inc;
 	ret_options->min_insync =
 		record->min_insync != 0 ? record->min_insync : cv->control->options.min_insync;

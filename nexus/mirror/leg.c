@@ -240,6 +240,7 @@ static void leg_send_fence(struct leg *leg)
 		.nsid = leg->voter.nsid,
 		.replica = leg->voter.replica,
 		.token = {.epoch = volume->epoch},
+		.capability = volume->options.capability,
 	};
 
 	/* Asking again after BUSY repeats the token. */
@@ -327,6 +328,14 @@ static bool leg_handle_answer(struct leg *leg)
 	}
 	if (answer.status == WIRE_STATUS_WRONG_REPLICA) {
 		leg_fault(leg, "another replica is in its place");
+		return false;
+	}
+	if (answer.status == WIRE_STATUS_UNAUTHORIZED) {
+		leg_fault(leg, leg->volume->options.capability.version == 0
+				       ? "not authorized: it has a key, and the volume was opened "
+					 "without a capability"
+				       : "not authorized: the capability is not for this attach "
+					 "number and node, or of another key");
 		return false;
 	}
 	if (answer.status != 0) {

@@ -108,7 +108,7 @@ void store_replica_update(
 	replica->next.cfg = vmeta->cfg;
 	replica->next.clean = vmeta->clean;
 	replica->next.rebuilding = vmeta->rebuilding;
-	memcpy(replica->next.capkey, vmeta->capkey, sizeof(vmeta->capkey));
+	memcpy(replica->next.keys, vmeta->keys, sizeof(vmeta->keys));
 	replica->update = op;
 	replica->store->busy++;
 	replica->update_state = UPDATE_START;
