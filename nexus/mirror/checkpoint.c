@@ -160,14 +160,9 @@ static void raise_send_one(struct volume *volume, struct leg *leg, uint8_t opcod
 		return;
 	}
 	memset(&lio->cmd, 0, sizeof(lio->cmd));
-	lio->cmd.sqe.opcode = opcode;
-	if (opcode == WIRE_MARK) {
-		lio->cmd.sqe.cdw10 = (uint32_t)clean;
-		lio->cmd.sqe.cdw11 = (uint32_t)(clean >> 32);
-	} else {
-		lio->cmd.sqe.cdw10 = (uint32_t)leg->answer.boot;
-		lio->cmd.sqe.cdw11 = (uint32_t)(leg->answer.boot >> 32);
-	}
+	lio->cmd.sqe.opcode = WIRE_MARK;
+	lio->cmd.sqe.cdw10 = (uint32_t)clean;
+	lio->cmd.sqe.cdw11 = (uint32_t)(clean >> 32);
 	leg_submit(leg, lio, true, NULL, 0);
 }
 
@@ -215,6 +210,7 @@ static void raise_note_clean(struct volume *volume)
 
 		if (volume->raise_ok & LEG_BIT(leg)) {
 			leg->clean = max_u64(leg->clean, volume->wgen - 1);
+			resynced_owe(leg);
 		}
 	}
 	if (!clean_is_behind(volume)) {
@@ -258,9 +254,6 @@ void checkpoint_step(struct task *task)
 				continue;
 			}
 			raise_note_clean(volume);
-			raise_send_all(volume, WIRE_RESYNCED);
-			AWAIT_AT(volume->checkpoint_state, CHECKPOINT_AWAIT_RESYNCED,
-				raise_is_answered(volume));
 		}
 		io_timer_stop(&volume->checkpoint_timer);
 		io_timer_stop(&volume->raise_timer);

@@ -5,6 +5,7 @@
  * ranges that a read waits for come first.
  */
 #include "base/bytes.h"
+#include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
 #define COPY_PAUSE_NS (50 * IO_NS_PER_MS)
@@ -188,16 +189,33 @@ static bool copier_has_source(const struct copier *copier)
 		       ops_complete_on(volume, copier->offset, copier->length)) != 0;
 }
 
+/* Copies are ordinary writes: who is rebuilt later from where they went must get them too. */
+static uint64_t copier_wgen(const struct copier *copier)
+{
+	const struct volume *volume = copier->volume;
+
+	if (mutant_is(MUTANT_B8)) {
+		return 1; /* Deliberate bug. */
+	}
+	if (mutant_is(MUTANT_B11) && copier->target >= 0) {
+		/* Deliberate bug, with one in the store that lets a stamp fall. */
+		return max_u64(volume->legs[copier->target]->clean, 1);
+	}
+	return volume->wgen;
+}
+
 static struct wire_io copier_command(struct copier *copier, const struct leg *leg, uint8_t opcode)
 {
 	struct volume *volume = copier->volume;
+	uint64_t settled = volume_settled(volume);
 
 	return (struct wire_io){
 		.opcode = opcode,
 		.nsid = leg->voter.nsid,
 		.session = leg->session,
-		.wgen_low = (uint32_t)volume->wgen,
+		.wgen_low = (uint32_t)copier_wgen(copier),
 		.seq = opcode == WIRE_READ ? volume->seq : ++volume->seq,
+		.settled = settled,
 		.slba = copier->offset / volume->block_bytes,
 		.block_count = copier->length / volume->block_bytes,
 	};
@@ -302,6 +320,7 @@ static void copier_finish(struct copier *copier)
 			volume->resync_by_stamps = false;
 		}
 		task_wake(&volume->checkpoint_task);
+		task_wake(&volume->resynced_task);
 	} else if (copier_is_valid(copier)) {
 		for (unsigned i = 0; i < volume->leg_count; i++) {
 			struct leg *leg = volume->legs[i];

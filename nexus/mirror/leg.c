@@ -359,6 +359,7 @@ static void leg_came_up(struct leg *leg)
 	leg->heard_ns = leg->fence_sent_ns;
 	leg->clean = leg->answer.vmeta.clean;
 	leg->cfg_wgen = leg->answer.vmeta.cfg.wgen;
+	resynced_leg_came_up(leg);
 	leg->vmeta_rebuilding = leg->answer.vmeta.rebuilding;
 	leg->power_lost = false;
 	if (volume->committed && at >= 0 && (volume->member_mask & LEG_BIT(leg))) {
@@ -483,6 +484,7 @@ int leg_start(struct leg *leg, struct volume *volume, unsigned index)
 	task_init(&leg->task, &volume->io->runq, leg_step);
 	io_timer_init(&leg->timer, volume->io, &leg->task);
 	task_init(&leg->rebuild_task, &volume->io->runq, rebuild_step);
+	task_init(&leg->compute_task, &volume->io->runq, todo_step);
 	task_init(&leg->join_task, &volume->io->runq, join_step);
 	leg->join_state = JOIN_DONE;
 	io_timer_init(&leg->rebuild_timer, volume->io, &leg->rebuild_task);
@@ -520,6 +522,7 @@ void leg_stop(struct leg *leg)
 	peer_put(leg->peer, &leg->watch);
 	task_done(&leg->task);
 	task_done(&leg->rebuild_task);
+	task_done(&leg->compute_task);
 	task_done(&leg->join_task);
 	if (io->metrics != NULL) {
 		metric_remove(io->metrics, &leg->reads);

@@ -127,11 +127,15 @@ void ops_revisit(struct volume *volume)
 	}
 }
 
-/* Every command with a smaller number is settled on all of S. */
+/* Every command up to this number is on all of S.  One that a target did not answer is in its todo
+ * before it leaves `issued`, copies are R's or some todo's until then. */
 uint64_t volume_settled(const struct volume *volume)
 {
 	struct list_node *first = list_first(&volume->issued);
 
+	if (mutant_is(MUTANT_B15)) {
+		return volume->seq; /* Deliberate bug: nobody's answer is waited for. */
+	}
 	if (volume->resync.count > 0) {
 		return 0;
 	}
@@ -627,6 +631,9 @@ static void op_unlock(struct vol_op *op)
 	range_lock_release(&volume->locks, &op->lock);
 	if (op->wgen < volume->wgen) {
 		task_wake(&volume->checkpoint_task);
+	}
+	if (volume->resynced_state == RESYNCED_AWAIT_DUE) {
+		task_wake(&volume->resynced_task);
 	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		if (volume->legs[i]->target) {

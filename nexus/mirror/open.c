@@ -8,6 +8,7 @@
 #include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 /* No (further) opening: a faulted volume stays so until a new process or attach opens it. */
@@ -373,6 +374,7 @@ static void open_elected(struct volume *volume)
 	/* From now on, also if this process has to open it once more. */
 	volume->options.host_may_have_lived_on = true;
 	volume->scan_leg = 0;
+	volume->scan_windows = true;
 	log_info(&volume->io->log, "nexus", "opened", "volume=%s epoch=%s members=%u wgen=%llu",
 		volume->options.name, epoch_to_text(&volume->epoch, epoch),
 		mask_count(volume->member_mask), (unsigned long long)volume->wgen);
@@ -412,19 +414,37 @@ static void open_scan(struct volume *volume)
 {
 	struct leg *leg = volume->legs[volume->scan_leg];
 
-	stamps_scan_start(&volume->scan, leg, &volume->resync, leg->clean, &volume->open_task);
+	if (volume->scan_windows) {
+		window_scan_start(&volume->scan, leg, &volume->resync, &volume->open_task);
+	} else {
+		stamps_scan_start(
+			&volume->scan, leg, &volume->resync, leg->clean, &volume->open_task);
+	}
+}
+
+static void open_scanned(struct volume *volume)
+{
+	if (volume->scan.result == 0) {
+		volume->scan_leg++;
+	} else if (volume->scan.result == -ENODATA) {
+		/* One window is not valid: the stamps of all decide. */
+		volume->scan_windows = false;
+		volume->scan_leg = 0;
+		piecemap_clear(&volume->resync);
+	}
 }
 
 static void open_serve(struct volume *volume)
 {
 	volume->serving = true;
-	volume->resync_by_stamps = volume->resync.count > 0;
+	volume->resync_by_stamps = !volume->scan_windows && volume->resync.count > 0;
 	volume->reason[0] = '\0';
 	if (mutant_is(MUTANT_B3)) {
 		piecemap_clear(&volume->resync); /* Deliberate bug: members that differ stay so. */
 	}
-	log_info(&volume->io->log, "nexus", "serving", "volume=%s resync_regions=%llu",
-		volume->options.name, (unsigned long long)piecemap_regions(&volume->resync));
+	log_info(&volume->io->log, "nexus", "serving", "volume=%s resync_regions=%llu by=%s",
+		volume->options.name, (unsigned long long)piecemap_regions(&volume->resync),
+		volume->scan_windows ? "windows" : "stamps");
 	volume_changed(volume);
 }
 
@@ -472,7 +492,7 @@ void open_step(struct task *task)
 					open_scan(volume);
 					AWAIT_AT(volume->open_state, OPEN_AWAIT_STAMPS,
 						!volume->scan.running);
-					volume->scan_leg += volume->scan.result == 0;
+					open_scanned(volume);
 				}
 			}
 			if (!open_must_stop(volume)) {

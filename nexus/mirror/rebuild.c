@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Brings a stale or new replica back while I/O goes on (docs/protocol.md 1.8): accept the present
- * configuration, persist rebuilding=1, register in the write path, compute what may differ (from
- * what this nexus knows of its absence, else from the stamps of both sides), copy it; grow.c lets
- * it join.
+ * configuration, persist rebuilding=1, register in the write path, compute what may differ
+ * (todo.c), copy it; grow.c lets it join.
  */
 #include "base/bytes.h"
 #include "nexus/mirror/volume_internal.h"
@@ -87,7 +86,7 @@ static void rebuild_cmd_done(struct leg_io *lio)
 	task_wake(lio->ctx);
 }
 
-/* ACCEPT of the present configuration, MARK rebuilding=1, RESYNCED, FLUSH. */
+/* ACCEPT of the present configuration, MARK rebuilding=1, FLUSH. */
 void rebuild_send(struct leg *leg, uint8_t opcode, struct task *wake)
 {
 	struct leg_io *lio = &leg->rebuild_io;
@@ -111,9 +110,6 @@ void rebuild_send(struct leg *leg, uint8_t opcode, struct task *wake)
 	}
 	if (opcode == WIRE_MARK) {
 		lio->cmd.sqe.cdw12 = 1;
-	} else if (opcode == WIRE_RESYNCED) {
-		lio->cmd.sqe.cdw10 = (uint32_t)leg->answer.boot;
-		lio->cmd.sqe.cdw11 = (uint32_t)(leg->answer.boot >> 32);
 	} else {
 		cfg_encode(&leg->volume->cfg, leg->rebuild_data);
 		leg->rebuild_wgen = leg->volume->cfg.wgen;
@@ -128,7 +124,7 @@ static bool rebuild_register(struct leg *leg)
 	struct volume *volume = leg->volume;
 
 	if (piecemap_init(&leg->todo, volume->io, volume->size_bytes, volume->region_bytes,
-		    absent_is_known(leg) ? PIECES_A_REGION_FINE : PIECES_A_REGION) != 0) {
+		    todo_may_be_exact(leg) ? PIECES_A_REGION_FINE : PIECES_A_REGION) != 0) {
 		return false;
 	}
 	/* R goes to it too: what is copied between members while todo is computed passes it by. */
@@ -164,14 +160,6 @@ bool rebuild_is_copied(const struct leg *leg)
 	return leg->todo.count == 0 && leg->copies == 0;
 }
 
-/* What the returning replica may lack or have too much: { stamp > clean_x } of the source and of
- * itself (trap F4). */
-static void rebuild_scan(struct leg *leg, struct leg *from)
-{
-	stamps_scan_start(
-		&leg->scan, from, &leg->todo, leg->answer.vmeta.clean, &leg->rebuild_task);
-}
-
 /* Refused: it has accepted this one, or a newer proposal, already. */
 static bool rebuild_has_accepted(struct leg *leg)
 {
@@ -179,18 +167,6 @@ static bool rebuild_has_accepted(struct leg *leg)
 		return false;
 	}
 	leg->cfg_wgen = max_u64(leg->cfg_wgen, leg->rebuild_wgen);
-	return true;
-}
-
-static bool rebuild_scan_source(struct leg *leg)
-{
-	leg_mask readable = volume_readable(leg->volume) & ~LEG_BIT(leg);
-
-	if (readable == 0) {
-		rebuild_drop(leg, "no replica in sync can be read");
-		return false;
-	}
-	rebuild_scan(leg, leg->volume->legs[__builtin_ctz(readable)]);
 	return true;
 }
 
@@ -242,22 +218,10 @@ void rebuild_step(struct task *task)
 				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_OLDER,
 					!ops_older_run(volume, leg->older_seq) ||
 						rebuild_is_over(leg));
-				if (!rebuild_is_over(leg) && absent_is_known(leg)) {
-					dirty_add_to(&leg->dirty, &leg->todo);
-				} else if (!rebuild_is_over(leg) && rebuild_scan_source(leg)) {
-					AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_STAMPS_SOURCE,
-						!leg->scan.running);
-					if (leg->scan.result == 0 && !rebuild_is_over(leg)) {
-						rebuild_scan(leg, leg);
-						AWAIT_AT(leg->rebuild_state,
-							REBUILD_AWAIT_STAMPS_TARGET,
-							!leg->scan.running);
-					}
-					if (leg->scan.result != 0) {
-						rebuild_drop(leg, "its stamps, or the source's, "
-								  "were not given");
-					}
-				}
+				leg->compute_state = COMPUTE_START;
+				task_wake(&leg->compute_task);
+				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_COMPUTED,
+					leg->compute_state == COMPUTE_DONE);
 				if (!rebuild_is_over(leg)) {
 					rebuild_begin_copy(leg);
 					AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_COPIED,

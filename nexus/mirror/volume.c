@@ -90,6 +90,7 @@ void volume_changed(struct volume *volume)
 	copiers_wake(volume);
 	task_wake(&volume->open_task);
 	task_wake(&volume->checkpoint_task);
+	task_wake(&volume->resynced_task);
 	task_wake(&volume->member_task);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
@@ -238,6 +239,8 @@ static void volume_init(
 	task_init(&volume->checkpoint_task, &io->runq, checkpoint_step);
 	io_timer_init(&volume->checkpoint_timer, io, &volume->checkpoint_task);
 	io_timer_init(&volume->raise_timer, io, &volume->checkpoint_task);
+	task_init(&volume->resynced_task, &io->runq, resynced_step);
+	io_timer_init(&volume->resynced_timer, io, &volume->resynced_task);
 	task_init(&volume->member_task, &io->runq, member_step);
 	io_timer_init(&volume->member_timer, io, &volume->member_task);
 	task_init(&volume->tick_task, &io->runq, volume_tick_step);
@@ -317,6 +320,7 @@ int volume_open(struct nexus *nexus, const struct volume_options *options,
 	}
 	task_wake(&volume->open_task);
 	task_wake(&volume->checkpoint_task);
+	task_wake(&volume->resynced_task);
 	task_wake(&volume->member_task);
 	*ret_volume = volume;
 	return 0;
@@ -359,7 +363,8 @@ static bool volume_has_ended(const struct volume *volume)
 		}
 	}
 	return volume->open_state == OPEN_DONE && volume->member_state == MEMBER_DONE &&
-	       volume->checkpoint_state == CHECKPOINT_DONE && copiers_are_idle(volume) &&
+	       volume->checkpoint_state == CHECKPOINT_DONE &&
+	       volume->resynced_state == RESYNCED_DONE && copiers_are_idle(volume) &&
 	       list_is_empty(&volume->ops) && volume->compares == 0;
 }
 
@@ -388,6 +393,7 @@ static void volume_end(struct volume *volume)
 	io_timer_stop(&volume->close_timer);
 	task_done(&volume->open_task);
 	task_done(&volume->checkpoint_task);
+	task_done(&volume->resynced_task);
 	task_done(&volume->member_task);
 	task_done(&volume->tick_task);
 	task_done(&volume->close_task);
@@ -440,6 +446,7 @@ void volume_close(struct volume *volume, void (*closed)(void *ctx), void *ctx)
 	volume->closed_ctx = ctx;
 	task_wake(&volume->open_task);
 	task_wake(&volume->checkpoint_task);
+	task_wake(&volume->resynced_task);
 	task_wake(&volume->member_task);
 	task_wake(&volume->close_task);
 }

@@ -8,8 +8,9 @@
  *   copy.c        copies under the range lock: R (resync) and rebuilds
  *   membership.c  changes of the configuration record: degrade and grow
  *   checkpoint.c  the next write generation, and what is clean
+ *   resynced.c    RESYNCED: windows become valid
  *   absent.c      what voters outside of S lack, as far as this nexus knows it exactly
- *   rebuild.c     brings a stale or new replica back: register, compute, copy, join
+ *   rebuild.c     brings a stale or new replica back: register, compute (todo.c), copy, join
  *   volume.c      life, status, lease
  *
  * Sets of legs are bit masks by leg index.  The numbers I1..I12 are those of docs/invariants.md.
@@ -101,13 +102,20 @@ enum rebuild_state {
 	REBUILD_AWAIT_ACCEPT,
 	REBUILD_AWAIT_MARK,
 	REBUILD_AWAIT_OLDER,
-	REBUILD_AWAIT_STAMPS_SOURCE,
-	REBUILD_AWAIT_STAMPS_TARGET,
+	REBUILD_AWAIT_COMPUTED,
 	REBUILD_AWAIT_COPIED,
 	REBUILD_AWAIT_JOINED,
 	REBUILD_AWAIT_COPIERS,
 	REBUILD_AWAIT_RETRY,
 	REBUILD_DONE,
+};
+
+enum compute_state {
+	COMPUTE_START,
+	COMPUTE_AWAIT_WINDOW,
+	COMPUTE_AWAIT_SOURCE,
+	COMPUTE_AWAIT_TARGET,
+	COMPUTE_DONE,
 };
 
 enum join_state {
@@ -116,11 +124,11 @@ enum join_state {
 	JOIN_AWAIT_OLDER,
 	JOIN_AWAIT_FLUSH,
 	JOIN_AWAIT_COMMIT,
-	JOIN_AWAIT_RESYNCED,
 	JOIN_DONE,
 };
 
-/* Reads all stamps of one replica and sets the regions whose stamp is above a threshold. */
+/* Reads all stamps of one replica and sets the regions whose stamp is above a threshold; or reads
+ * its window and sets what is in there. */
 enum stamps_state { STAMPS_START, STAMPS_AWAIT_CHUNK, STAMPS_DONE };
 
 struct stamps_scan {
@@ -128,14 +136,17 @@ struct stamps_scan {
 	enum stamps_state state;
 	struct leg *leg;
 	struct piecemap *map; /* borrowed until done */
+	bool window;
+	bool more;
 	uint64_t above;
-	uint64_t region;
+	uint64_t next; /* region, or entry of the window */
 	uint32_t count;
 	struct leg_io io;
-	uint64_t *stamps;    /* STAMPS_CHUNK of them, owned while running */
+	uint8_t *data;       /* owned while running */
 	struct task *parent; /* woken at the end */
 	bool running;
-	int result; /* 0; -ENOMEM; -EIO: the leg failed or is not ready any more */
+	int result; /* 0; -ENOMEM; -EIO: the leg failed or is not ready any more; -ENODATA: its
+		     * window is not valid */
 };
 
 struct leg {
@@ -179,6 +190,12 @@ struct leg {
 	bool out;        /* must leave S (or is leaving) */
 	bool power_lost; /* came back with another power while in S */
 
+	/* its window */
+	uint64_t boot, boot_incarnation;
+	uint64_t boot_seq; /* commands up to this one are not in the window of this boot */
+	bool resynced;     /* RESYNCED was sent and not refused */
+	struct leg_io resynced_io;
+
 	/* ACCEPT by the membership task */
 	struct leg_io accept_io;
 	uint8_t accept_data[CFG_ENCODED_SIZE];
@@ -194,6 +211,8 @@ struct leg {
 	struct leg_io rebuild_io;
 	uint8_t rebuild_data[CFG_ENCODED_SIZE];
 	uint64_t rebuild_wgen; /* of the configuration in rebuild_data */
+	struct task compute_task;
+	enum compute_state compute_state;
 	struct stamps_scan scan;
 	bool target;   /* registered in the write path */
 	bool todo_all; /* todo is being computed: every range counts as still to be copied */
@@ -309,8 +328,14 @@ enum checkpoint_state {
 	CHECKPOINT_AWAIT_FLUSHED,
 	CHECKPOINT_AWAIT_MARKED,
 	CHECKPOINT_AWAIT_RETRY,
-	CHECKPOINT_AWAIT_RESYNCED,
 	CHECKPOINT_DONE,
+};
+
+enum resynced_state {
+	RESYNCED_START,
+	RESYNCED_AWAIT_DUE,
+	RESYNCED_AWAIT_PAUSE,
+	RESYNCED_DONE,
 };
 
 enum close_state {
@@ -359,6 +384,7 @@ struct volume {
 	bool reopen; /* our token was refused: open again */
 	struct stamps_scan scan;
 	unsigned scan_leg;
+	bool scan_windows; /* R is the union of the windows, as long as all are valid */
 	char reason[VOLUME_REASON_SIZE];
 
 	/* write generations, and what is clean */
@@ -377,6 +403,11 @@ struct volume {
 	struct cfg raise_cfg;
 	struct leg_io raise_ios[REPL_VOTERS_MAX];
 	leg_mask raise_pending, raise_ok;
+
+	/* windows */
+	struct task resynced_task;
+	enum resynced_state resynced_state;
+	struct io_timer resynced_timer;
 
 	/* configuration */
 	bool electing;  /* the opener's own configuration is being committed */
@@ -518,6 +549,13 @@ void absent_forget_all(struct volume *volume);
 /* stamps.c: begins; scan->running is false and `parent` is woken when it is over. */
 void stamps_scan_start(struct stamps_scan *scan, struct leg *leg, struct piecemap *map,
 	uint64_t above, struct task *parent);
+void window_scan_start(
+	struct stamps_scan *scan, struct leg *leg, struct piecemap *map, struct task *parent);
+
+/* todo.c */
+task_step todo_step;
+/* So that its pieces may be small. */
+bool todo_may_be_exact(const struct leg *leg);
 
 /* rebuild.c, grow.c */
 task_step rebuild_step;
@@ -530,6 +568,12 @@ void rebuild_drop(struct leg *leg, const char *reason); /* no target any more */
 /* open.c */
 task_step open_step;
 void open_refused(struct volume *volume, struct leg *leg, const struct token *cur);
+
+/* resynced.c */
+task_step resynced_step;
+void resynced_leg_came_up(struct leg *leg);
+/* The member is to be told (again). */
+void resynced_owe(struct leg *leg);
 
 /* checkpoint.c */
 task_step checkpoint_step;

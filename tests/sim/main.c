@@ -52,9 +52,13 @@ static const char *const mutant_names[MUTANT_COUNT] = {
 	[MUTANT_B3] = "B3",
 	[MUTANT_B5] = "B5",
 	[MUTANT_B6] = "B6",
+	[MUTANT_B8] = "B8",
 	[MUTANT_B9] = "B9",
+	[MUTANT_B11] = "B11",
+	[MUTANT_B12] = "B12",
 	[MUTANT_B13] = "B13",
 	[MUTANT_B14] = "B14",
+	[MUTANT_B15] = "B15",
 };
 
 static double seconds_now(void)

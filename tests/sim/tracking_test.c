@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a replica that was away may lack (docs/protocol.md 1.2): checkpoints, dirty maps. */
+/* What a replica that was away may lack (docs/protocol.md 1.2): checkpoints, dirty maps,
+ * windows. */
 #include "tests/sim/scenario.h"
 
 #define SECOND_NS IO_NS_PER_S
@@ -192,6 +193,8 @@ static void test_absence_is_copied_exactly(struct scenario *scenario)
 {
 	open_whole(scenario);
 	write_all(scenario);
+	/* Which tells that all of the above is everywhere. */
+	assert_int_equal(do_write(scenario, 0, 1), 0);
 	cut_off(scenario, C, true, true);
 	for (unsigned i = 0; i < 6; i++) {
 		assert_int_equal(do_write(scenario, 20 * i, 1), 0);
@@ -215,6 +218,8 @@ static void test_target_fails_again(struct scenario *scenario)
 {
 	open_whole(scenario);
 	write_all(scenario);
+	/* Which tells that all of the above is everywhere. */
+	assert_int_equal(do_write(scenario, 0, 1), 0);
 	cut_off(scenario, C, true, true);
 	for (size_t at = 0; at < 64; at += 8) {
 		assert_int_equal(do_write(scenario, at, 8), 0);
@@ -266,6 +271,130 @@ static void test_absence_and_power(struct scenario *scenario)
 	assert_int_equal(rebuild_bytes(scenario, C), 128 * ORACLE_BLOCK_BYTES);
 }
 
+/* ---- windows ---- */
+
+static bool windows_are_valid(void *ctx)
+{
+	struct scenario *scenario = ctx;
+
+	for (unsigned i = 0; i < scenario->world.options.voters; i++) {
+		if (!scenario_leg(scenario, i)->resynced ||
+			scenario_leg(scenario, i)->resynced_io.busy) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static void restart_nexus(struct scenario *scenario)
+{
+	slot_crash(&scenario->world.slots[0], true);
+	slot_open(&scenario->world.slots[0], 1);
+	await(scenario, is_serving);
+}
+
+/* A nexus that is started again copies what was under way, not what was ever written. */
+static void test_restart_by_windows(struct scenario *scenario)
+{
+	open_whole(scenario);
+	await(scenario, windows_are_valid);
+	write_all(scenario);
+	(void)submit_write(scenario, 3, 2);
+	(void)submit_write(scenario, 70, 3);
+	run_ms(scenario, 1);
+	restart_nexus(scenario);
+	assert_true(scenario_volume(scenario)->scan_windows);
+	/* The two, and what was not known to be everywhere when the last command was sent. */
+	assert_true(scenario_volume(scenario)->resync.count <= 2 + 3 + 8);
+	await_whole(scenario);
+	assert_int_equal(do_read(scenario, 0, 8), 0);
+}
+
+/* 80: a pool-agent was started anew in between: it does not know, the stamps decide. */
+static void test_restarts_of_both(struct scenario *scenario)
+{
+	open_whole(scenario);
+	await(scenario, windows_are_valid);
+	write_all(scenario);
+	slot_crash(&scenario->world.slots[0], true);
+	go_away(scenario, B);
+	come_back(scenario, B);
+	slot_open(&scenario->world.slots[0], 1);
+	await(scenario, is_serving);
+	assert_false(scenario_volume(scenario)->scan_windows);
+	assert_int_equal(scenario_volume(scenario)->resync.count, 128);
+	await_whole(scenario);
+	/* And once more: R is empty, the windows count again. */
+	await(scenario, windows_are_valid);
+	restart_nexus(scenario);
+	assert_true(scenario_volume(scenario)->scan_windows);
+	assert_true(scenario_volume(scenario)->resync.count <= 8);
+}
+
+/* A member that was started anew, while others have not answered what it answered before: its
+ * window counts only when that is settled. */
+static void test_restarted_member(struct scenario *scenario)
+{
+	open_whole(scenario);
+	await(scenario, windows_are_valid);
+	write_all(scenario);
+	cut_off(scenario, B, true, false);
+	(void)submit_write(scenario, 3, 2);
+	run_ms(scenario, 20);
+	go_away(scenario, A);
+	come_back(scenario, A);
+	run_ms(scenario, 1200);
+	assert_true(scenario_leg(scenario, A)->ready);
+	assert_false(scenario_leg(scenario, A)->resynced);
+	cut_off(scenario, B, false, false);
+	await(scenario, windows_are_valid);
+	restart_nexus(scenario);
+	assert_true(scenario_volume(scenario)->scan_windows);
+}
+
+/* Two takeovers in a row before R is copied: what the first one found is found again. */
+static void test_two_takeovers_in_r(struct scenario *scenario)
+{
+	open_whole(scenario);
+	await(scenario, windows_are_valid);
+	write_all(scenario);
+	for (unsigned round = 0; round < 4; round++) {
+		cut_off(scenario, round % 3, true, false);
+		(void)submit_write(scenario, 30 * round, 8);
+		run_ms(scenario, 2);
+		slot_crash(&scenario->world.slots[scenario->writer], false);
+		sim_heal_all(scenario->world.sim);
+		scenario_open(scenario, 1 - scenario->writer);
+		await(scenario, is_serving);
+		assert_true(scenario_volume(scenario)->scan_windows);
+	}
+	for (unsigned round = 0; round < 4; round++) {
+		assert_int_equal(do_read(scenario, 30 * round, 8), 0);
+	}
+}
+
+/* The window of a replica with four entries overflows; it is valid again after a checkpoint. */
+static void test_window_overflows(struct scenario *scenario)
+{
+	open_whole(scenario);
+	await(scenario, windows_are_valid);
+	for (unsigned i = 0; i < 12; i++) {
+		(void)submit_write(scenario, 10 * i, 1);
+	}
+	run_ms(scenario, 100);
+	restart_nexus(scenario);
+	assert_false(scenario_volume(scenario)->scan_windows);
+	await_whole(scenario);
+	await(scenario, windows_are_valid);
+	for (unsigned i = 0; i < 12; i++) {
+		(void)submit_write(scenario, 10 * i, 1);
+	}
+	run_ms(scenario, 5000);
+	await(scenario, windows_are_valid);
+	restart_nexus(scenario);
+	assert_true(scenario_volume(scenario)->scan_windows);
+}
+
 #define CASE(function) .name = #function, .run = function
 
 int main(void)
@@ -283,6 +412,12 @@ int main(void)
 		{CASE(test_absence_forgotten),
 			.options = {.dirty_bytes = DIRTY_PAGE_BYTES, .block_count = 5000}},
 		{CASE(test_absence_and_power)},
+		{CASE(test_restart_by_windows)},
+		{CASE(test_restarts_of_both)},
+		{CASE(test_restarted_member)},
+		{CASE(test_two_takeovers_in_r)},
+		{CASE(test_window_overflows),
+			.options = {.window_entries = 4, .checkpoint_ns = SECOND_NS}},
 	};
 
 	return scenario_run_all("tracking", cases, ARRAY_COUNT(cases));

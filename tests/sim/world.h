@@ -36,8 +36,9 @@ struct world_options {
 	int absent_agent; /* goes away once more after all is whole; -1 none */
 	unsigned depth;
 	uint64_t duration_ns;
-	uint64_t checkpoint_ns; /* 0: as in production */
-	size_t dirty_bytes;     /* of a nexus; 0: likewise, 1: no map is ever known */
+	uint32_t window_entries; /* of an agent; 0: likewise */
+	uint64_t checkpoint_ns;  /* 0: as in production */
+	size_t dirty_bytes;      /* of a nexus; 0: likewise, 1: no map is ever known */
 	unsigned ops_target;
 	unsigned fault_count;
 	bool power_cycle_at_end;
