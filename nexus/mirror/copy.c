@@ -291,6 +291,7 @@ static void copier_send_writes(struct copier *copier)
 		lio->ctx = copier;
 		copier->pending |= LEG_BIT(leg);
 		metric_inc(&leg->writes, 1);
+		metric_inc(&leg->copied_bytes, copier->target >= 0 && !zero ? copier->length : 0);
 		leg_submit_io(leg, lio, &wio, zero ? NULL : &lio->iov, zero ? 0 : 1);
 	}
 }

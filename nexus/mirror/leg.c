@@ -4,6 +4,7 @@
  * a session number that is never used twice (I4).  Ready means: fenced for us on the present
  * association, and nothing of an older session is under way.
  */
+#include "base/bytes.h"
 #include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
@@ -49,6 +50,10 @@ static void leg_cmd_done(struct nvmeh_cmd *cmd)
 	if (lio->result == LEG_IO) {
 		metric_inc(&leg->errors, 1);
 	}
+	if (lio->result == LEG_RESET && leg->ready &&
+		(leg->reset_ns == 0 || lio->started_ns < leg->reset_ns)) {
+		leg->reset_ns = lio->started_ns;
+	}
 	if (list_is_empty(&leg->inflight)) {
 		task_wake(&leg->task);
 		/* A leg whose ladder is over ends the volume's closing with its last command. */
@@ -90,13 +95,29 @@ void leg_submit_io(struct leg *leg, struct leg_io *lio, const struct wire_io *wi
 	leg_submit(leg, lio, false, iov, iov_count);
 }
 
+/* A network that is gone is noticed late: what is under way, or ended with the association, has
+ * waited already. */
+static uint64_t leg_silent_since_ns(const struct leg *leg)
+{
+	struct list_node *first = list_first(&leg->inflight);
+	uint64_t since_ns = io_now_ns(leg->volume->io);
+
+	if (leg->reset_ns != 0) {
+		since_ns = min_u64(since_ns, leg->reset_ns);
+	}
+	if (first != NULL) {
+		since_ns = min_u64(since_ns, container_of(first, struct leg_io, node)->started_ns);
+	}
+	return since_ns;
+}
+
 static void leg_unready(struct leg *leg)
 {
 	if (!leg->ready) {
 		return;
 	}
 	leg->ready = false;
-	leg->unready_ns = io_now_ns(leg->volume->io);
+	leg->unready_ns = leg_silent_since_ns(leg);
 	if (leg->volume->electing) {
 		leg->out = true; /* the opener goes on with those that it fenced */
 		membership_wake(leg->volume);
@@ -164,6 +185,20 @@ void leg_check_deadlines(struct leg *leg, uint64_t now_ns)
 		now_ns >= leg->unready_ns + EJECT_NS) {
 		leg_fail(leg, leg->reason[0] != '\0' ? leg->reason : "not reached for 2 s");
 	}
+}
+
+uint64_t leg_next_deadline_ns(const struct leg *leg)
+{
+	const struct volume *volume = leg->volume;
+	struct list_node *first = list_first(&leg->inflight);
+
+	if (leg->ready && !leg->refence && first != NULL) {
+		return container_of(first, struct leg_io, node)->started_ns + EJECT_NS;
+	}
+	if (!leg->ready && !leg->out && (volume->member_mask & LEG_BIT(leg))) {
+		return leg->unready_ns + EJECT_NS;
+	}
+	return UINT64_MAX;
 }
 
 /* ---- what the peer says ---- */
@@ -354,6 +389,7 @@ static void leg_came_up(struct leg *leg)
 	int at = cfg_find(&volume->cfg, &leg->voter.replica);
 
 	leg->ready = true;
+	leg->reset_ns = 0;
 	leg->attempt_over = leg->attempt;
 	leg->reason[0] = '\0';
 	leg->heard_ns = leg->fence_sent_ns;
@@ -453,8 +489,9 @@ static void leg_step(struct task *task)
 	}
 }
 
-static const char *const leg_metric_help[3] = {"Read commands sent to a replica.",
-	"Write commands sent to a replica.", "Failed commands of a replica."};
+static const char *const leg_metric_help[4] = {"Read commands sent to a replica.",
+	"Write commands sent to a replica.", "Failed commands of a replica.",
+	"Bytes copied to a replica by rebuilds."};
 
 static void leg_add_metrics(struct leg *leg)
 {
@@ -472,6 +509,9 @@ static void leg_add_metrics(struct leg *leg)
 		leg_metric_help[1], "volume=\"%s\",replica=\"%s\"", volume, id);
 	metric_add(metrics, &leg->errors, METRIC_COUNTER, "strake_nexus_replica_errors_total",
 		leg_metric_help[2], "volume=\"%s\",replica=\"%s\"", volume, id);
+	metric_add(metrics, &leg->copied_bytes, METRIC_COUNTER,
+		"strake_nexus_replica_copied_bytes_total", leg_metric_help[3],
+		"volume=\"%s\",replica=\"%s\"", volume, id);
 }
 
 int leg_start(struct leg *leg, struct volume *volume, unsigned index)
@@ -528,6 +568,7 @@ void leg_stop(struct leg *leg)
 		metric_remove(io->metrics, &leg->reads);
 		metric_remove(io->metrics, &leg->writes);
 		metric_remove(io->metrics, &leg->errors);
+		metric_remove(io->metrics, &leg->copied_bytes);
 	}
 	dirty_done(&leg->dirty, io);
 	io_free(io, leg->fence_data);

@@ -158,6 +158,7 @@ static void volume_tick_step(struct task *task)
 	bool late =
 		now_ns > volume->tick_due_ns + IO_NS_PER_S; /* answers may wait in the sockets */
 	bool more = now_ns < volume->ack_not_before_ns || volume->lease_waiters;
+	uint64_t next_ns = UINT64_MAX;
 
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
@@ -165,6 +166,7 @@ static void volume_tick_step(struct task *task)
 		if (!late) {
 			leg_check_deadlines(leg, now_ns);
 		}
+		next_ns = min_u64(next_ns, leg_next_deadline_ns(leg));
 		more = more || !list_is_empty(&leg->inflight) ||
 		       (!leg->ready && !leg->out && (volume->member_mask & LEG_BIT(leg)));
 	}
@@ -177,6 +179,12 @@ static void volume_tick_step(struct task *task)
 	}
 	if (more && !volume->ending) {
 		volume_tick_start(volume);
+	}
+	if (io_timer_is_running(&volume->tick_timer) && next_ns > now_ns &&
+		next_ns < volume->tick_due_ns) {
+		/* Requests wait for a member to be out: not longer than it may take. */
+		volume->tick_due_ns = next_ns;
+		io_timer_start(&volume->tick_timer, volume->tick_due_ns);
 	}
 }
 

@@ -165,7 +165,8 @@ struct leg {
 	uint32_t session;      /* of the last FENCE */
 	uint64_t attempt;      /* the open attempt in which this leg was fenced last */
 	uint32_t generation;   /* of the peer's association on which it was fenced */
-	uint64_t unready_ns;   /* since when it is not ready */
+	uint64_t unready_ns;   /* since when it does not answer, while it is not ready */
+	uint64_t reset_ns;     /* since when what ended with its association was under way; 0 */
 	uint64_t attempt_over; /* the attempt whose outcome for this leg is known */
 	bool fence_fetched;    /* fence_data is an answer of VOTER STATE */
 	bool fence_busy;       /* the last answer was BUSY: the same token is sent again */
@@ -225,7 +226,7 @@ struct leg {
 	enum join_state join_state;
 	bool joining; /* under joint acknowledgement */
 
-	struct metric reads, writes, errors;
+	struct metric reads, writes, errors, copied_bytes;
 };
 
 /* ---- host requests
@@ -507,6 +508,8 @@ void leg_submit_io(struct leg *leg, struct leg_io *lio, const struct wire_io *wi
 void leg_fail(struct leg *leg, const char *reason);
 /* Any leg's tick: gives up what is too late. */
 void leg_check_deadlines(struct leg *leg, uint64_t now_ns);
+/* When that should be called next; UINT64_MAX: nothing is late soon. */
+uint64_t leg_next_deadline_ns(const struct leg *leg);
 
 /* op.c */
 void op_submit(struct blk_dev *dev, struct blk_req *req);
