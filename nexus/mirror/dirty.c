@@ -119,34 +119,48 @@ void dirty_set(struct dirty *dirty, uint64_t offset, uint64_t length)
 	}
 }
 
-void dirty_add_map(struct dirty *dirty, const struct piecemap *map)
+/* Pieces of the same size, whole words at once. */
+static void add_words(struct dirty *dirty, const struct piecemap *map)
 {
-	for (uint64_t piece = dirty->known ? piecemap_next(map, 0) : UINT64_MAX;
-		piece != UINT64_MAX; piece = piecemap_next(map, piece + 1)) {
-		dirty_set(dirty, piece * map->piece_bytes, piecemap_piece_length(map, piece));
+	for (uint64_t piece = piecemap_next(map, 0); piece != UINT64_MAX && dirty->known;
+		piece = piecemap_next(map, round_up_u64(piece + 1, 64))) {
+		struct dirty_page *page = page_of(dirty, piece);
+
+		if (page == NULL) {
+			dirty_forget(dirty);
+		} else {
+			page->words[piece % PAGE_PIECES / 64] |= piecemap_word(map, piece / 64);
+		}
 	}
 }
 
-static void page_add_to(const struct dirty *dirty, const struct dirty_page *page, uint64_t first,
-	struct piecemap *map)
+void dirty_add_map(struct dirty *dirty, const struct piecemap *map)
 {
-	for (unsigned i = 0; i < DIRTY_PAGE_WORDS; i++) {
-		for (uint64_t word = page->words[i]; word != 0; word &= word - 1) {
-			uint64_t piece = first + i * 64 + (unsigned)__builtin_ctzll(word);
-			uint64_t offset = piece * dirty->piece_bytes;
-
-			piecemap_set(map, offset,
-				min_u64(dirty->piece_bytes, dirty->size_bytes - offset));
-		}
+	if (!dirty->known) {
+		return;
+	}
+	if (map->piece_bytes == dirty->piece_bytes) {
+		add_words(dirty, map);
+		return;
+	}
+	if (map->count > DIRTY_COARSE_MAX) {
+		dirty_forget(dirty); /* the reactor has other things to do */
+		return;
+	}
+	for (uint64_t piece = piecemap_next(map, 0); piece != UINT64_MAX;
+		piece = piecemap_next(map, piece + 1)) {
+		dirty_set(dirty, piece * map->piece_bytes, piecemap_piece_length(map, piece));
 	}
 }
 
 void dirty_add_to(const struct dirty *dirty, struct piecemap *map)
 {
+	assert(map->piece_bytes == dirty->piece_bytes);
 	for (uint32_t i = 0; dirty->known && i < dirty->page_count; i++) {
-		if (dirty->pages[i] != NONE) {
-			page_add_to(dirty, &dirty->store->pages[dirty->pages[i]],
-				(uint64_t)i * PAGE_PIECES, map);
+		for (unsigned word = 0; dirty->pages[i] != NONE && word < DIRTY_PAGE_WORDS;
+			word++) {
+			piecemap_set_word(map, (uint64_t)i * DIRTY_PAGE_WORDS + word,
+				dirty->store->pages[dirty->pages[i]].words[word]);
 		}
 	}
 }

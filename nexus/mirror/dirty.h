@@ -11,6 +11,7 @@
 #include "nexus/mirror/piecemap.h"
 
 #define DIRTY_PAGE_WORDS 64u
+#define DIRTY_COARSE_MAX 65536u
 #define DIRTY_PAGE_BYTES (DIRTY_PAGE_WORDS * sizeof(uint64_t)) /* 256 MiB of a volume */
 
 struct dirty_page {
@@ -47,8 +48,10 @@ void dirty_begin(struct dirty *dirty, uint64_t power);
 void dirty_forget(struct dirty *dirty); /* unknown */
 /* Nothing while it is unknown. */
 void dirty_set(struct dirty *dirty, uint64_t offset, uint64_t length);
+/* Of the same volume; one with larger pieces, and more than DIRTY_COARSE_MAX of them, makes it
+ * unknown. */
 void dirty_add_map(struct dirty *dirty, const struct piecemap *map);
-/* Adds what it has to a map of the same volume. */
+/* Adds what it has to a map of the same volume with pieces of the same size. */
 void dirty_add_to(const struct dirty *dirty, struct piecemap *map);
 
 #endif

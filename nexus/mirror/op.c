@@ -632,7 +632,7 @@ static void op_unlock(struct vol_op *op)
 	if (op->wgen < volume->wgen) {
 		task_wake(&volume->checkpoint_task);
 	}
-	if (volume->resynced_state == RESYNCED_AWAIT_DUE) {
+	if (volume->resynced_waits) {
 		task_wake(&volume->resynced_task);
 	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {

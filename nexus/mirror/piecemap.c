@@ -59,6 +59,20 @@ void piecemap_set(struct piecemap *map, uint64_t offset, uint64_t length)
 	}
 }
 
+void piecemap_set_word(struct piecemap *map, uint64_t index, uint64_t word)
+{
+	if (word != 0) {
+		assert(index < word_count(map));
+		map->count += (unsigned)__builtin_popcountll(word & ~map->words[index]);
+		map->words[index] |= word;
+	}
+}
+
+uint64_t piecemap_word(const struct piecemap *map, uint64_t index)
+{
+	return map->words[index];
+}
+
 void piecemap_set_region(struct piecemap *map, uint64_t region)
 {
 	uint64_t offset = region * map->region_bytes;

@@ -29,6 +29,9 @@ void piecemap_clear(struct piecemap *map);
 /* Adds what is in `from`, of the same volume; pieces may have another size. */
 void piecemap_add(struct piecemap *map, const struct piecemap *from);
 void piecemap_set(struct piecemap *map, uint64_t offset, uint64_t length);
+/* 64 pieces at once. */
+void piecemap_set_word(struct piecemap *map, uint64_t index, uint64_t word);
+uint64_t piecemap_word(const struct piecemap *map, uint64_t index);
 void piecemap_set_region(struct piecemap *map, uint64_t region);
 void piecemap_clear_piece(struct piecemap *map, uint64_t piece);
 bool piecemap_test(const struct piecemap *map, uint64_t offset, uint64_t length);

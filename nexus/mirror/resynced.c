@@ -38,14 +38,20 @@ static bool resynced_is_due(const struct leg *leg)
 	       volume_settled(volume) >= leg->boot_seq;
 }
 
-static bool resynced_any_is_due(const struct volume *volume)
+static bool resynced_any_is_due(struct volume *volume)
 {
 	if (!volume->serving || volume_is_dead(volume) || volume->resync.count > 0) {
 		return false;
 	}
+	volume->resynced_waits = false;
 	for (unsigned i = 0; i < volume->leg_count; i++) {
-		if (resynced_is_due(volume->legs[i])) {
+		const struct leg *leg = volume->legs[i];
+
+		if (resynced_is_due(leg)) {
 			return true;
+		}
+		if ((volume->member_mask & LEG_BIT(leg)) && !leg->resynced) {
+			volume->resynced_waits = true;
 		}
 	}
 	return false;

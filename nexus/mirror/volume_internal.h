@@ -409,6 +409,7 @@ struct volume {
 	struct task resynced_task;
 	enum resynced_state resynced_state;
 	struct io_timer resynced_timer;
+	bool resynced_waits; /* for what is under way */
 
 	/* configuration */
 	bool electing;  /* the opener's own configuration is being committed */
