@@ -28,6 +28,9 @@ static const struct config_key keys[] = {
 		"2, 2 of 3"},
 	{"buffers", CONFIG_SIZE, false, "8M", 1u << 20, 1u << 30,
 		"the memory for exported volumes' data"},
+	{"absent", CONFIG_SIZE, false, "2M", 4096, 1u << 30,
+		"the memory for what replicas that are away lack, of all volumes: 512 bytes for "
+		"each 256 MiB in which something was written"},
 };
 
 struct nexus_program {
@@ -66,6 +69,7 @@ static int read_options(
 	*ret_options = (struct control_options){
 		.min_insync = (unsigned)config_number(config, "min_insync"),
 		.buffer_bytes = config_number(config, "buffers"),
+		.dirty_bytes = config_number(config, "absent"),
 	};
 	if (uuid != NULL && uuid_parse(uuid, &ret_options->uuid) < 0) {
 		return config_refuse(config, err, "uuid", "\"%s\" is no uuid", uuid);

@@ -21,6 +21,7 @@ static void nexus_close_step(struct task *task)
 		return;
 	}
 	bufpool_free(nexus->buffers);
+	dirty_store_done(&nexus->dirty_store, io);
 	io_free(io, nexus);
 	closed(ctx);
 }
@@ -47,6 +48,12 @@ int nexus_new(struct io *io, const struct nexus_options *options, struct nexus *
 	}
 	nexus->hedge_bytes_max =
 		(options->buffer_bytes != 0 ? options->buffer_bytes : BUFFER_BYTES) / 4;
+	if (dirty_store_init(&nexus->dirty_store, io,
+		    options->dirty_bytes != 0 ? options->dirty_bytes : 2u << 20) != 0) {
+		bufpool_free(nexus->buffers);
+		io_free(io, nexus);
+		return err_set(err, -ENOMEM, "out of memory for what absent replicas lack");
+	}
 	*ret_nexus = nexus;
 	return 0;
 }

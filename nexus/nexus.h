@@ -18,9 +18,12 @@ struct volume;
 
 /* Time-outs of protocol 1.11, and sizes; 0 means the default. */
 struct nexus_options {
-	struct uuid host_uuid; /* hostnqn nqn.2025-01.io.strake:host:<uuid> */
-	size_t buffer_bytes;   /* for copies: rebuild and resync; default 8 MiB */
-	unsigned queue_depth;  /* I/O queue of an association, default 128 */
+	struct uuid host_uuid;  /* hostnqn nqn.2025-01.io.strake:host:<uuid> */
+	size_t buffer_bytes;    /* for copies: rebuild and resync; default 8 MiB */
+	size_t dirty_bytes;     /* for what absent replicas lack: 512 bytes for each 256 MiB of a
+				   volume in which something was written; default 2 MiB */
+	unsigned queue_depth;   /* I/O queue of an association, default 128 */
+	uint64_t checkpoint_ns; /* a write generation is at least that old, default 5 min */
 	uint64_t slow_ns; /* a replica that was slow against its peers for so long leaves S: 10 s */
 	uint64_t eject_away_ns; /* how long one stays out that answered badly, at first: 60 s */
 };

@@ -99,15 +99,23 @@ int agent_new(struct io *io, const struct agent_options *options, struct agent *
 		err_set(err, -ENOMEM, "out of memory for data buffers");
 		goto out_free;
 	}
+	if (windows_init(&agent->windows, io,
+		    options->window_entries != 0 ? options->window_entries : WINDOW_ENTRIES_MAX) !=
+		0) {
+		err_set(err, -ENOMEM, "out of memory for windows");
+		goto out_free_buffers;
+	}
 	ios_init(agent);
 	result = target_start(agent, options, err);
 	if (result != 0) {
-		goto out_free_buffers;
+		goto out_free_windows;
 	}
 	metrics_add(agent);
 	*ret_agent = agent;
 	return 0;
 
+out_free_windows:
+	windows_done(&agent->windows);
 out_free_buffers:
 	bufpool_free(agent->buffers);
 out_free:
@@ -152,6 +160,7 @@ static void close_end(struct agent *agent)
 	assert(list_is_empty(&agent->assocs));
 	task_done(&agent->close_task);
 	agent_free_pools(agent);
+	windows_done(&agent->windows);
 	metrics_remove(agent);
 	bufpool_free(agent->buffers);
 	io_free(io, agent->ios);

@@ -17,6 +17,9 @@ struct agent_options {
 	struct io_address address; /* data port */
 	size_t buffer_bytes;       /* data buffers, 0: 8 MiB */
 	unsigned queues_max;
+	/* Writes of all replicas that are remembered exactly until they are on all members of their
+	 * volumes, 48 bytes each; 0: 65536. */
+	uint32_t window_entries;
 };
 
 /* NQN of the data subsystem: nqn.2025-01.io.strake:pool-agent:<uuid>; hosts must be

@@ -278,6 +278,9 @@ void fence_finish(struct ns *ns, int result)
 		/* Before anybody is answered (protocol 1.9): the reader's lease depends on it. */
 		ns_lose(ns);
 	}
+	if (epoch_compare(&ns->wanted.epoch, &ns->cur.epoch) > 0) {
+		window_new_epoch(&ns->window);
+	}
 	ns->cur = ns->wanted;
 	ns->assoc = ns->wanted_assoc;
 	ns->wanted_assoc = NULL;
@@ -335,6 +338,7 @@ void fence_voter_state(struct agent *agent, struct nvmet_req *req)
 	state.power = ns->pool->power;
 	state.boot = agent->boot;
 	state.block_bytes = STORE_BLOCK_BYTES;
+	state.window_valid = ns->window.valid;
 	if (!ns->abstains && state.status != WIRE_STATUS_UNAUTHORIZED) {
 		state.region_bytes = store_replica_region_bytes(ns->replica);
 		state.vmeta = *store_replica_vmeta(ns->replica);

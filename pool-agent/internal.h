@@ -18,6 +18,7 @@
 #define POOL_AGENT_INTERNAL_H
 
 #include "pool-agent/agent.h"
+#include "pool-agent/window.h"
 #include "repl/wire.h"
 
 #define AGENT_NSID_POOL   65536u /* namespace ids of one pool */
@@ -87,6 +88,7 @@ struct ns {
 	struct assoc *wanted_assoc;
 	struct list claims;
 	unsigned running; /* data commands in the store */
+	struct window window;
 
 	/* The ladder that changes vmeta. */
 	struct task task;
@@ -144,6 +146,7 @@ struct agent {
 	struct agent_pool pools[AGENT_POOLS_MAX];
 	struct replica_io *ios; /* owned: AGENT_REQUESTS of them */
 	struct list io_free;
+	struct windows windows;
 	struct metric fences, fences_refused, fences_unauthorized, fences_busy;
 	unsigned export_count;
 	bool closing, target_closed;
@@ -205,6 +208,7 @@ void voter_command(struct agent *agent, struct nvmet_req *req);
 /* replica_io.c */
 void replica_io_command(struct agent *agent, struct nvmet_req *req);
 void replica_stamps(struct agent *agent, struct nvmet_req *req);
+void replica_window(struct agent *agent, struct nvmet_req *req);
 
 /* export.c */
 const char *export_nqn(const struct export *export);

@@ -17,6 +17,8 @@ static const struct config_key config_keys[] = {
 		"where the replicas are served over NVMe/TCP: " DAEMON_ADDRESS_HELP},
 	{"buffers", CONFIG_SIZE, false, "8M", 1u << 20, UINT64_C(4) << 30,
 		"memory for data in flight"},
+	{"windows", CONFIG_UINT, false, "65536", 64, 1u << 24,
+		"writes under way that are remembered exactly, of all replicas; 48 bytes each"},
 	{"connections", CONFIG_UINT, false, "128", 4, 4096, "NVMe/TCP connections at once"},
 	{"pools[].name", CONFIG_STRING, true, NULL, 1, STORE_POOL_NAME_SIZE - 1, "the pool's name"},
 	{"pools[].disk", CONFIG_STRING, true, NULL, 1, PATH_MAX - 1, "/dev/NAME, or file:///PATH"},
@@ -71,6 +73,7 @@ static int options_read(
 	struct err reason;
 
 	options->agent.buffer_bytes = config_number(config, "buffers");
+	options->agent.window_entries = (uint32_t)config_number(config, "windows");
 	options->agent.queues_max = (unsigned)config_number(config, "connections");
 	if (daemon_address_parse(config_string(config, "address"), 4430, &options->agent.address,
 		    &reason) != 0) {

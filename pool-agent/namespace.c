@@ -19,6 +19,7 @@ static void pool_check_power(struct agent_pool *pool)
 	for (uint32_t slot = 0; slot < pool->slot_count; slot++) {
 		if (pool->slots[slot] != NULL) {
 			ns_lose(pool->slots[slot]);
+			window_invalidate(&pool->slots[slot]->window);
 		}
 	}
 }
@@ -111,6 +112,8 @@ static struct ns *ns_new(
 		ns->size_bytes = vmeta->size_bytes;
 		ns->cur = (struct token){.epoch = vmeta->promised};
 	}
+	window_init(&ns->window, &agent->windows, ns->nsid,
+		ns->abstains ? REPL_REGION_BYTES : store_replica_region_bytes(replica));
 	voter_init(ns);
 	ns_metrics_add(ns);
 	pool->slots[slot] = ns;
@@ -126,6 +129,7 @@ static void ns_free(struct ns *ns)
 	pool->slots[store_replica_slot(ns->replica)] = NULL;
 	pool->ns_count--;
 	ns_metrics_remove(ns);
+	window_done(&ns->window);
 	task_done(&ns->task);
 	io_free(ns->agent->io, ns);
 }

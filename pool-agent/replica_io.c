@@ -73,12 +73,16 @@ static bool data_is_current(struct ns *ns, const struct nvmet_req *req, uint32_t
 	return ns_is_current(ns, req, session);
 }
 
+static bool changes_data(uint8_t opcode)
+{
+	return opcode != WIRE_READ && opcode != WIRE_FLUSH;
+}
+
 /* Everything that must hold before a command is executed.  0 or the refusal. */
 static uint16_t judge(struct ns *ns, const struct nvmet_req *req, const struct wire_io *wire)
 {
 	uint64_t blocks = ns->size_bytes / STORE_BLOCK_BYTES;
 	bool moves_data = wire->opcode == WIRE_READ || wire->opcode == WIRE_WRITE;
-	bool changes = wire->opcode != WIRE_READ && wire->opcode != WIRE_FLUSH;
 
 	if (ns->abstains) {
 		return WIRE_STATUS_ABSTAIN;
@@ -95,7 +99,8 @@ static uint16_t judge(struct ns *ns, const struct nvmet_req *req, const struct w
 	if (req->length != (moves_data ? wire->block_count * STORE_BLOCK_BYTES : 0)) {
 		return NVME_SC_DATA_SGL_LENGTH_INVALID;
 	}
-	if (changes && wgen_of(&store_replica_vmeta(ns->replica)->cfg, wire->wgen_low) == 0) {
+	if (changes_data(wire->opcode) &&
+		wgen_of(&store_replica_vmeta(ns->replica)->cfg, wire->wgen_low) == 0) {
 		return NVME_SC_INVALID_FIELD;
 	}
 	return 0;
@@ -159,24 +164,40 @@ void replica_io_command(struct agent *agent, struct nvmet_req *req)
 	rio->io.done = replica_io_done;
 	rio->io.ctx = rio;
 	ns->running++;
+	window_settle(&ns->window, wire.settled);
+	if (changes_data(wire.opcode)) {
+		window_add(&ns->window, wire.seq, rio->io.offset, rio->io.length);
+	}
 	store_submit(ns->replica, &rio->io);
+}
+
+/* The namespace of a command that asks for what an opener or a rebuild wants to know; NULL: it was
+ * answered. */
+static struct ns *ns_asked(struct agent *agent, struct nvmet_req *req)
+{
+	struct ns *ns = agent_find_ns(agent, req->sqe.nsid);
+
+	if (ns == NULL) {
+		nvmet_req_complete(req, NVME_SC_INVALID_NAMESPACE, 0);
+		return NULL;
+	}
+	if (ns->abstains || !ns_is_current(ns, req, req->sqe.cdw2)) {
+		nvmet_req_complete(
+			req, ns->abstains ? WIRE_STATUS_ABSTAIN : WIRE_STATUS_STALE_TOKEN, 0);
+		return NULL;
+	}
+	return ns;
 }
 
 /* Stamps of `count` regions from `first`, as durable. */
 void replica_stamps(struct agent *agent, struct nvmet_req *req)
 {
-	struct ns *ns = agent_find_ns(agent, req->sqe.nsid);
+	struct ns *ns = ns_asked(agent, req);
 	uint64_t first = req->sqe.cdw10;
 	uint64_t count = req->sqe.cdw11;
 	uint8_t *to = req->iov.iov_base;
 
 	if (ns == NULL) {
-		nvmet_req_complete(req, NVME_SC_INVALID_NAMESPACE, 0);
-		return;
-	}
-	if (ns->abstains || !ns_is_current(ns, req, req->sqe.cdw2)) {
-		nvmet_req_complete(
-			req, ns->abstains ? WIRE_STATUS_ABSTAIN : WIRE_STATUS_STALE_TOKEN, 0);
 		return;
 	}
 	if (ns->kind == VOTER_ARBITER || count == 0 || req->length != count * 8 ||
@@ -187,5 +208,27 @@ void replica_stamps(struct agent *agent, struct nvmet_req *req)
 	for (uint64_t i = 0; i < count; i++) {
 		le64_put(to + i * 8, store_replica_stamp(ns->replica, first + i));
 	}
+	nvmet_req_complete(req, NVME_SC_SUCCESS, 0);
+}
+
+/* A part of the window; nothing is changed by asking. */
+void replica_window(struct agent *agent, struct nvmet_req *req)
+{
+	struct ns *ns = ns_asked(agent, req);
+	struct wire_window window;
+
+	if (ns == NULL) {
+		return;
+	}
+	if (ns->kind == VOTER_ARBITER || req->length != WIRE_WINDOW_SIZE) {
+		nvmet_req_complete(req, NVME_SC_INVALID_FIELD, 0);
+		return;
+	}
+	window.valid = ns->window.valid;
+	window.total = ns->window.count;
+	window.piece_bytes = ns->window.piece_bytes;
+	window.count =
+		window_get(&ns->window, req->sqe.cdw10, window.pieces, WIRE_WINDOW_PIECES_MAX);
+	wire_window_encode(&window, req->iov.iov_base);
 	nvmet_req_complete(req, NVME_SC_SUCCESS, 0);
 }

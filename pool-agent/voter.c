@@ -321,8 +321,8 @@ void voter_drop(struct ns *ns)
 	}
 }
 
-/* RESYNCED changes nothing durable: windows do not exist yet, so only its conditions are tested. */
-static uint16_t judge_resynced(struct ns *ns, const struct nvmet_req *req)
+/* RESYNCED changes nothing durable. */
+static uint16_t resynced(struct ns *ns, const struct nvmet_req *req)
 {
 	if (!ns_is_current(ns, req, req->sqe.cdw2)) {
 		return ns->abstains ? WIRE_STATUS_ABSTAIN : WIRE_STATUS_STALE_TOKEN;
@@ -331,7 +331,9 @@ static uint16_t judge_resynced(struct ns *ns, const struct nvmet_req *req)
 		sqe_u64(req->sqe.cdw10, req->sqe.cdw11) != ns->agent->boot) {
 		return WIRE_STATUS_REFUSED;
 	}
-	return 0;
+	return window_resynced(&ns->window, sqe_u64(req->sqe.cdw12, req->sqe.cdw13))
+		       ? 0
+		       : WIRE_STATUS_REFUSED;
 }
 
 void voter_command(struct agent *agent, struct nvmet_req *req)
@@ -343,7 +345,7 @@ void voter_command(struct agent *agent, struct nvmet_req *req)
 		return;
 	}
 	if (req->sqe.opcode == WIRE_RESYNCED) {
-		nvmet_req_complete(req, judge_resynced(ns, req), 0);
+		nvmet_req_complete(req, resynced(ns, req), 0);
 		return;
 	}
 	list_push_back(&ns->queue, &req->owner_node);

@@ -17,8 +17,14 @@ enum mutant {
 	MUTANT_B3,  /* no resync, no copy before return */
 	MUTANT_B5,  /* a command of an older session is executed */
 	MUTANT_B6,  /* acknowledged by two of three, the laggard stays in S */
+	MUTANT_B8,  /* what is copied is not stamped: who is rebuilt from it later does not get it */
 	MUTANT_B9,  /* clean is raised before all of S has completed */
 	MUTANT_B10, /* a voter takes another's place in one step */
+	MUTANT_B11, /* a copy to a rebuild target takes its stamp back to clean */
+	MUTANT_B12, /* a pool-agent that was started anew calls its windows valid */
+	MUTANT_B13, /* clean is raised without a flush */
+	MUTANT_B14, /* clean is raised while R is not empty */
+	MUTANT_B15, /* commands count as settled before all of S has completed them */
 	MUTANT_H1,  /* a read is answered while another member may still send into its buffer */
 	MUTANT_R1,  /* an unreadable block is repaired while the host may write it */
 	MUTANT_COUNT,

@@ -177,6 +177,43 @@ int wire_voter_state_decode(
 }
 
 enum {
+	WINDOW_VALID = 0,
+	WINDOW_COUNT = 4,
+	WINDOW_TOTAL = 8,
+	WINDOW_PIECE_BYTES = 16,
+	WINDOW_PIECES = 32,
+};
+_Static_assert(WINDOW_PIECES + 4 * WIRE_WINDOW_PIECES_MAX == WIRE_WINDOW_SIZE, "window");
+
+void wire_window_encode(const struct wire_window *window, uint8_t to[WIRE_WINDOW_SIZE])
+{
+	memset(to, 0, WIRE_WINDOW_SIZE);
+	to[WINDOW_VALID] = window->valid;
+	le32_put(to + WINDOW_COUNT, window->count);
+	le32_put(to + WINDOW_TOTAL, window->total);
+	le64_put(to + WINDOW_PIECE_BYTES, window->piece_bytes);
+	for (uint32_t i = 0; i < window->count; i++) {
+		le32_put(to + WINDOW_PIECES + 4 * (size_t)i, window->pieces[i]);
+	}
+}
+
+int wire_window_decode(const uint8_t from[WIRE_WINDOW_SIZE], struct wire_window *ret_window)
+{
+	ret_window->valid = from[WINDOW_VALID] == 1;
+	ret_window->count = le32_get(from + WINDOW_COUNT);
+	ret_window->total = le32_get(from + WINDOW_TOTAL);
+	ret_window->piece_bytes = le64_get(from + WINDOW_PIECE_BYTES);
+	if (ret_window->count > WIRE_WINDOW_PIECES_MAX || ret_window->count > ret_window->total ||
+		!is_power_of_two(ret_window->piece_bytes) || ret_window->piece_bytes < 4096) {
+		return -EBADMSG;
+	}
+	for (uint32_t i = 0; i < ret_window->count; i++) {
+		ret_window->pieces[i] = le32_get(from + WINDOW_PIECES + 4 * (size_t)i);
+	}
+	return 0;
+}
+
+enum {
 	HEARTBEAT_BOOT = 0,
 	HEARTBEAT_LIST_NUMBER = 8,
 	HEARTBEAT_COUNT = 12,

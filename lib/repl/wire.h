@@ -23,6 +23,7 @@ enum wire_admin_opcode {
 	WIRE_RELEASE = 0xcc, /* NSID, CDW2 session: this association gives the namespace back */
 	WIRE_STAMPS =
 		0xce, /* NSID, CDW2 session, CDW10 first region, CDW11 count; data: count u64 */
+	WIRE_WINDOW = 0xd2, /* NSID, CDW2 session, CDW10 first entry; data: WIRE_WINDOW_SIZE */
 };
 
 enum wire_io_opcode {
@@ -88,7 +89,7 @@ struct wire_voter_state {
 	uint64_t power, boot;
 	uint64_t region_bytes; /* REPL_REGION_BYTES, or smaller in the simulator */
 	uint32_t block_bytes;
-	bool window_valid;  /* false until windows exist: stamps decide */
+	bool window_valid;  /* WINDOW tells where the replica may differ; else the stamps do */
 	struct vmeta vmeta; /* valid when status is 0 or STALE_TOKEN or BUSY */
 };
 
@@ -96,6 +97,22 @@ void wire_voter_state_encode(
 	const struct wire_voter_state *state, uint8_t to[WIRE_VOTER_STATE_SIZE]);
 int wire_voter_state_decode(
 	const uint8_t from[WIRE_VOTER_STATE_SIZE], struct wire_voter_state *ret_state);
+
+#define WIRE_WINDOW_SIZE       8192
+#define WIRE_WINDOW_PIECES_MAX 2040
+
+/* A part of the window of a replica: pieces that were written by commands which are not known to be
+ * on all of S. */
+struct wire_window {
+	bool valid;
+	uint32_t total; /* entries of the whole window, in no order */
+	uint64_t piece_bytes;
+	uint32_t count; /* in this part */
+	uint32_t pieces[WIRE_WINDOW_PIECES_MAX];
+};
+
+void wire_window_encode(const struct wire_window *window, uint8_t to[WIRE_WINDOW_SIZE]);
+int wire_window_decode(const uint8_t from[WIRE_WINDOW_SIZE], struct wire_window *ret_window);
 
 #define WIRE_HEARTBEAT_SIZE     4096
 #define WIRE_HEARTBEAT_LOST_MAX 1000

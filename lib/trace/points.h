@@ -54,7 +54,8 @@
 	X(FENCE, "fence")                                                                          \
 	X(OPEN, "open")                                                                            \
 	X(MEMBERSHIP, "membership")                                                                \
-	X(SETTLE, "settle")                                                                        \
+	X(CHECKPOINT, "checkpoint")                                                                \
+	X(RESYNCED, "resynced")                                                                    \
 	X(REBUILD, "rebuild")                                                                      \
 	X(COPY, "copy")                                                                            \
 	X(STAMPS, "stamps")                                                                        \

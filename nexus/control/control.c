@@ -16,8 +16,9 @@
 static void nexus_make(void *ctx)
 {
 	struct control *control = ctx;
-	struct nexus_options options = {
-		.host_uuid = control->uuid, .buffer_bytes = COPY_BUFFER_BYTES};
+	struct nexus_options options = {.host_uuid = control->uuid,
+		.buffer_bytes = COPY_BUFFER_BYTES,
+		.dirty_bytes = control->options.dirty_bytes};
 
 	control->result =
 		nexus_new(daemon_io(control->daemon), &options, &control->nexus, &control->err);

@@ -19,6 +19,7 @@ struct control_options {
 	struct io_address export_address;
 	unsigned min_insync; /* of volumes that name none; 0: the protocol's default */
 	size_t buffer_bytes;
+	size_t dirty_bytes; /* as in nexus_options */
 };
 
 struct compare; /* compare.c */

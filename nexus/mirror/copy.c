@@ -5,6 +5,7 @@
  * ranges that a read waits for come first.
  */
 #include "base/bytes.h"
+#include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
 #define COPY_PAUSE_NS      (50 * IO_NS_PER_MS)
@@ -242,16 +243,33 @@ static bool copier_has_source(const struct copier *copier)
 		       ops_complete_on(volume, copier->offset, copier->length)) != 0;
 }
 
+/* Copies are ordinary writes: who is rebuilt later from where they went must get them too. */
+static uint64_t copier_wgen(const struct copier *copier)
+{
+	const struct volume *volume = copier->volume;
+
+	if (mutant_is(MUTANT_B8)) {
+		return 1; /* Deliberate bug. */
+	}
+	if (mutant_is(MUTANT_B11) && copier->target >= 0) {
+		/* Deliberate bug, with one in the store that lets a stamp fall. */
+		return max_u64(volume->legs[copier->target]->clean, 1);
+	}
+	return volume->wgen;
+}
+
 static struct wire_io copier_command(struct copier *copier, const struct leg *leg, uint8_t opcode)
 {
 	struct volume *volume = copier->volume;
+	uint64_t settled = volume_settled(volume);
 
 	return (struct wire_io){
 		.opcode = opcode,
 		.nsid = leg->voter.nsid,
 		.session = leg->session,
-		.wgen_low = (uint32_t)volume->wgen,
+		.wgen_low = (uint32_t)copier_wgen(copier),
 		.seq = opcode == WIRE_READ ? volume->seq : ++volume->seq,
+		.settled = settled,
 		.slba = copier->offset / volume->block_bytes,
 		.block_count = copier->length / volume->block_bytes,
 	};
@@ -313,6 +331,7 @@ static void copier_send_writes(struct copier *copier)
 
 	copier->destinations = copier_destinations(copier);
 	copier->ok = copier->nospc = 0;
+	checkpoint_note_written(volume, copier->offset, copier->length);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 		struct leg_io *lio = &copier->write_ios[i];
@@ -330,6 +349,7 @@ static void copier_send_writes(struct copier *copier)
 		lio->ctx = copier;
 		copier->pending |= LEG_BIT(leg);
 		metric_inc(&leg->writes, 1);
+		metric_inc(&leg->copied_bytes, copier->target >= 0 && !zero ? copier->length : 0);
 		leg_submit_io(leg, lio, &wio, zero ? NULL : &lio->iov, zero ? 0 : 1);
 	}
 }
@@ -353,8 +373,10 @@ static void copier_clear(struct copier *copier)
 	}
 	if (copier->target < 0 && volume->resync.count == 0) {
 		volume->unsettled = 0;
+		volume->resync_by_stamps = false;
 	}
-	task_wake(&volume->settle_task);
+	task_wake(&volume->checkpoint_task);
+	task_wake(&volume->resynced_task);
 }
 
 static void copier_finish(struct copier *copier)

@@ -81,11 +81,7 @@ void join_step(struct task *task)
 			leg->failure[0] = '\0';
 			leg->rebuild_retry_ns = 0;
 			join_end(leg);
-			if (leg->ready && !leg->refence && volume->resync.count == 0) {
-				rebuild_send(leg, WIRE_RESYNCED, &leg->join_task);
-				AWAIT_AT(leg->join_state, JOIN_AWAIT_RESYNCED,
-					!leg->rebuild_io.busy);
-			}
+			resynced_owe(leg);
 		} else {
 			join_end(leg);
 		}

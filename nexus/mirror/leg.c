@@ -4,6 +4,7 @@
  * a session number that is never used twice (I4).  Ready means: fenced for us on the present
  * association, and nothing of an older session is under way.
  */
+#include "base/bytes.h"
 #include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
@@ -74,6 +75,10 @@ static void leg_cmd_done(struct nvmeh_cmd *cmd)
 	if (lio->result == LEG_IO || lio->result == LEG_MEDIA) {
 		metric_inc(&leg->errors, 1);
 	}
+	if (lio->result == LEG_RESET && leg->ready &&
+		(leg->reset_ns == 0 || lio->started_ns < leg->reset_ns)) {
+		leg->reset_ns = lio->started_ns;
+	}
 	if (list_is_empty(&leg->inflight)) {
 		task_wake(&leg->task);
 		/* A leg whose ladder is over ends the volume's closing with its last command. */
@@ -122,6 +127,22 @@ void leg_submit_io(struct leg *leg, struct leg_io *lio, const struct wire_io *wi
 	leg_submit(leg, lio, false, iov, iov_count);
 }
 
+/* A network that is gone is noticed late: what is under way, or ended with the association, has
+ * waited already. */
+static uint64_t leg_silent_since_ns(const struct leg *leg)
+{
+	struct list_node *first = list_first(&leg->inflight);
+	uint64_t since_ns = io_now_ns(leg->volume->io);
+
+	if (leg->reset_ns != 0) {
+		since_ns = min_u64(since_ns, leg->reset_ns);
+	}
+	if (first != NULL) {
+		since_ns = min_u64(since_ns, container_of(first, struct leg_io, node)->started_ns);
+	}
+	return since_ns;
+}
+
 static void leg_unready(struct leg *leg)
 {
 	if (!leg->ready) {
@@ -130,7 +151,7 @@ static void leg_unready(struct leg *leg)
 	TRACE(leg->volume->io, leg_unready, trace_id(&leg->volume->options.uuid), leg->index,
 		leg->session, leg->refence);
 	leg->ready = false;
-	leg->unready_ns = io_now_ns(leg->volume->io);
+	leg->unready_ns = leg_silent_since_ns(leg);
 	if (leg->volume->electing) {
 		leg->out = true; /* the opener goes on with those that it fenced */
 		membership_wake(leg->volume);
@@ -203,6 +224,20 @@ void leg_check_deadlines(struct leg *leg, uint64_t now_ns)
 		now_ns >= leg->unready_ns + EJECT_NS) {
 		leg_fail(leg, leg->reason[0] != '\0' ? leg->reason : "not reached for 2 s");
 	}
+}
+
+uint64_t leg_next_deadline_ns(const struct leg *leg)
+{
+	const struct volume *volume = leg->volume;
+	struct list_node *first = list_first(&leg->inflight);
+
+	if (leg->ready && !leg->refence && first != NULL) {
+		return container_of(first, struct leg_io, node)->started_ns + EJECT_NS;
+	}
+	if (!leg->ready && !leg->out && (volume->member_mask & LEG_BIT(leg))) {
+		return leg->unready_ns + EJECT_NS;
+	}
+	return UINT64_MAX;
 }
 
 /* ---- what the peer says ---- */
@@ -403,10 +438,13 @@ static void leg_came_up(struct leg *leg)
 	TRACE(volume->io, leg_ready, trace_id(&volume->options.uuid), leg->index, leg->session,
 		leg->answer.vmeta.clean);
 	leg->ready = true;
+	leg->reset_ns = 0;
 	leg->attempt_over = leg->attempt;
 	leg->reason[0] = '\0';
 	leg->heard_ns = leg->fence_sent_ns;
 	leg->clean = leg->answer.vmeta.clean;
+	leg->cfg_wgen = leg->answer.vmeta.cfg.wgen;
+	resynced_leg_came_up(leg);
 	leg->vmeta_rebuilding = leg->answer.vmeta.rebuilding;
 	leg->power_lost = false;
 	if (volume->committed && at >= 0 && (volume->member_mask & LEG_BIT(leg))) {
@@ -418,6 +456,7 @@ static void leg_came_up(struct leg *leg)
 		} else if (!leg->vmeta_rebuilding && !eject_keeps_out(leg)) {
 			eject_returned(leg);
 			leg->out = false;
+			dirty_forget(&leg->dirty);
 		}
 		/* What it answered stays answered while its power is the same. */
 		ops_forget_leg(volume, leg, leg->power_lost);
@@ -502,7 +541,7 @@ struct leg_metric {
 	const char *name, *help;
 };
 
-#define LEG_METRICS 7
+#define LEG_METRICS 8
 
 static void leg_list_metrics(struct leg *leg, struct leg_metric to[LEG_METRICS])
 {
@@ -520,6 +559,8 @@ static void leg_list_metrics(struct leg *leg, struct leg_metric to[LEG_METRICS])
 			"Reads that a replica could not answer from its disk."},
 		{&leg->repairs, METRIC_COUNTER, "strake_nexus_replica_repairs_total",
 			"Unreadable blocks of a replica that were written again from another one."},
+		{&leg->copied_bytes, METRIC_COUNTER, "strake_nexus_replica_copied_bytes_total",
+			"Bytes copied to a replica by rebuilds."},
 		{&leg->write_latency, METRIC_GAUGE,
 			"strake_nexus_replica_write_latency_nanoseconds",
 			"Mean time of a host write at a replica, in the last second with some."},
@@ -559,6 +600,7 @@ static void leg_init(struct leg *leg, struct volume *volume, unsigned index)
 	/* Those of a vacant one may be queued: whatever happens to the volume wakes them. */
 	task_done(&leg->task);
 	task_done(&leg->rebuild_task);
+	task_done(&leg->compute_task);
 	task_done(&leg->join_task);
 	memset(leg, 0, sizeof(*leg));
 	leg->volume = volume;
@@ -568,6 +610,7 @@ static void leg_init(struct leg *leg, struct volume *volume, unsigned index)
 	task_init(&leg->task, &volume->io->runq, leg_step);
 	io_timer_init(&leg->timer, volume->io, &leg->task);
 	task_init(&leg->rebuild_task, &volume->io->runq, rebuild_step);
+	task_init(&leg->compute_task, &volume->io->runq, todo_step);
 	task_init(&leg->join_task, &volume->io->runq, join_step);
 	leg->join_state = JOIN_DONE;
 	io_timer_init(&leg->rebuild_timer, volume->io, &leg->rebuild_task);
@@ -585,6 +628,17 @@ static void leg_set_vacant(struct leg *leg)
 	leg->vacant = true;
 }
 
+int leg_init_dirty(struct leg *leg)
+{
+	const struct volume *volume = leg->volume;
+
+	if (leg->voter.kind != VOTER_DATA || volume->region_bytes == 0) {
+		return 0;
+	}
+	return dirty_init(&leg->dirty, &volume->nexus->dirty_store, volume->io, volume->size_bytes,
+		volume->region_bytes);
+}
+
 int leg_start(
 	struct leg *leg, struct volume *volume, unsigned index, const struct volume_voter *voter)
 {
@@ -592,13 +646,15 @@ int leg_start(
 	leg->voter = *voter;
 	leg->watch.nsid = leg->voter.nsid;
 	leg->fence_data = io_zalloc(volume->io, WIRE_VOTER_STATE_SIZE);
-	if (leg->fence_data == NULL) {
+	if (leg->fence_data == NULL || leg_init_dirty(leg) != 0) {
+		io_free(volume->io, leg->fence_data);
 		leg_set_vacant(leg);
 		return -ENOMEM;
 	}
 	leg->peer = peer_get(
 		&volume->nexus->peers, &leg->voter.agent, &leg->voter.address, &leg->watch);
 	if (leg->peer == NULL) {
+		dirty_done(&leg->dirty, volume->io);
 		io_free(volume->io, leg->fence_data);
 		leg_set_vacant(leg);
 		return -ENOMEM;
@@ -624,6 +680,7 @@ void leg_vacate(struct leg *leg)
 	assert(leg_is_idle(leg));
 	task_done(&leg->task);
 	task_done(&leg->rebuild_task);
+	task_done(&leg->compute_task);
 	task_done(&leg->join_task);
 	if (leg->vacant) {
 		return;
@@ -631,6 +688,7 @@ void leg_vacate(struct leg *leg)
 	eject_returned(leg);
 	peer_put(leg->peer, &leg->watch);
 	leg_remove_metrics(leg);
+	dirty_done(&leg->dirty, io);
 	io_free(io, leg->fence_data);
 	leg_set_vacant(leg);
 }

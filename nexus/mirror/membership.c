@@ -4,6 +4,7 @@
  * proposal that was sent is never taken back: what follows is a newer one.  Committed means:
  * accepted by all of its S and by a majority of the voters (I2).
  */
+#include "base/bytes.h"
 #include "nexus/mirror/volume_internal.h"
 
 #include <stdio.h>
@@ -113,7 +114,8 @@ static bool member_has_cause(struct volume *volume)
 	}
 	wish = member_wish(volume);
 	if (wish == volume->member_mask && !volume->proposal_open && !volume->repropose &&
-		!volume->joiner_ready && !voters_change_is_due(volume)) {
+		!volume->joiner_ready && volume->wgen_proposed == volume->cfg.wgen &&
+		!voters_change_is_due(volume)) {
 		return false;
 	}
 	/* Below min_insync nothing is taken away: S is what was committed or proposed last, and an
@@ -154,6 +156,7 @@ static void member_make_proposal(struct volume *volume)
 		volume->unsettled_id = volume->change_id;
 	}
 	cfg->gen = ++volume->gen_last;
+	cfg->wgen = volume->wgen_proposed;
 	volume->proposal_number++;
 	volume->proposed_mask |= wish;
 	volume->proposed_common &= wish;
@@ -171,6 +174,9 @@ static void member_accept_done(struct leg_io *lio)
 	if (lio->leg->accept_number == volume->proposal_number) {
 		lio->leg->accepted = lio->result == LEG_OK;
 		volume->accept_pending &= ~LEG_BIT(lio->leg);
+	}
+	if (lio->result == LEG_OK) {
+		lio->leg->cfg_wgen = max_u64(lio->leg->cfg_wgen, lio->leg->accept_wgen);
 	}
 	task_wake(&volume->member_task);
 }
@@ -193,6 +199,7 @@ static void member_send_accept(struct volume *volume, struct leg *leg)
 	lio->done = member_accept_done;
 	leg->asked = true;
 	leg->accept_number = volume->proposal_number;
+	leg->accept_wgen = volume->proposal.wgen;
 	volume->accept_pending |= LEG_BIT(leg);
 	leg_submit(leg, lio, true, &lio->iov, 1);
 }
@@ -216,9 +223,22 @@ static bool member_answers_are_in(const struct volume *volume)
 	       !member_is_active(volume);
 }
 
+/* From now on writes carry the wgen of the configuration, which who has not accepted it refuses. */
+static void member_begin_wgen(struct volume *volume)
+{
+	checkpoint_wgen_began(volume, volume->cfg.wgen);
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if (volume->legs[i]->cfg_wgen < volume->wgen) {
+			rebuild_drop(volume->legs[i], "it has not accepted the configuration");
+		}
+	}
+}
+
 static void member_commit(struct volume *volume)
 {
 	char text[CFG_TEXT_SIZE];
+	struct cfg before = volume->cfg;
+	leg_mask members_before = volume->member_mask;
 
 	volume->cfg = volume->proposal;
 	volume->member_mask = 0;
@@ -236,6 +256,7 @@ static void member_commit(struct volume *volume)
 			volume->member_mask |= LEG_BIT(leg);
 			if (!leg->out) {
 				eject_returned(leg);
+				dirty_forget(&leg->dirty);
 			}
 			if (volume->joiner == leg && leg->target) {
 				leg->clean = volume->joiner_clean;
@@ -251,6 +272,9 @@ static void member_commit(struct volume *volume)
 				task_wake(&leg->task);
 			}
 		} else {
+			if (at >= 0 && (members_before & LEG_BIT(leg)) && !leg->target) {
+				absent_begin(leg, before.voters[at].power);
+			}
 			leg->out = false;
 			leg->power_lost = false;
 		}
@@ -260,6 +284,9 @@ static void member_commit(struct volume *volume)
 	volume->unsettled_change = CHANGE_NONE;
 	TRACE(volume->io, member_commit, trace_id(&volume->options.uuid), 0, volume->cfg.gen,
 		volume->member_mask);
+	if (volume->cfg.wgen > volume->wgen) {
+		member_begin_wgen(volume);
+	}
 	log_info(&volume->io->log, "nexus", "configuration-committed", "volume=%s cfg=%s",
 		volume->options.name, cfg_to_text(&volume->cfg, text));
 	voters_follow(volume);
@@ -320,6 +347,7 @@ static bool proposal_is_wish(const struct volume *volume)
 
 	member_wished_cfg(volume, &wished);
 	wished.gen = volume->proposal.gen;
+	wished.wgen = volume->wgen_proposed;
 	return cfg_equal(&wished, &volume->proposal);
 }
 

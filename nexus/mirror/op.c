@@ -112,6 +112,29 @@ bool ops_refer_to(const struct volume *volume, const struct leg *leg)
 	return false;
 }
 
+bool ops_of_older_wgen_run(const struct volume *volume)
+{
+	list_for_each (&volume->issued, pos) {
+		const struct vol_op *op = container_of(pos, struct vol_op, seq_node);
+
+		if (op->req->kind != BLK_FLUSH && op->wgen < volume->wgen) {
+			return true;
+		}
+	}
+	return false;
+}
+
+void ops_add_to(const struct volume *volume, struct dirty *dirty)
+{
+	list_for_each (&volume->issued, pos) {
+		const struct blk_req *req = container_of(pos, struct vol_op, seq_node)->req;
+
+		if (req->kind != BLK_FLUSH) {
+			dirty_set(dirty, req->offset, req->length);
+		}
+	}
+}
+
 void ops_revisit(struct volume *volume)
 {
 	list_for_each (&volume->ops, pos) {
@@ -119,11 +142,15 @@ void ops_revisit(struct volume *volume)
 	}
 }
 
-/* Every command with a smaller number is settled on all of S. */
+/* Every command up to this number is on all of S.  One that a target did not answer is in its todo
+ * before it leaves `issued`, copies are R's or some todo's until then. */
 uint64_t volume_settled(const struct volume *volume)
 {
 	struct list_node *first = list_first(&volume->issued);
 
+	if (mutant_is(MUTANT_B15)) {
+		return volume->seq; /* Deliberate bug: nobody's answer is waited for. */
+	}
 	if (volume->resync.count > 0) {
 		return 0;
 	}
@@ -147,6 +174,11 @@ static uint8_t op_opcode(const struct vol_op *op)
 		return WIRE_DISCARD;
 	}
 	return 0;
+}
+
+static bool op_is_ranged_write(const struct vol_op *op)
+{
+	return op->req->kind != BLK_READ && op->req->kind != BLK_FLUSH;
 }
 
 static void op_leg_done(struct leg_io *lio)
@@ -186,6 +218,10 @@ static void op_leg_done(struct leg_io *lio)
 		/* Sent again when the leg is ready again, if this is still needed. */
 		break;
 	}
+	if (lio->leg->target && op_is_ranged_write(op) && lio->result != LEG_OK) {
+		/* It may have it or not, and nobody else remembers that. */
+		piecemap_set(&lio->leg->todo, op->part_offset, op->part_length);
+	}
 	if (lio->leg->target && op->req->kind != BLK_READ &&
 		(lio->result == LEG_NOSPC || lio->result == LEG_IO || lio->result == LEG_REFUSED)) {
 		/* The range is not in its todo: only a new rebuild brings it. */
@@ -216,7 +252,7 @@ void op_send(struct vol_op *op, struct leg *leg)
 		.opcode = op_opcode(op),
 		.nsid = leg->voter.nsid,
 		.session = leg->session,
-		.wgen_low = (uint32_t)volume->wgen,
+		.wgen_low = (uint32_t)op->wgen,
 		.seq = op->seq,
 		.settled = volume_settled(volume),
 		.slba = op->part_offset / volume->block_bytes,
@@ -306,6 +342,7 @@ static void op_unsettle(struct vol_op *op)
 	struct volume *volume = op->volume;
 
 	piecemap_set(&volume->resync, op->req->offset, op->req->length);
+	absent_note(volume, op->req->offset, op->req->length);
 	volume->unsettled++;
 	copiers_wake(volume);
 }
@@ -434,6 +471,7 @@ static bool op_progress(struct vol_op *op)
 	}
 	if (op->incarnation != volume->incarnation) {
 		op->incarnation = volume->incarnation;
+		op->wgen = volume->wgen;
 		op->ok = op->skipped = op->nospc = op->failed = 0;
 	}
 	needed = volume_needed(volume);
@@ -513,6 +551,7 @@ static void op_issue(struct vol_op *op)
 	assert(!op_is_poisoned(op));
 	op->seq = ++volume->seq;
 	op->incarnation = volume->incarnation;
+	op->wgen = volume->wgen;
 	op->flush_from = volume->acked;
 	op->part_offset = op->req->offset;
 	op->part_length = op->req->length;
@@ -522,7 +561,8 @@ static void op_issue(struct vol_op *op)
 	list_push_back(&volume->issued, &op->seq_node);
 	/* A volume that was superseded before it was ever open has no maps. */
 	if (op->req->kind != BLK_FLUSH && volume->serving) {
-		piecemap_set(&volume->active, op->req->offset, op->req->length);
+		checkpoint_note_written(volume, op->req->offset, op->req->length);
+		absent_note(volume, op->req->offset, op->req->length);
 	}
 }
 
@@ -553,6 +593,12 @@ static void op_unlock(struct vol_op *op)
 
 	list_remove_if_linked(&op->seq_node);
 	range_lock_release(&volume->locks, &op->lock);
+	if (op->wgen < volume->wgen) {
+		task_wake(&volume->checkpoint_task);
+	}
+	if (volume->resynced_waits) {
+		task_wake(&volume->resynced_task);
+	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		if (volume->legs[i]->target) {
 			task_wake(&volume->legs[i]->rebuild_task);

@@ -8,6 +8,7 @@
 #include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 /* No (further) opening: a faulted volume stays so until a new process or attach opens it. */
@@ -130,6 +131,7 @@ static void open_begin(struct volume *volume)
 	TRACE(volume->io, open_begin, trace_id(&volume->options.uuid), 0, volume->epoch.attach,
 		volume->epoch.inc);
 	open_reset_legs(volume);
+	absent_forget_all(volume);
 	if (volume->options.save_inc != NULL) {
 		volume->options.save_inc(volume, volume->epoch.inc, volume->options.ctx);
 	}
@@ -315,17 +317,27 @@ static uint64_t open_wgen_seen(const struct volume *volume)
 	return wgen;
 }
 
+static bool open_make_map(struct volume *volume, struct piecemap *map, unsigned pieces)
+{
+	piecemap_done(map, volume->io);
+	return piecemap_init(map, volume->io, volume->size_bytes, volume->region_bytes, pieces) ==
+	       0;
+}
+
 static bool open_take_geometry(struct volume *volume, leg_mask members)
 {
 	volume->region_bytes = volume->legs[__builtin_ctz(members)]->answer.region_bytes;
 	volume->size_bytes = volume->chosen.size_bytes;
 	volume->blk.size_bytes = volume->size_bytes;
-	piecemap_done(&volume->resync, volume->io);
-	piecemap_done(&volume->active, volume->io);
-	return piecemap_init(&volume->resync, volume->io, volume->size_bytes,
-		       volume->region_bytes) == 0 &&
-	       piecemap_init(
-		       &volume->active, volume->io, volume->size_bytes, volume->region_bytes) == 0;
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if (leg_init_dirty(volume->legs[i]) != 0) {
+			return false;
+		}
+	}
+	return open_make_map(volume, &volume->resync, PIECES_A_REGION) &&
+	       open_make_map(volume, &volume->written, 1) &&
+	       open_make_map(volume, &volume->recent, 1) &&
+	       open_make_map(volume, &volume->retiring, 1);
 }
 
 static void open_name_votes(struct volume *volume)
@@ -377,7 +389,8 @@ static bool open_elect(struct volume *volume)
 		 * fence (1.9). */
 		volume->ack_not_before_ns = io_now_ns(volume->io) + OPEN_WAIT_NS;
 	}
-	volume->wgen = open_wgen_seen(volume) + 1;
+	checkpoint_wgen_began(volume, open_wgen_seen(volume) + 1);
+	volume->wgen_proposed = volume->wgen;
 	volume->cfg = volume->chosen;
 	volume->cfg.epoch = volume->epoch;
 	volume->cfg.gen = 0;
@@ -421,6 +434,7 @@ static void open_elected(struct volume *volume)
 	volume->options.host_may_have_lived_on = true;
 	volume->options.used = true;
 	volume->scan_leg = 0;
+	volume->scan_windows = true;
 	log_info(&volume->io->log, "nexus", "opened", "volume=%s epoch=%s members=%u wgen=%llu",
 		volume->options.name, epoch_to_text(&volume->epoch, epoch),
 		mask_count(volume->member_mask), (unsigned long long)volume->wgen);
@@ -460,25 +474,39 @@ static void open_scan(struct volume *volume)
 {
 	struct leg *leg = volume->legs[volume->scan_leg];
 
-	stamps_scan_start(&volume->scan, leg, &volume->resync, leg->clean, &volume->open_task);
+	if (volume->scan_windows) {
+		window_scan_start(&volume->scan, leg, &volume->resync, &volume->open_task);
+	} else {
+		stamps_scan_start(
+			&volume->scan, leg, &volume->resync, leg->clean, &volume->open_task);
+	}
+}
+
+static void open_scanned(struct volume *volume)
+{
+	if (volume->scan.result == 0) {
+		volume->scan_leg++;
+	} else if (volume->scan.result == -ENODATA) {
+		/* One window is not valid: the stamps of all decide. */
+		volume->scan_windows = false;
+		volume->scan_leg = 0;
+		piecemap_clear(&volume->resync);
+	}
 }
 
 static void open_serve(struct volume *volume)
 {
 	volume->serving = true;
+	volume->resync_by_stamps = !volume->scan_windows && volume->resync.count > 0;
 	volume->reason[0] = '\0';
 	if (mutant_is(MUTANT_B3)) {
-		piecemap_done(&volume->resync,
-			volume->io); /* Deliberate bug: members that differ stay so. */
-		if (piecemap_init(&volume->resync, volume->io, volume->size_bytes,
-			    volume->region_bytes) != 0) {
-			volume_fault(volume, "out of memory");
-		}
+		piecemap_clear(&volume->resync); /* Deliberate bug: members that differ stay so. */
 	}
 	TRACE(volume->io, open_serve, trace_id(&volume->options.uuid), 0, volume->member_mask,
 		piecemap_regions(&volume->resync));
-	log_info(&volume->io->log, "nexus", "serving", "volume=%s resync_regions=%llu",
-		volume->options.name, (unsigned long long)piecemap_regions(&volume->resync));
+	log_info(&volume->io->log, "nexus", "serving", "volume=%s resync_regions=%llu by=%s",
+		volume->options.name, (unsigned long long)piecemap_regions(&volume->resync),
+		volume->scan_windows ? "windows" : "stamps");
 	volume_changed(volume);
 }
 
@@ -527,7 +555,7 @@ void open_step(struct task *task)
 					open_scan(volume);
 					AWAIT_AT(volume->open_state, OPEN_AWAIT_STAMPS,
 						!volume->scan.running);
-					volume->scan_leg += volume->scan.result == 0;
+					open_scanned(volume);
 				}
 			}
 			if (!open_must_stop(volume)) {

@@ -4,20 +4,23 @@
 #include "base/bytes.h"
 
 #include <errno.h>
+#include <string.h>
 
-static uint64_t pieces_a_region(const struct piecemap *map)
+static uint64_t word_count(const struct piecemap *map)
 {
-	return map->region_bytes / map->piece_bytes;
+	return div_up_u64(map->piece_count, 64);
 }
 
-int piecemap_init(struct piecemap *map, struct io *io, uint64_t size_bytes, uint64_t region_bytes)
+int piecemap_init(struct piecemap *map, struct io *io, uint64_t size_bytes, uint64_t region_bytes,
+	unsigned pieces)
 {
 	map->size_bytes = size_bytes;
 	map->region_bytes = region_bytes;
 	map->region_count = div_up_u64(size_bytes, region_bytes);
-	map->piece_bytes = max_u64(region_bytes / 64, 4096);
+	map->piece_bytes = max_u64(region_bytes / pieces, 4096);
+	map->piece_count = div_up_u64(size_bytes, map->piece_bytes);
 	map->count = 0;
-	map->words = io_zalloc(io, map->region_count * sizeof(*map->words));
+	map->words = io_zalloc(io, word_count(map) * sizeof(*map->words));
 	return map->words == NULL ? -ENOMEM : 0;
 }
 
@@ -28,10 +31,18 @@ void piecemap_done(struct piecemap *map, struct io *io)
 	map->count = 0;
 }
 
+void piecemap_clear(struct piecemap *map)
+{
+	if (map->count > 0) {
+		memset(map->words, 0, word_count(map) * sizeof(*map->words));
+		map->count = 0;
+	}
+}
+
 static void set_piece(struct piecemap *map, uint64_t piece)
 {
-	uint64_t *word = &map->words[piece / pieces_a_region(map)];
-	uint64_t bit = UINT64_C(1) << piece % pieces_a_region(map);
+	uint64_t *word = &map->words[piece / 64];
+	uint64_t bit = UINT64_C(1) << piece % 64;
 
 	if ((*word & bit) == 0) {
 		*word |= bit;
@@ -48,6 +59,20 @@ void piecemap_set(struct piecemap *map, uint64_t offset, uint64_t length)
 	}
 }
 
+void piecemap_set_word(struct piecemap *map, uint64_t index, uint64_t word)
+{
+	if (word != 0) {
+		assert(index < word_count(map));
+		map->count += (unsigned)__builtin_popcountll(word & ~map->words[index]);
+		map->words[index] |= word;
+	}
+}
+
+uint64_t piecemap_word(const struct piecemap *map, uint64_t index)
+{
+	return map->words[index];
+}
+
 void piecemap_set_region(struct piecemap *map, uint64_t region)
 {
 	uint64_t offset = region * map->region_bytes;
@@ -57,8 +82,8 @@ void piecemap_set_region(struct piecemap *map, uint64_t region)
 
 void piecemap_clear_piece(struct piecemap *map, uint64_t piece)
 {
-	uint64_t *word = &map->words[piece / pieces_a_region(map)];
-	uint64_t bit = UINT64_C(1) << piece % pieces_a_region(map);
+	uint64_t *word = &map->words[piece / 64];
+	uint64_t bit = UINT64_C(1) << piece % 64;
 
 	if ((*word & bit) != 0) {
 		*word &= ~bit;
@@ -73,7 +98,7 @@ bool piecemap_test(const struct piecemap *map, uint64_t offset, uint64_t length)
 	}
 	for (uint64_t piece = offset / map->piece_bytes;
 		piece <= (offset + length - 1) / map->piece_bytes; piece++) {
-		if (map->words[piece / pieces_a_region(map)] >> piece % pieces_a_region(map) & 1) {
+		if (map->words[piece / 64] >> piece % 64 & 1) {
 			return true;
 		}
 	}
@@ -82,22 +107,28 @@ bool piecemap_test(const struct piecemap *map, uint64_t offset, uint64_t length)
 
 uint64_t piecemap_next(const struct piecemap *map, uint64_t from)
 {
-	uint64_t each = pieces_a_region(map);
-
 	if (map->count == 0) {
 		return UINT64_MAX;
 	}
-	for (uint64_t region = from / each; region < map->region_count; region++) {
-		uint64_t word = map->words[region];
+	for (uint64_t at = from / 64; at < word_count(map); at++) {
+		uint64_t word = map->words[at];
 
-		if (region == from / each) {
-			word &= UINT64_MAX << from % each;
+		if (at == from / 64) {
+			word &= UINT64_MAX << from % 64;
 		}
 		if (word != 0) {
-			return region * each + (unsigned)__builtin_ctzll(word);
+			return at * 64 + (unsigned)__builtin_ctzll(word);
 		}
 	}
 	return UINT64_MAX;
+}
+
+void piecemap_add(struct piecemap *map, const struct piecemap *from)
+{
+	for (uint64_t piece = piecemap_next(from, 0); piece != UINT64_MAX;
+		piece = piecemap_next(from, piece + 1)) {
+		piecemap_set(map, piece * from->piece_bytes, piecemap_piece_length(from, piece));
+	}
 }
 
 uint64_t piecemap_piece_length(const struct piecemap *map, uint64_t piece)
@@ -107,10 +138,12 @@ uint64_t piecemap_piece_length(const struct piecemap *map, uint64_t piece)
 
 uint64_t piecemap_regions(const struct piecemap *map)
 {
+	uint64_t each = map->count == 0 ? 1 : map->region_bytes / map->piece_bytes;
+	uint64_t piece = piecemap_next(map, 0);
 	uint64_t regions = 0;
 
-	for (uint64_t i = 0; map->words != NULL && i < map->region_count; i++) {
-		regions += map->words[i] != 0;
+	for (; piece != UINT64_MAX; piece = piecemap_next(map, round_up_u64(piece + 1, each))) {
+		regions++;
 	}
 	return regions;
 }

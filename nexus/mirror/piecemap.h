@@ -1,26 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A set of pieces of a volume that are still to be copied: 64 bits a region, so a piece is 1/64 of
- * a region (256 KiB of 16 MiB), at least one block.  One reactor.
+ * A set of pieces of a volume, one bit each: what is still to be copied, or was written.  Pieces
+ * divide a region; a piece is at least one block.  One reactor.
  */
 #ifndef NEXUS_MIRROR_PIECEMAP_H
 #define NEXUS_MIRROR_PIECEMAP_H
 
 #include "io/io.h"
 
+#define PIECES_A_REGION      64u  /* of a copy: 256 KiB of 16 MiB */
+#define PIECES_A_REGION_FINE 256u /* where it is known exactly what was written: 64 KiB */
+
 struct piecemap {
-	uint64_t *words; /* owned, one a region; NULL: empty and nothing can be set */
+	uint64_t *words; /* owned; NULL: empty and nothing can be set */
 	uint64_t size_bytes;
 	uint64_t region_bytes;
 	uint64_t region_count;
 	uint64_t piece_bytes;
-	uint64_t count; /* of pieces set */
+	uint64_t piece_count; /* of the volume */
+	uint64_t count;       /* of pieces set */
 };
 
-int piecemap_init(struct piecemap *map, struct io *io, uint64_t size_bytes,
-	uint64_t region_bytes) __must_check;
+/* pieces: of a region (1: a bit for each region). */
+int piecemap_init(struct piecemap *map, struct io *io, uint64_t size_bytes, uint64_t region_bytes,
+	unsigned pieces) __must_check;
 void piecemap_done(struct piecemap *map, struct io *io);
+void piecemap_clear(struct piecemap *map);
+/* Adds what is in `from`, of the same volume; pieces may have another size. */
+void piecemap_add(struct piecemap *map, const struct piecemap *from);
 void piecemap_set(struct piecemap *map, uint64_t offset, uint64_t length);
+/* 64 pieces at once. */
+void piecemap_set_word(struct piecemap *map, uint64_t index, uint64_t word);
+uint64_t piecemap_word(const struct piecemap *map, uint64_t index);
 void piecemap_set_region(struct piecemap *map, uint64_t region);
 void piecemap_clear_piece(struct piecemap *map, uint64_t piece);
 bool piecemap_test(const struct piecemap *map, uint64_t offset, uint64_t length);

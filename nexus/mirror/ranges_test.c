@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Range locks and piece maps against naive models, with random operations. */
+/* Range locks, piece maps and dirty maps against naive models, with random operations. */
 #include "base/bytes.h"
 #include "base/testing.h"
+#include "nexus/mirror/dirty.h"
 #include "nexus/mirror/piecemap.h"
 #include "nexus/mirror/range_lock.h"
 #include "simio/simio.h"
@@ -177,7 +178,7 @@ static void test_random_pieces(void **ctx)
 
 	(void)ctx;
 	rng_init(&rng, 11);
-	assert_int_equal(piecemap_init(&map, io, MAP_SIZE, MAP_REGION), 0);
+	assert_int_equal(piecemap_init(&map, io, MAP_SIZE, MAP_REGION, PIECES_A_REGION), 0);
 	assert_int_equal(map.piece_bytes, 4096);
 	for (unsigned turn = 0; turn < 5000; turn++) {
 		uint64_t from = rng_below(&rng, 1000);
@@ -211,6 +212,68 @@ static void test_random_pieces(void **ctx)
 	sim_free(sim);
 }
 
+/* Against a model, until the pages run out. */
+static void test_random_dirty(void **ctx)
+{
+	const uint64_t size = UINT64_C(10) << 30;
+	struct sim *sim = sim_new(3, NULL);
+	struct sim_process *process = sim_process_new(sim_host_new(sim, "10.0.0.1"), "test");
+	struct io *io = sim_process_io(process);
+	struct dirty_store store;
+	struct dirty dirty = {0}, other = {0};
+	struct piecemap model = {0}, copy = {0};
+	struct rng rng;
+
+	(void)ctx;
+	rng_init(&rng, 5);
+	assert_int_equal(dirty_store_init(&store, io, 41 * DIRTY_PAGE_BYTES), 0);
+	assert_int_equal(dirty_init(&dirty, &store, io, size, 16u << 20), 0);
+	assert_int_equal(dirty_init(&other, &store, io, size, 16u << 20), 0);
+	assert_int_equal(piecemap_init(&model, io, size, 16u << 20, PIECES_A_REGION_FINE), 0);
+	assert_int_equal(piecemap_init(&copy, io, size, 16u << 20, PIECES_A_REGION_FINE), 0);
+	assert_int_equal(model.piece_bytes, 64u << 10);
+	dirty_set(&dirty, 0, 4096);
+	assert_false(dirty.known);
+	dirty_begin(&dirty, 77);
+	for (unsigned turn = 0; turn < 3000; turn++) {
+		uint64_t length = 4096 * (1 + rng_below(&rng, 500));
+		uint64_t offset = rng_below(&rng, (size - length) / 4096) * 4096;
+
+		dirty_set(&dirty, offset, length);
+		piecemap_set(&model, offset, length);
+	}
+	dirty_set(&dirty, size - 4096, 4096);
+	piecemap_set(&model, size - 4096, 4096);
+	dirty_begin(&dirty, 78); /* goes on */
+	assert_int_equal(dirty.power, 77);
+	dirty_add_to(&dirty, &copy);
+	assert_int_equal(copy.count, model.count);
+	assert_int_equal(piecemap_regions(&copy), piecemap_regions(&model));
+	piecemap_add(&copy, &model);
+	assert_int_equal(copy.count, model.count);
+	/* 40 pages are taken: one is left. */
+	dirty_begin(&other, 1);
+	dirty_set(&other, 0, 4096);
+	dirty_set(&other, 128u << 20, 4096);
+	assert_true(other.known);
+	dirty_set(&other, UINT64_C(1) << 30, 4096);
+	assert_false(other.known);
+	/* It gave its page back, and begins empty. */
+	dirty_forget(&dirty);
+	dirty_begin(&other, 1);
+	dirty_add_map(&other, &model);
+	piecemap_clear(&copy);
+	dirty_add_to(&other, &copy);
+	assert_int_equal(copy.count, model.count);
+	dirty_done(&dirty, io);
+	dirty_done(&other, io);
+	dirty_store_done(&store, io);
+	piecemap_done(&model, io);
+	piecemap_done(&copy, io);
+	sim_process_exit(process);
+	sim_free(sim);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -219,6 +282,7 @@ int main(void)
 		cmocka_unit_test(test_parked),
 		cmocka_unit_test(test_copies_do_not_overtake),
 		cmocka_unit_test(test_random_pieces),
+		cmocka_unit_test(test_random_dirty),
 	};
 
 	return cmocka_run_group_tests_name("ranges", tests, NULL, NULL);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Brings a stale or new replica back while I/O goes on (docs/protocol.md 1.8): accept the present
- * configuration, persist rebuilding=1, register in the write path, compute what may differ from the
- * stamps of both sides, copy it; grow.c lets it join.
+ * configuration, persist rebuilding=1, register in the write path, compute what may differ
+ * (todo.c), copy it; grow.c lets it join.
  */
 #include "base/bytes.h"
 #include "nexus/mirror/volume_internal.h"
@@ -25,6 +25,7 @@ void rebuild_drop(struct leg *leg, const char *reason)
 		return;
 	}
 	TRACE(volume->io, rebuild_drop, trace_id(&volume->options.uuid), leg->index, 0, 0);
+	absent_keep(leg);
 	leg->target = false;
 	leg->joining = false;
 	if (leg->ready) {
@@ -87,7 +88,7 @@ static void rebuild_cmd_done(struct leg_io *lio)
 	task_wake(lio->ctx);
 }
 
-/* ACCEPT of the present configuration, MARK rebuilding=1, RESYNCED, FLUSH. */
+/* ACCEPT of the present configuration, MARK rebuilding=1, FLUSH. */
 void rebuild_send(struct leg *leg, uint8_t opcode, struct task *wake)
 {
 	struct leg_io *lio = &leg->rebuild_io;
@@ -111,11 +112,9 @@ void rebuild_send(struct leg *leg, uint8_t opcode, struct task *wake)
 	}
 	if (opcode == WIRE_MARK) {
 		lio->cmd.sqe.cdw12 = 1;
-	} else if (opcode == WIRE_RESYNCED) {
-		lio->cmd.sqe.cdw10 = (uint32_t)leg->answer.boot;
-		lio->cmd.sqe.cdw11 = (uint32_t)(leg->answer.boot >> 32);
 	} else {
 		cfg_encode(&leg->volume->cfg, leg->rebuild_data);
+		leg->rebuild_wgen = leg->volume->cfg.wgen;
 	}
 	leg_submit(leg, lio, true, &lio->iov, opcode == WIRE_ACCEPT ? 1 : 0);
 }
@@ -125,21 +124,19 @@ void rebuild_send(struct leg *leg, uint8_t opcode, struct task *wake)
 static bool rebuild_register(struct leg *leg)
 {
 	struct volume *volume = leg->volume;
+	unsigned pieces = todo_may_be_exact(leg) ? PIECES_A_REGION_FINE : PIECES_A_REGION;
 
-	if (piecemap_init(&leg->todo, volume->io, volume->size_bytes, volume->region_bytes) != 0) {
+	if (piecemap_init(&leg->todo, volume->io, volume->size_bytes, volume->region_bytes,
+		    pieces) != 0) {
 		return false;
 	}
-	if (piecemap_init(&leg->unreadable, volume->io, volume->size_bytes, volume->region_bytes) !=
-		0) {
+	if (piecemap_init(&leg->unreadable, volume->io, volume->size_bytes, volume->region_bytes,
+		    pieces) != 0) {
 		piecemap_done(&leg->todo, volume->io);
 		return false;
 	}
 	/* R goes to it too: what is copied between members while todo is computed passes it by. */
-	for (uint64_t piece = piecemap_next(&volume->resync, 0); piece != UINT64_MAX;
-		piece = piecemap_next(&volume->resync, piece + 1)) {
-		piecemap_set(&leg->todo, piece * leg->todo.piece_bytes,
-			piecemap_piece_length(&leg->todo, piece));
-	}
+	piecemap_add(&leg->todo, &volume->resync);
 	TRACE(volume->io, rebuild_begin, trace_id(&volume->options.uuid), leg->index, 0, 0);
 	leg->vmeta_rebuilding = true;
 	leg->todo_all = true;
@@ -173,23 +170,13 @@ bool rebuild_is_copied(const struct leg *leg)
 	return leg->todo.count == 0 && leg->copies == 0;
 }
 
-/* What the returning replica may lack or have too much: { stamp > clean_x } of the source and of
- * itself (trap F4). */
-static void rebuild_scan(struct leg *leg, struct leg *from)
+/* Refused: it has accepted this one, or a newer proposal, already. */
+static bool rebuild_has_accepted(struct leg *leg)
 {
-	stamps_scan_start(
-		&leg->scan, from, &leg->todo, leg->answer.vmeta.clean, &leg->rebuild_task);
-}
-
-static bool rebuild_scan_source(struct leg *leg)
-{
-	leg_mask readable = volume_readable(leg->volume) & ~LEG_BIT(leg);
-
-	if (readable == 0) {
-		rebuild_drop(leg, "no replica in sync can be read");
+	if (leg->rebuild_io.result != LEG_OK && leg->rebuild_io.result != LEG_REFUSED) {
 		return false;
 	}
-	rebuild_scan(leg, leg->volume->legs[__builtin_ctz(readable)]);
+	leg->cfg_wgen = max_u64(leg->cfg_wgen, leg->rebuild_wgen);
 	return true;
 }
 
@@ -198,6 +185,7 @@ static void rebuild_begin_copy(struct leg *leg)
 	struct volume *volume = leg->volume;
 
 	leg->todo_all = false;
+	dirty_forget(&leg->dirty); /* todo has it now */
 	leg->todo_total_bytes = leg->todo.count * leg->todo.piece_bytes;
 	TRACE(volume->io, rebuild_copy, trace_id(&volume->options.uuid), leg->index,
 		leg->todo.count, 0);
@@ -233,33 +221,20 @@ void rebuild_step(struct task *task)
 			}
 			rebuild_send(leg, WIRE_ACCEPT, &leg->rebuild_task);
 			AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_ACCEPT, !leg->rebuild_io.busy);
-			/* Refused: it has accepted this one, or a newer proposal, already. */
-			if (rebuild_is_candidate(leg) &&
-				(leg->rebuild_io.result == LEG_OK ||
-					leg->rebuild_io.result == LEG_REFUSED)) {
+			if (rebuild_is_candidate(leg) && rebuild_has_accepted(leg)) {
 				rebuild_send(leg, WIRE_MARK, &leg->rebuild_task);
 				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_MARK,
 					!leg->rebuild_io.busy);
 			}
 			if (rebuild_is_candidate(leg) && leg->rebuild_io.result == LEG_OK &&
-				rebuild_register(leg)) {
+				leg->cfg_wgen >= volume->wgen && rebuild_register(leg)) {
 				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_OLDER,
 					!ops_older_run(volume, leg->older_seq) ||
 						rebuild_is_over(leg));
-				if (!rebuild_is_over(leg) && rebuild_scan_source(leg)) {
-					AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_STAMPS_SOURCE,
-						!leg->scan.running);
-					if (leg->scan.result == 0 && !rebuild_is_over(leg)) {
-						rebuild_scan(leg, leg);
-						AWAIT_AT(leg->rebuild_state,
-							REBUILD_AWAIT_STAMPS_TARGET,
-							!leg->scan.running);
-					}
-					if (leg->scan.result != 0) {
-						rebuild_drop(leg, "its stamps, or the source's, "
-								  "were not given");
-					}
-				}
+				leg->compute_state = COMPUTE_START;
+				task_wake(&leg->compute_task);
+				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_COMPUTED,
+					leg->compute_state == COMPUTE_DONE);
 				if (!rebuild_is_over(leg)) {
 					rebuild_begin_copy(leg);
 					AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_COPIED,

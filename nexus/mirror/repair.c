@@ -220,6 +220,7 @@ static void repairer_send_writes(struct repairer *repairer)
 	uint8_t *from = repairer->buffer + (size_t)repairer->source * volume->block_bytes;
 	bool zero = bytes_are_zero(from, volume->block_bytes);
 
+	checkpoint_note_written(volume, repairer->at, volume->block_bytes);
 	repairer_send(repairer, repairer->destinations, zero ? WIRE_DISCARD : WIRE_WRITE, from);
 }
 
@@ -261,6 +262,7 @@ static void repairer_end_repair(struct repairer *repairer)
 		repair->complete);
 	repairer->repair = NULL;
 	repair_end(repair);
+	task_wake(&repairer->volume->checkpoint_task);
 }
 
 /* A disk is stuck, or nothing goes on: nobody waits for that. */

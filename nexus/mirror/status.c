@@ -265,7 +265,7 @@ void volume_get_status(struct volume *volume, struct volume_status *ret_status)
 	ret_status->no_quorum_ns = volume->no_quorum_ns;
 	ret_status->size_bytes = volume->size_bytes;
 	ret_status->min_insync = volume->min_insync;
-	ret_status->active_regions = piecemap_regions(&volume->active);
+	ret_status->active_regions = checkpoint_active_regions(volume);
 	ret_status->resync_regions = piecemap_regions(&volume->resync);
 	ret_status->unsettled_ranges = volume->unsettled;
 	ret_status->reads = metric_get(&volume->reads);

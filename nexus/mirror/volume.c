@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#define CHECKPOINT_NS (300 * IO_NS_PER_S)
+
 static task_step volume_tick_step;
 static task_step volume_close_step;
 
@@ -89,7 +91,8 @@ void volume_changed(struct volume *volume)
 	copiers_wake(volume);
 	task_wake(&volume->repairer.task);
 	task_wake(&volume->open_task);
-	task_wake(&volume->settle_task);
+	task_wake(&volume->checkpoint_task);
+	task_wake(&volume->resynced_task);
 	task_wake(&volume->member_task);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
@@ -158,6 +161,7 @@ static void volume_tick_step(struct task *task)
 		now_ns > volume->tick_due_ns + IO_NS_PER_S; /* answers may wait in the sockets */
 	bool more = now_ns < volume->ack_not_before_ns || volume->lease_waiters ||
 		    eject_wants_tick(volume) || quorum_wants_tick(volume);
+	uint64_t next_ns = UINT64_MAX;
 
 	volume_works(volume, TRACE_WORK_TICK);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
@@ -166,6 +170,7 @@ static void volume_tick_step(struct task *task)
 		if (!late) {
 			leg_check_deadlines(leg, now_ns);
 		}
+		next_ns = min_u64(next_ns, leg_next_deadline_ns(leg));
 		more = more || !list_is_empty(&leg->inflight) ||
 		       (!leg->ready && !leg->out && (volume->member_mask & LEG_BIT(leg)));
 	}
@@ -181,6 +186,12 @@ static void volume_tick_step(struct task *task)
 	}
 	if (more && !volume->ending) {
 		volume_tick_start(volume);
+	}
+	if (io_timer_is_running(&volume->tick_timer) && next_ns > now_ns &&
+		next_ns < volume->tick_due_ns) {
+		/* Requests wait for a member to be out: not longer than it may take. */
+		volume->tick_due_ns = next_ns;
+		io_timer_start(&volume->tick_timer, volume->tick_due_ns);
 	}
 }
 
@@ -246,6 +257,8 @@ static void volume_init(
 		.req_private_bytes = sizeof(struct vol_op)};
 	volume->inc_seen = options->inc_min;
 	volume->no_quorum_ns = options->no_quorum_ns;
+	volume->checkpoint_ns =
+		nexus->options.checkpoint_ns != 0 ? nexus->options.checkpoint_ns : CHECKPOINT_NS;
 	volume->epoch.nonce = rng_u64(&io->rng);
 	list_init(&volume->ops);
 	list_init(&volume->issued);
@@ -255,8 +268,12 @@ static void volume_init(
 	range_locks_init(&volume->locks);
 	task_init(&volume->open_task, &io->runq, open_step);
 	io_timer_init(&volume->open_timer, io, &volume->open_task);
-	task_init(&volume->settle_task, &io->runq, settle_step);
 	task_init(&volume->voters_task, &io->runq, voters_step);
+	task_init(&volume->checkpoint_task, &io->runq, checkpoint_step);
+	io_timer_init(&volume->checkpoint_timer, io, &volume->checkpoint_task);
+	io_timer_init(&volume->raise_timer, io, &volume->checkpoint_task);
+	task_init(&volume->resynced_task, &io->runq, resynced_step);
+	io_timer_init(&volume->resynced_timer, io, &volume->resynced_task);
 	task_init(&volume->member_task, &io->runq, member_step);
 	io_timer_init(&volume->member_timer, io, &volume->member_task);
 	task_init(&volume->tick_task, &io->runq, volume_tick_step);
@@ -273,7 +290,9 @@ static void volume_free(struct volume *volume)
 	struct io *io = volume->io;
 
 	piecemap_done(&volume->resync, io);
-	piecemap_done(&volume->active, io);
+	piecemap_done(&volume->written, io);
+	piecemap_done(&volume->recent, io);
+	piecemap_done(&volume->retiring, io);
 	io_free(io, volume->close_flush_state);
 	io_free(io, volume);
 }
@@ -338,7 +357,8 @@ int volume_open(struct nexus *nexus, const struct volume_options *options,
 		volume_fault(volume, options->fault);
 	}
 	task_wake(&volume->open_task);
-	task_wake(&volume->settle_task);
+	task_wake(&volume->checkpoint_task);
+	task_wake(&volume->resynced_task);
 	task_wake(&volume->member_task);
 	*ret_volume = volume;
 	return 0;
@@ -381,7 +401,8 @@ static bool volume_has_ended(const struct volume *volume)
 		}
 	}
 	return volume->open_state == OPEN_DONE && volume->member_state == MEMBER_DONE &&
-	       volume->settle_state == SETTLE_DONE && copiers_are_idle(volume) &&
+	       volume->checkpoint_state == CHECKPOINT_DONE &&
+	       volume->resynced_state == RESYNCED_DONE && copiers_are_idle(volume) &&
 	       volume->repairer.state == REPAIR_DONE && list_is_empty(&volume->ops) &&
 	       volume->compares == 0;
 }
@@ -413,7 +434,8 @@ static void volume_end(struct volume *volume)
 	task_done(&volume->hedge_task);
 	task_done(&volume->repairer.task);
 	task_done(&volume->open_task);
-	task_done(&volume->settle_task);
+	task_done(&volume->checkpoint_task);
+	task_done(&volume->resynced_task);
 	task_done(&volume->member_task);
 	task_done(&volume->voters_task);
 	task_done(&volume->tick_task);
@@ -467,7 +489,8 @@ void volume_close(struct volume *volume, void (*closed)(void *ctx), void *ctx)
 	volume->closed = closed;
 	volume->closed_ctx = ctx;
 	task_wake(&volume->open_task);
-	task_wake(&volume->settle_task);
+	task_wake(&volume->checkpoint_task);
+	task_wake(&volume->resynced_task);
 	task_wake(&volume->member_task);
 	task_wake(&volume->close_task);
 }

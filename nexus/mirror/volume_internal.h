@@ -3,19 +3,22 @@
  * A volume within the mirror.  One reactor; everything here is reached from its run queue.
  *
  *   open.c        fences a majority, chooses and re-commits the configuration, finds R
- *   leg.c         one voter: fence, sessions, commands, when it counts as failed
+ *   leg.[ch]      one voter: fence, sessions, commands, when it counts as failed
  *   op.c          host requests: write, read, flush; op_check.c what of them is refused at once
  *   copy.c        copies under the range lock: R (resync) and rebuilds
  *   repair.c      blocks that a member cannot read
  *   membership.c  changes of the configuration record: degrade and grow
  *   voters.c      changes of V: which legs there are
- *   rebuild.c     brings a stale or new replica back: register, compute, copy, join
  *   lease.c       after a gap on the clock
  *   quorum.c      requests while too few replicas are there
  *   read.c        what is particular to reads
  *   hedge.c       a late read is asked of a second member
  *   slow.c        which member is slow against its peers
  *   eject.c       a member that answers badly leaves S for a while
+ *   checkpoint.c  the next write generation, and what is clean
+ *   resynced.c    RESYNCED: windows become valid
+ *   absent.c      what voters outside of S lack, as far as this nexus knows it exactly
+ *   rebuild.c     brings a stale or new replica back: register, compute (todo.c), copy, join
  *   volume.c      life, status, lease
  *
  * Sets of legs are bit masks by leg index.  A leg whose replica is no voter any more ends and is
@@ -25,7 +28,9 @@
 #ifndef NEXUS_MIRROR_VOLUME_INTERNAL_H
 #define NEXUS_MIRROR_VOLUME_INTERNAL_H
 
+#include "nexus/mirror/dirty.h"
 #include "nexus/mirror/latency.h"
+#include "nexus/mirror/leg.h"
 #include "nexus/mirror/piecemap.h"
 #include "nexus/mirror/range_lock.h"
 #include "nexus/nexus.h"
@@ -33,11 +38,6 @@
 
 #include <string.h>
 
-typedef uint32_t leg_mask;
-
-#define LEG_BIT(leg) ((leg_mask)1 << (leg)->index)
-
-#define EJECT_NS       (2000 * IO_NS_PER_MS) /* a member that does not answer */
 #define LEASE_NS       (3000 * IO_NS_PER_MS)
 #define OPEN_WAIT_NS   (3150 * IO_NS_PER_MS) /* an opener that did not fence all of c.S */
 #define COLLECT_NS     (1000 * IO_NS_PER_MS)
@@ -48,13 +48,13 @@ typedef uint32_t leg_mask;
 #define PINNED_MAX     8u /* given-up commands of a leg whose buffers may wait for a stuck disk */
 #define ZERO_PART      (UINT64_C(64) << 20) /* a longer ZERO or DISCARD is sent in parts */
 #define COPIERS        4
-#define STAMPS_CHUNK   8192u /* stamps asked for with one command */
 
 struct nexus {
 	struct io *io;
 	struct nexus_options options;
 	struct peers peers;
 	struct bufpool *buffers;
+	struct dirty_store dirty_store;
 	struct list volumes;
 	uint64_t hedge_bytes, hedge_bytes_max; /* of buffers that hedge.c has */
 	uint32_t next_session; /* never restarts within a process (docs/decisions.md) */
@@ -62,197 +62,6 @@ struct nexus {
 	struct io_timer close_timer;
 	void (*closed)(void *ctx);
 	void *closed_ctx;
-};
-
-/* ---- commands to a leg
- * ------------------------------------------------------------------------------------------ */
-
-enum leg_result {
-	LEG_OK,
-	LEG_NOSPC,   /* capacity exceeded: surely not acknowledged, perhaps partly executed */
-	LEG_IO,      /* internal error of the replica */
-	LEG_MEDIA,   /* it cannot read the range from its disk */
-	LEG_STALE,   /* our token is not the current one any more */
-	LEG_REFUSED, /* ACCEPT, MARK, RESYNCED not acceptable; BUSY; ABSTAIN: see status */
-	LEG_RESET,   /* the association ended: unknown whether it was executed */
-};
-
-struct leg_io {
-	struct nvmeh_cmd cmd;
-	struct leg *leg;
-	struct list_node node; /* in leg->inflight, in order of submission */
-	struct iovec iov;
-	uint64_t started_ns;
-	bool busy;
-	enum leg_result result;
-	void (*done)(struct leg_io *lio);
-	void *ctx;
-};
-
-/* ---- slow.c
- * ------------------------------------------------------------------------------------------------------
- */
-
-/* Of one leg.  Only host writes are timed: every member gets the same ones, so they can be
- * compared. */
-struct slow_leg {
-	uint64_t count, sum_ns; /* answered in this window */
-	uint64_t mean_ns;       /* of the last window that knew one; 0: none yet */
-	uint64_t smooth_ns;     /* of the last few */
-	bool known;             /* the last window knew one */
-	unsigned strikes;       /* windows in which it was slow against its peers */
-	uint64_t strikes_from_ns, strike_last_ns;
-};
-
-/* ---- eject.c
- * ------------------------------------------------------------------------------------------------------
- */
-
-struct eject_leg {
-	bool ejected;            /* and not back in S yet */
-	uint64_t until_ns;       /* it stays out that long */
-	uint64_t away_ns;        /* how long it was kept out last: doubles */
-	uint64_t returned_ns;    /* when it was back in S */
-	unsigned members_beside; /* that were left when it went */
-};
-
-/* ---- legs
- * -------------------------------------------------------------------------------------------------------
- */
-
-enum leg_state {
-	LEG_START,
-	LEG_AWAIT_WANTED, /* an association, and a reason to fence */
-	LEG_AWAIT_FENCE,
-	LEG_AWAIT_VOTER_STATE,
-	LEG_AWAIT_DRAIN, /* our own older commands to be answered */
-	LEG_AWAIT_LOSS,  /* ready */
-	LEG_AWAIT_RETRY,
-	LEG_AWAIT_QUIET, /* at the end: our own commands to be answered */
-	LEG_AWAIT_RELEASE,
-	LEG_DONE,
-};
-
-enum rebuild_state {
-	REBUILD_START,
-	REBUILD_AWAIT_CANDIDATE,
-	REBUILD_AWAIT_ACCEPT,
-	REBUILD_AWAIT_MARK,
-	REBUILD_AWAIT_OLDER,
-	REBUILD_AWAIT_STAMPS_SOURCE,
-	REBUILD_AWAIT_STAMPS_TARGET,
-	REBUILD_AWAIT_COPIED,
-	REBUILD_AWAIT_JOINED,
-	REBUILD_AWAIT_COPIERS,
-	REBUILD_AWAIT_RETRY,
-	REBUILD_DONE,
-};
-
-enum join_state {
-	JOIN_START,
-	JOIN_AWAIT_TURN,
-	JOIN_AWAIT_OLDER,
-	JOIN_AWAIT_FLUSH,
-	JOIN_AWAIT_COMMIT,
-	JOIN_AWAIT_RESYNCED,
-	JOIN_DONE,
-};
-
-/* Reads all stamps of one replica and sets the regions whose stamp is above a threshold. */
-enum stamps_state { STAMPS_START, STAMPS_AWAIT_CHUNK, STAMPS_DONE };
-
-struct stamps_scan {
-	struct task task;
-	enum stamps_state state;
-	struct leg *leg;
-	struct piecemap *map; /* borrowed until done */
-	uint64_t above;
-	uint64_t region;
-	uint32_t count;
-	struct leg_io io;
-	uint64_t *stamps;    /* STAMPS_CHUNK of them, owned while running */
-	struct task *parent; /* woken at the end */
-	bool running;
-	int result; /* 0; -ENOMEM; -EIO: the leg failed or is not ready any more */
-};
-
-struct leg {
-	struct volume *volume;
-	unsigned index;
-	struct volume_voter voter;
-	struct peer *peer;
-	struct peer_watch watch;
-
-	struct task task;
-	enum leg_state state;
-	struct io_timer timer;
-	struct leg_io fence_io; /* FENCE, VOTER_STATE, RELEASE, one after the other */
-	uint8_t *fence_data;    /* WIRE_VOTER_STATE_SIZE */
-	uint64_t fence_sent_ns;
-	uint32_t session;      /* of the last FENCE */
-	uint64_t attempt;      /* the open attempt in which this leg was fenced last */
-	uint32_t generation;   /* of the peer's association on which it was fenced */
-	uint64_t unready_ns;   /* since when it is not ready */
-	uint64_t attempt_over; /* the attempt whose outcome for this leg is known */
-	bool fence_fetched;    /* fence_data is an answer of VOTER STATE */
-	bool fence_busy;       /* the last answer was BUSY: the same token is sent again */
-	bool ready;            /* fenced, drained: takes commands */
-	bool refence;          /* to be fenced anew with a higher session: commands were given up */
-	bool gave_up;          /* it was fenced anew because it failed: not at once again */
-	bool lost;             /* another token was seen: somebody else fenced the replica */
-	char reason[160];      /* why it is not ready, or faulted */
-	char failure[160]; /* what put it out of S or ended its rebuild; "" once it is in sync */
-	bool faulted;      /* abstains, wrong replica, other lineage: not used until that changes */
-	struct wire_voter_state answer; /* of the last successful FENCE */
-	uint64_t heard_ns; /* sending time of the last heartbeat (or FENCE) that proves our token
-			      there */
-	uint64_t clean;    /* of its vmeta, followed through MARK and grow */
-	bool vmeta_rebuilding;
-
-	struct list inflight; /* leg_io */
-
-	/* voters.c */
-	bool leaving; /* its replica is no voter: the ladders end */
-	bool vacant;  /* nobody's: no peer, all ladders done */
-	bool learned; /* not of the voters that the volume was opened with */
-
-	/* member of S */
-	bool out;        /* must leave S (or is leaving) */
-	bool power_lost; /* came back with another power while in S */
-
-	/* ACCEPT by the membership task */
-	struct leg_io accept_io;
-	uint8_t accept_data[CFG_ENCODED_SIZE];
-	uint64_t accept_number; /* of the proposal that was sent */
-	bool asked, accepted;   /* in this proposal */
-
-	/* rebuild */
-	struct task rebuild_task;
-	enum rebuild_state rebuild_state;
-	struct io_timer rebuild_timer;
-	uint64_t rebuild_retry_ns; /* doubles with each attempt that fails */
-	struct leg_io rebuild_io;
-	uint8_t rebuild_data[CFG_ENCODED_SIZE];
-	struct stamps_scan scan;
-	bool target;   /* registered in the write path */
-	bool todo_all; /* todo is being computed: every range counts as still to be copied */
-	struct piecemap todo;
-	/* Of todo: what no member could read when it was tried.  It cannot be shown, so the target
-	 * cannot join; the rest is copied. */
-	struct piecemap unreadable;
-	uint64_t unreadable_until_ns; /* then it is tried again */
-	uint64_t todo_total_bytes;
-	uint64_t older_seq;
-	unsigned copies; /* copies of copy.c that touch this target now */
-	struct task join_task;
-	enum join_state join_state;
-	bool joining; /* under joint acknowledgement */
-
-	struct slow_leg slow;
-	struct eject_leg eject;
-
-	struct metric reads, writes, errors, ejections, write_latency, unread, repairs;
-	unsigned unread_run; /* reads in a row that its disk did not give */
 };
 
 /* ---- repairs
@@ -328,6 +137,7 @@ struct vol_op {
 	struct range_lock lock;
 	uint64_t seq;
 	uint64_t incarnation; /* of the volume's epoch in which the masks below count */
+	uint64_t wgen;        /* in which it is sent, also again */
 	leg_mask ok;          /* answered success */
 	leg_mask pending;     /* a command is on its way */
 	leg_mask skipped;     /* targets whose todo covers the range: the copy brings it */
@@ -406,13 +216,20 @@ enum open_state {
 	OPEN_DONE,
 };
 
-enum settle_state {
-	SETTLE_START,
-	SETTLE_AWAIT_DUE,
-	SETTLE_AWAIT_FLUSHED,
-	SETTLE_AWAIT_MARKED,
-	SETTLE_AWAIT_RESYNCED,
-	SETTLE_DONE,
+enum checkpoint_state {
+	CHECKPOINT_START,
+	CHECKPOINT_AWAIT_CAUSE,
+	CHECKPOINT_AWAIT_FLUSHED,
+	CHECKPOINT_AWAIT_MARKED,
+	CHECKPOINT_AWAIT_RETRY,
+	CHECKPOINT_DONE,
+};
+
+enum resynced_state {
+	RESYNCED_START,
+	RESYNCED_AWAIT_DUE,
+	RESYNCED_AWAIT_PAUSE,
+	RESYNCED_DONE,
 };
 
 enum close_state {
@@ -475,15 +292,31 @@ struct volume {
 	bool reopen; /* our token was refused: open again */
 	struct stamps_scan scan;
 	unsigned scan_leg;
+	bool scan_windows; /* R is the union of the windows, as long as all are valid */
 	char reason[VOLUME_REASON_SIZE];
 
-	/* after R */
-	struct task settle_task;
-	enum settle_state settle_state;
-	uint64_t settle_incarnation, settled_incarnation; /* being settled; settled last */
-	struct cfg settled_cfg;
-	struct leg_io settle_ios[REPL_VOTERS_MAX];
-	leg_mask settle_pending, settle_ok;
+	/* write generations, and what is clean */
+	uint64_t wgen;          /* of the committed configuration: what writes carry */
+	uint64_t wgen_proposed; /* the highest ever proposed in this epoch */
+	uint64_t wgen_since_ns;
+	uint64_t checkpoint_ns; /* how old a wgen is at least */
+	struct task checkpoint_task;
+	enum checkpoint_state checkpoint_state;
+	struct io_timer checkpoint_timer, raise_timer;
+	bool checkpoint_pays;
+	struct piecemap written, recent; /* regions written in this wgen; of them, since the last
+					    look */
+	struct piecemap retiring;        /* written before it and not clean yet */
+	uint64_t raise_incarnation;
+	struct cfg raise_cfg;
+	struct leg_io raise_ios[REPL_VOTERS_MAX];
+	leg_mask raise_pending, raise_ok;
+
+	/* windows */
+	struct task resynced_task;
+	enum resynced_state resynced_state;
+	struct io_timer resynced_timer;
+	bool resynced_waits; /* for what is under way */
 
 	/* configuration */
 	bool electing;  /* the opener's own configuration is being committed */
@@ -507,7 +340,6 @@ struct volume {
 	struct io_timer member_timer;
 	leg_mask accept_pending;
 	uint64_t ack_not_before_ns;
-	uint64_t wgen;
 
 	/* requests */
 	struct list ops;     /* vol_op, all */
@@ -532,8 +364,6 @@ struct volume {
 	struct io_timer hedge_timer;
 	struct task hedge_task;
 
-	struct piecemap active; /* regions written since the open, for status */
-
 	uint64_t ejected_ns; /* the last ejection; 0: none */
 	uint64_t slow_window_from_ns;
 	uint64_t slow_all_from_ns; /* every remote member is slow since then; 0: not so */
@@ -541,6 +371,7 @@ struct volume {
 
 	/* R */
 	struct piecemap resync;
+	bool resync_by_stamps; /* R is regions, until it is empty */
 	uint64_t unsettled;
 	struct copier copiers[COPIERS];
 	uint64_t copy_cursor;
@@ -598,28 +429,6 @@ leg_mask volume_needed(const struct volume *volume);
 leg_mask volume_readable(const struct volume *volume);
 void volume_fault(struct volume *volume, const char *reason);
 
-/* leg.c */
-/* Of zeroed memory, or of a vacant leg. */
-int leg_start(
-	struct leg *leg, struct volume *volume, unsigned index, const struct volume_voter *voter);
-/* Nothing is in flight and the ladders are done: gives the peer back. */
-void leg_vacate(struct leg *leg);
-void leg_stop(struct leg *leg); /* and its memory */
-bool leg_ends(const struct leg *leg);
-bool leg_is_idle(const struct leg *leg);
-/* lio->done and ctx are set; sqe too for admin commands (session is filled in).  The leg must be
- * ready. */
-void leg_submit(
-	struct leg *leg, struct leg_io *lio, bool admin, struct iovec *iov, unsigned iov_count);
-struct wire_io;
-void leg_submit_io(struct leg *leg, struct leg_io *lio, const struct wire_io *wio,
-	struct iovec *iov, unsigned iov_count);
-/* The leg failed its part (did not answer, error): commands are given up, it is fenced anew; a
- * member must leave S. */
-void leg_fail(struct leg *leg, const char *reason);
-/* Any leg's tick: gives up what is too late. */
-void leg_check_deadlines(struct leg *leg, uint64_t now_ns);
-
 /* op_check.c */
 /* 0, -EINVAL or -ERANGE: not of whole blocks, too long, beyond the end. */
 int op_check(const struct volume *volume, const struct blk_req *req);
@@ -636,6 +445,8 @@ bool ops_refer_to(const struct volume *volume, const struct leg *leg);
 leg_mask ops_complete_on(const struct volume *volume, uint64_t offset, uint64_t length);
 void ops_unpark(struct volume *volume);
 void ops_absorb_skipped(struct volume *volume, const struct leg *leg);
+/* Any write that carries a wgen below the present one. */
+bool ops_of_older_wgen_run(const struct volume *volume);
 void ops_revisit(struct volume *volume); /* every request looks at its condition anew */
 uint64_t volume_settled(const struct volume *volume);
 
@@ -654,6 +465,8 @@ bool op_read_progress(struct vol_op *op);
 bool op_start_repair(struct vol_op *op);
 /* I12: the reply is handed over only under the lease. */
 bool op_lease_permits(struct vol_op *op);
+/* Everything that is under way. */
+void ops_add_to(const struct volume *volume, struct dirty *dirty);
 
 /* copy.c */
 void copiers_start(struct volume *volume);
@@ -694,9 +507,27 @@ void voters_update_min_insync(struct volume *volume);
 /* NULL, or why what FENCE told of it says that it cannot become a voter of this volume. */
 const char *voters_newcomer_is_unfit(const struct volume *volume, const struct leg *leg);
 
+/* absent.c */
+/* The range is written: who is not in S lacks it. */
+void absent_note(struct volume *volume, uint64_t offset, uint64_t length);
+/* S was committed without the leg, which had this power in it. */
+void absent_begin(struct leg *leg, uint64_t power);
+/* The rebuild of the leg, whose todo is known, ends early. */
+void absent_keep(struct leg *leg);
+/* leg->dirty is all that it lacks. */
+bool absent_is_known(const struct leg *leg);
+void absent_forget_all(struct volume *volume);
+
 /* stamps.c: begins; scan->running is false and `parent` is woken when it is over. */
 void stamps_scan_start(struct stamps_scan *scan, struct leg *leg, struct piecemap *map,
 	uint64_t above, struct task *parent);
+void window_scan_start(
+	struct stamps_scan *scan, struct leg *leg, struct piecemap *map, struct task *parent);
+
+/* todo.c */
+task_step todo_step;
+/* So that its pieces may be small. */
+bool todo_may_be_exact(const struct leg *leg);
 
 /* rebuild.c, grow.c */
 task_step rebuild_step;
@@ -710,8 +541,19 @@ void rebuild_drop(struct leg *leg, const char *reason); /* no target any more */
 task_step open_step;
 void open_refused(struct volume *volume, struct leg *leg, const struct token *cur);
 
-/* settle.c */
-task_step settle_step;
+/* resynced.c */
+task_step resynced_step;
+void resynced_leg_came_up(struct leg *leg);
+/* The member is to be told (again). */
+void resynced_owe(struct leg *leg);
+
+/* checkpoint.c */
+task_step checkpoint_step;
+/* A configuration with this wgen was committed: writes carry it from now on. */
+void checkpoint_wgen_began(struct volume *volume, uint64_t wgen);
+void checkpoint_note_written(struct volume *volume, uint64_t offset, uint64_t length);
+/* Regions written by this nexus and not clean. */
+uint64_t checkpoint_active_regions(const struct volume *volume);
 
 /* quorum.c */
 void quorum_tick(struct volume *volume, uint64_t now_ns, bool late);

@@ -208,7 +208,7 @@ void voters_follow(struct volume *volume)
 static bool leg_is_referred_to(const struct volume *volume, const struct leg *leg)
 {
 	if ((volume->scan.running && volume->scan.leg == leg) ||
-		((volume->member_mask | volume->proposed_mask | volume->settle_pending |
+		((volume->member_mask | volume->proposed_mask | volume->raise_pending |
 			 volume->accept_pending) &
 			LEG_BIT(leg)) ||
 		volume->joiner == leg) {
@@ -233,7 +233,7 @@ static void voters_reap(struct volume *volume)
 		if (leg->leaving && leg_is_idle(leg) && leg->join_state == JOIN_DONE &&
 			!leg_is_referred_to(volume, leg)) {
 			copiers_forget_leg(volume, leg);
-			volume->settle_ok &= ~LEG_BIT(leg);
+			volume->raise_ok &= ~LEG_BIT(leg);
 			volume->local_mask &= ~LEG_BIT(leg);
 			leg_vacate(leg);
 			volume_changed(volume);

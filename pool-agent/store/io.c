@@ -4,6 +4,7 @@
  * are durable (one journal write for both, shared with everyone else), then submits; an overwrite
  * in the same generation finds both there and is one device operation.
  */
+#include "base/mutant.h"
 #include "pool-agent/store/store_internal.h"
 
 enum sio_state { SIO_START, SIO_AWAIT_METADATA, SIO_AWAIT_SEGMENT, SIO_AWAIT_DISK, SIO_DONE };
@@ -149,6 +150,12 @@ int sio_stamp(struct store_io *io, uint64_t from, uint64_t until)
 
 	for (uint64_t region = from / region_bytes; region <= (until - 1) / region_bytes;
 		region++) {
+		if (mutant_is(MUTANT_B11) && replica->queued[region] > io->wgen &&
+			journal_has_room(&store->journal, 1)) {
+			/* Deliberate bug: a stamp falls. */
+			replica_queue_stamp(replica, region, io->wgen);
+			continue;
+		}
 		if (replica->durable[region] >= io->wgen) {
 			continue;
 		}

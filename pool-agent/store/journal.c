@@ -8,6 +8,7 @@
  * along that the one before it still needs.  The last free block of the ring is kept for a block
  * that moves the tail, so that a full ring always gets free again.
  */
+#include "base/mutant.h"
 #include "pool-agent/store/store_internal.h"
 
 enum journal_state { JOURNAL_START, JOURNAL_AWAIT_WORK, JOURNAL_AWAIT_WRITE, JOURNAL_DONE };
@@ -126,7 +127,10 @@ static void journal_apply(struct journal *journal)
 			replica = store->slots[record.slot].replica;
 			if (replica != NULL) {
 				replica->durable[record.index] =
-					max_u64(replica->durable[record.index], record.value);
+					mutant_is(MUTANT_B11)
+						? record.value
+						: max_u64(replica->durable[record.index],
+							  record.value);
 			}
 			break;
 		case RECORD_DATA:

@@ -52,8 +52,14 @@ static const char *const mutant_names[MUTANT_COUNT] = {
 	[MUTANT_B3] = "B3",
 	[MUTANT_B5] = "B5",
 	[MUTANT_B6] = "B6",
+	[MUTANT_B8] = "B8",
 	[MUTANT_B9] = "B9",
 	[MUTANT_B10] = "B10",
+	[MUTANT_B11] = "B11",
+	[MUTANT_B12] = "B12",
+	[MUTANT_B13] = "B13",
+	[MUTANT_B14] = "B14",
+	[MUTANT_B15] = "B15",
 	[MUTANT_H1] = "H1",
 	[MUTANT_R1] = "R1",
 };
@@ -363,7 +369,7 @@ static enum mutant mutant_of(const char *text)
 			return (enum mutant)i;
 		}
 	}
-	fprintf(stderr, "sim: --mutant wants B1, B3, B5, B6, B9, B10, H1 or R1\n");
+	fprintf(stderr, "sim: --mutant: no such deliberate bug (lib/base/mutant.h)\n");
 	exit(2);
 }
 

@@ -38,6 +38,7 @@ static void agent_serve(struct node_agent *node)
 		.uuid = node->uuid,
 		.address = {.port = AGENT_PORT},
 		.buffer_bytes = 2u << 20,
+		.window_entries = world->options.window_entries,
 		.queues_max = 64,
 	};
 	struct err err = {0};

@@ -330,7 +330,7 @@ static void test_discard_in_parts_during_rebuild(struct scenario *scenario)
 		assert_int_equal(do_write(scenario, at, 8), 0);
 	}
 	come_back(scenario, C);
-	while (scenario_leg(scenario, C)->rebuild_state != REBUILD_AWAIT_STAMPS_SOURCE) {
+	while (scenario_leg(scenario, C)->compute_state != COMPUTE_AWAIT_SOURCE) {
 		(void)sim_step(scenario->world.sim);
 	}
 	disk_slow(scenario, A, 50);

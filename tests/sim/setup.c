@@ -29,6 +29,11 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 		.power_cycle_at_end = rng_percent(&rng, 25),
 	};
 	options->voters = options->data_replicas == 1 ? 1 : 3;
+	if (rng_percent(&rng, 80)) {
+		options->checkpoint_ns = (20 + rng_below(&rng, 2000)) * IO_NS_PER_MS;
+	}
+	options->window_entries = rng_percent(&rng, 30) ? 1 + (uint32_t)rng_below(&rng, 40) : 0;
+	options->dirty_bytes = rng_percent(&rng, 20) ? 1 : 0;
 	if (rng_percent(&rng, 40)) {
 		options->local_agent = (int)rng_below(&rng, options->voters);
 	}

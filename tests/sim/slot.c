@@ -400,6 +400,8 @@ void slot_open(struct slot *slot, uint32_t attach)
 		.buffer_bytes = 1u << 20,
 		.slow_ns = world->options.slow_ns,
 		.eject_away_ns = world->options.eject_away_ns,
+		.checkpoint_ns = world->options.checkpoint_ns,
+		.dirty_bytes = world->options.dirty_bytes,
 	};
 	struct volume_options options;
 	struct err err = {0};

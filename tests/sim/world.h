@@ -41,6 +41,9 @@ struct world_options {
 	int absent_agent; /* goes away once more after all is whole; -1 none */
 	unsigned depth;
 	uint64_t duration_ns;
+	uint32_t window_entries; /* of an agent; 0: likewise */
+	uint64_t checkpoint_ns;  /* 0: as in production */
+	size_t dirty_bytes;      /* of a nexus; 0: likewise, 1: no map is ever known */
 	unsigned ops_target;
 	unsigned fault_count;
 	uint64_t no_quorum_ns;           /* requests fail after so long; 0: they wait */

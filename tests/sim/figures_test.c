@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Times and amounts that are promised (docs/protocol.md), in the simulator's own time, with the
+ * time-outs of production. */
+#include "tests/sim/scenario.h"
+
+#include <string.h>
+
+static void open_whole(struct scenario *scenario)
+{
+	scenario_open(scenario, 0);
+	await_whole(scenario);
+}
+
+static uint64_t now_ms(struct scenario *scenario)
+{
+	return sim_now_ns(scenario->world.sim) / IO_NS_PER_MS;
+}
+
+/* ---- a load: one request at a time, each with its time ---- */
+
+struct load {
+	uint64_t written_bytes;
+	uint64_t slowest_ms;
+};
+
+/* All are answered: there is room for more. */
+static void forget_requests(struct scenario *scenario)
+{
+	memset(scenario->requests, 0, sizeof(scenario->requests));
+	scenario->request_count = 0;
+}
+
+/* Requests of up to eight blocks, most of them in a part of the volume, until the time is over. */
+static void run_load(struct scenario *scenario, struct load *load, unsigned ms)
+{
+	struct rng *rng = sim_rng(scenario->world.sim);
+	uint64_t end_ms = now_ms(scenario) + ms;
+
+	while (now_ms(scenario) < end_ms) {
+		uint64_t count = 1 + rng_below(rng, 8);
+		uint64_t first = rng_below(rng,
+			(rng_percent(rng, 80) ? 400 : scenario->world.options.block_count) - count);
+		uint64_t start_ms = now_ms(scenario);
+
+		forget_requests(scenario);
+		assert_int_equal(do_write(scenario, first, count), 0);
+		load->slowest_ms = max_u64(load->slowest_ms, now_ms(scenario) - start_ms);
+		load->written_bytes += count * ORACLE_BLOCK_BYTES;
+		run_ms(scenario, 20);
+	}
+}
+
+/* ---- rebuilds ---- */
+
+static uint64_t copied_to(struct scenario *scenario, unsigned agent)
+{
+	return metric_get(&scenario_leg(scenario, agent)->copied_bytes);
+}
+
+static void fill(struct scenario *scenario)
+{
+	for (size_t at = 0; at < scenario->world.options.block_count; at += OP_BLOCKS_MAX) {
+		forget_requests(scenario);
+		assert_int_equal(do_write(scenario, at, OP_BLOCKS_MAX), 0);
+	}
+}
+
+/* After a minute without network, and under load: less than one and a half times what was written.
+ */
+static void test_absence_of_a_minute(struct scenario *scenario)
+{
+	struct load load = {0};
+
+	open_whole(scenario);
+	fill(scenario);
+	run_load(scenario, &load, 1000);
+	load.written_bytes = 0;
+	cut_off(scenario, C, true, true);
+	run_load(scenario, &load, 60000);
+	cut_off(scenario, C, false, false);
+	run_load(scenario, &load, 3000);
+	await_whole(scenario);
+	assert_true(copied_to(scenario, C) > 0);
+	assert_true(copied_to(scenario, C) < load.written_bytes * 3 / 2);
+}
+
+/* The same twice, the second one while it is rebuilt. */
+static void test_absence_in_a_rebuild(struct scenario *scenario)
+{
+	struct load load = {0};
+
+	open_whole(scenario);
+	fill(scenario);
+	run_load(scenario, &load, 1000);
+	load.written_bytes = 0;
+	cut_off(scenario, C, true, true);
+	run_load(scenario, &load, 20000);
+	disk_slow(scenario, C, 10);
+	cut_off(scenario, C, false, false);
+	run_load(scenario, &load, 400);
+	cut_off(scenario, C, true, true);
+	run_load(scenario, &load, 20000);
+	disk_sound(scenario, C);
+	cut_off(scenario, C, false, false);
+	await_whole(scenario);
+	assert_true(copied_to(scenario, C) < load.written_bytes * 3 / 2);
+}
+
+/* ---- a nexus that is started anew ---- */
+
+static void test_restart_with_all(struct scenario *scenario)
+{
+	uint64_t start_ms;
+
+	open_whole(scenario);
+	fill(scenario);
+	for (unsigned i = 0; i < 8; i++) {
+		(void)submit_write(scenario, 8 * i, 8);
+	}
+	run_ms(scenario, 1);
+	start_ms = now_ms(scenario);
+	nexus_crash(scenario, true);
+	assert_int_equal(do_write(scenario, 3, 8), 0);
+	assert_int_equal(do_read(scenario, 0, 8), 0);
+	assert_true(now_ms(scenario) - start_ms <= 2000);
+}
+
+static void test_restart_without_one(struct scenario *scenario)
+{
+	uint64_t start_ms;
+
+	open_whole(scenario);
+	fill(scenario);
+	cut_off(scenario, C, true, true);
+	run_ms(scenario, 5);
+	start_ms = now_ms(scenario);
+	nexus_crash(scenario, true);
+	assert_int_equal(do_write(scenario, 3, 8), 0);
+	assert_int_equal(do_read(scenario, 0, 8), 0);
+	assert_true(now_ms(scenario) - start_ms <= 5500);
+}
+
+/* ---- a member fails ---- */
+
+static void member_fails(struct scenario *scenario, void (*hit)(struct scenario *scenario))
+{
+	struct load load = {0};
+
+	open_whole(scenario);
+	for (unsigned i = 0; i < 3; i++) {
+		/* At any moment between two heartbeats. */
+		run_load(scenario, &load,
+			300 + (unsigned)rng_below(sim_rng(scenario->world.sim), 500));
+		hit(scenario);
+		run_load(scenario, &load, 6000);
+		sim_heal_all(scenario->world.sim);
+		disk_sound(scenario, B);
+		if (scenario->world.agents[B].process == NULL) {
+			come_back(scenario, B);
+		}
+		await_whole(scenario);
+	}
+	assert_true(load.slowest_ms > 1900);
+	assert_true(load.slowest_ms <= 2100);
+}
+
+static void is_cut_off(struct scenario *scenario)
+{
+	cut_off(scenario, B, true, true);
+}
+
+static void is_not_heard(struct scenario *scenario)
+{
+	cut_off(scenario, B, false, true);
+}
+
+static void dies(struct scenario *scenario)
+{
+	go_away(scenario, B);
+}
+
+static void freezes(struct scenario *scenario)
+{
+	freeze(scenario, B, 5000);
+}
+
+static void disk_gets_stuck(struct scenario *scenario)
+{
+	disk_stuck(scenario, B, true);
+}
+
+static void test_stall_cut_off(struct scenario *scenario)
+{
+	member_fails(scenario, is_cut_off);
+}
+
+static void test_stall_not_heard(struct scenario *scenario)
+{
+	member_fails(scenario, is_not_heard);
+}
+
+static void test_stall_dead(struct scenario *scenario)
+{
+	member_fails(scenario, dies);
+}
+
+static void test_stall_frozen(struct scenario *scenario)
+{
+	member_fails(scenario, freezes);
+}
+
+static void test_stall_stuck_disk(struct scenario *scenario)
+{
+	member_fails(scenario, disk_gets_stuck);
+}
+
+static bool heartbeat_waits(void *ctx)
+{
+	return scenario_leg(ctx, B)->peer->heartbeat_busy;
+}
+
+/* The heartbeat is found missing before the request is late: that does not begin anew. */
+static void test_stall_heartbeat_first(struct scenario *scenario)
+{
+	uint64_t start_ms;
+
+	open_whole(scenario);
+	run_ms(scenario, 3000);
+	cut_off(scenario, B, true, true);
+	await(scenario, heartbeat_waits);
+	run_ms(scenario, 300);
+	assert_true(heartbeat_waits(scenario));
+	start_ms = now_ms(scenario);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	assert_true(now_ms(scenario) - start_ms <= 2100);
+}
+
+#define CASE(function) .name = #function, .run = function
+#define LARGE          .block_count = 2048, .pool_bytes = UINT64_C(24) << 20, .region_bytes = 1 << 20
+
+int main(void)
+{
+	static const struct scenario_case cases[] = {
+		{CASE(test_absence_of_a_minute), .options = {LARGE}},
+		{CASE(test_absence_in_a_rebuild), .options = {LARGE}},
+		{CASE(test_restart_with_all), .options = {LARGE}},
+		{CASE(test_restart_without_one), .options = {LARGE}},
+		{CASE(test_stall_cut_off), .options = {.block_count = 512}},
+		{CASE(test_stall_not_heard), .options = {.block_count = 512}},
+		{CASE(test_stall_dead), .options = {.block_count = 512}},
+		{CASE(test_stall_frozen), .options = {.block_count = 512}},
+		{CASE(test_stall_stuck_disk), .options = {.block_count = 512}},
+		{CASE(test_stall_heartbeat_first)},
+	};
+
+	return scenario_run_all("figures", cases, ARRAY_COUNT(cases));
+}
