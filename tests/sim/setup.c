@@ -58,6 +58,9 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 		options->voters += options->spares;
 		options->small_agent = -1;
 		options->absent_agent = -1;
+		/* One that is made anew has its stamps where others had data: rot.c would hit
+		 * them. */
+		options->rotten_agent = -1;
 	}
 }
 
