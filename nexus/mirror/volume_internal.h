@@ -657,6 +657,7 @@ bool repair_start(struct volume *volume, struct repair *repair, uint64_t offset,
 /* membership.c */
 task_step member_step;
 void membership_wake(struct volume *volume);
+void membership_clear_votes(struct volume *volume); /* nothing was asked yet */
 /* The last answer of this voter to the present proposal is a refusal or an error. */
 bool member_said_no(const struct leg *leg);
 
