@@ -53,6 +53,8 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 		options->voters += options->spares;
 		options->small_agent = -1;
 		options->absent_agent = -1;
+		/* A replica that comes later has its stamps anywhere, and stamps must not rot. */
+		options->rotten_agent = -1;
 	}
 }
 
