@@ -64,8 +64,7 @@ struct nexus {
 	void *closed_ctx;
 };
 
-/* ---- commands to a leg
- * ------------------------------------------------------------------------------------------ */
+/* ---- commands to a leg ---- */
 
 enum leg_result {
 	LEG_OK,
@@ -89,9 +88,7 @@ struct leg_io {
 	void *ctx;
 };
 
-/* ---- slow.c
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- slow.c ---- */
 
 /* Of one leg.  Only host writes are timed: every member gets the same ones, so they can be
  * compared. */
@@ -104,9 +101,7 @@ struct slow_leg {
 	uint64_t strikes_from_ns, strike_last_ns;
 };
 
-/* ---- eject.c
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- eject.c ---- */
 
 struct eject_leg {
 	bool ejected;            /* and not back in S yet */
@@ -116,9 +111,7 @@ struct eject_leg {
 	unsigned members_beside; /* that were left when it went */
 };
 
-/* ---- legs
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- legs ---- */
 
 enum leg_state {
 	LEG_START,
@@ -255,9 +248,7 @@ struct leg {
 	unsigned unread_run; /* reads in a row that its disk did not give */
 };
 
-/* ---- repairs
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- repairs ---- */
 
 /* In the memory of who asks for it, which stays until it is over. */
 struct repair {
@@ -300,8 +291,7 @@ struct repairer {
 	struct leg_io ios[REPL_VOTERS_MAX];
 };
 
-/* ---- host requests
- * ---------------------------------------------------------------------------------------------- */
+/* ---- host requests ---- */
 
 enum op_state {
 	OP_START,
@@ -351,9 +341,7 @@ struct vol_op {
 	struct leg_io lios[REPL_VOTERS_MAX];
 };
 
-/* ---- copies
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- copies ---- */
 
 enum copy_state {
 	COPY_START,
@@ -389,9 +377,7 @@ struct copier {
 	struct leg_io write_ios[REPL_VOTERS_MAX];
 };
 
-/* ---- the volume
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- the volume ---- */
 
 enum open_state {
 	OPEN_START,
@@ -639,8 +625,6 @@ void ops_absorb_skipped(struct volume *volume, const struct leg *leg);
 void ops_revisit(struct volume *volume); /* every request looks at its condition anew */
 uint64_t volume_settled(const struct volume *volume);
 
-/* Sends the request, or the part of it that is due, to the leg. */
-void op_prepare_lios(struct vol_op *op);
 void op_send(struct vol_op *op, struct leg *leg);
 /* Nothing goes on, or there was no quorum for too long: true when the request has ended. */
 bool op_give_up(struct vol_op *op);
@@ -661,6 +645,7 @@ void copiers_wake(struct volume *volume);
 bool copiers_are_idle(const struct volume *volume);
 bool copiers_refer_to(const struct volume *volume, const struct leg *leg);
 void copiers_forget_leg(struct volume *volume, const struct leg *leg);
+bool repairer_refers_to(const struct volume *volume, const struct leg *leg);
 task_step copier_step;
 /* R goes to all of these: members, and targets that count on having the range. */
 leg_mask copy_members(const struct volume *volume, uint64_t offset, uint64_t length);
