@@ -20,8 +20,7 @@ typedef uint32_t leg_mask;
 
 struct volume;
 
-/* ---- commands to a leg
- * ------------------------------------------------------------------------------------------ */
+/* ---- commands to a leg ---- */
 
 enum leg_result {
 	LEG_OK,
@@ -45,9 +44,7 @@ struct leg_io {
 	void *ctx;
 };
 
-/* ---- slow.c
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- slow.c ---- */
 
 /* Of one leg.  Only host writes are timed: every member gets the same ones, so they can be
  * compared. */
@@ -60,9 +57,7 @@ struct slow_leg {
 	uint64_t strikes_from_ns, strike_last_ns;
 };
 
-/* ---- eject.c
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- eject.c ---- */
 
 struct eject_leg {
 	bool ejected;            /* and not back in S yet */
@@ -72,9 +67,7 @@ struct eject_leg {
 	unsigned members_beside; /* that were left when it went */
 };
 
-/* ---- legs
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- legs ---- */
 
 enum leg_state {
 	LEG_START,

@@ -332,7 +332,7 @@ static bool member_judge(struct volume *volume)
 	       votes_before >= cfg_majority(&volume->cfg);
 }
 
-static void member_clear_votes(struct volume *volume)
+void membership_clear_votes(struct volume *volume)
 {
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		volume->legs[i]->accepted = false;
@@ -369,7 +369,7 @@ void member_step(struct task *task)
 			if (member_ends(volume)) {
 				break;
 			}
-			member_clear_votes(volume);
+			membership_clear_votes(volume);
 			member_make_proposal(volume);
 			do {
 				member_send_accepts(volume);

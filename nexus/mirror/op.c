@@ -104,7 +104,7 @@ bool ops_refer_to(const struct volume *volume, const struct leg *leg)
 		const struct vol_op *op = container_of(pos, struct vol_op, node);
 
 		if ((op->ok | op->pending | op->skipped | op->nospc | op->failed | op->tried |
-			    op->abandoned) &
+			    op->unread | op->abandoned) &
 			LEG_BIT(leg)) {
 			return true;
 		}
@@ -235,7 +235,7 @@ static void op_leg_done(struct leg_io *lio)
 }
 
 /* Legs may have come since the request did. */
-void op_prepare_lios(struct vol_op *op)
+static void op_prepare_lios(struct vol_op *op)
 {
 	for (; op->lio_count < op->volume->leg_count; op->lio_count++) {
 		op->lios[op->lio_count].busy = false;
@@ -263,6 +263,7 @@ void op_send(struct vol_op *op, struct leg *leg)
 	struct iovec *iov = has_data ? req->iov : NULL;
 	unsigned iov_count = has_data ? req->iov_count : 0;
 
+	op_prepare_lios(op);
 	if (req->kind == BLK_READ && op->hedge_leg == (int)leg->index) {
 		lio->iov = (struct iovec){op->hedge_buffer, req->length};
 		iov = &lio->iov;

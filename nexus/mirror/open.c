@@ -402,6 +402,7 @@ static bool open_elect(struct volume *volume)
 	volume->proposal_open = false;
 	volume->unsettled_change = CHANGE_NONE;
 	volume->repropose = true;
+	membership_clear_votes(volume);
 	volume->electing = true;
 	membership_wake(volume);
 	return true;

@@ -118,7 +118,6 @@ bool op_read_progress(struct vol_op *op)
 	op->incarnation = volume->incarnation;
 	op->read_leg = op_choose_source(op);
 	if (op->read_leg >= 0) {
-		op_prepare_lios(op);
 		op->lock.parked = false;
 		op_send(op, volume->legs[op->read_leg]);
 		hedge_start(op);

@@ -334,3 +334,14 @@ void repairer_step(struct task *task)
 		return;
 	}
 }
+
+bool repairer_refers_to(const struct volume *volume, const struct leg *leg)
+{
+	const struct repairer *repairer = &volume->repairer;
+
+	return repairer->repair != NULL &&
+	       (repairer->source == (int)leg->index ||
+		       ((repairer->readers | repairer->ok | repairer->unread | repairer->bad |
+				repairer->destinations | repairer->pending) &
+			       LEG_BIT(leg)) != 0);
+}

@@ -64,9 +64,7 @@ struct nexus {
 	void *closed_ctx;
 };
 
-/* ---- repairs
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- repairs ---- */
 
 /* In the memory of who asks for it, which stays until it is over. */
 struct repair {
@@ -109,8 +107,7 @@ struct repairer {
 	struct leg_io ios[REPL_VOTERS_MAX];
 };
 
-/* ---- host requests
- * ---------------------------------------------------------------------------------------------- */
+/* ---- host requests ---- */
 
 enum op_state {
 	OP_START,
@@ -161,9 +158,7 @@ struct vol_op {
 	struct leg_io lios[REPL_VOTERS_MAX];
 };
 
-/* ---- copies
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- copies ---- */
 
 enum copy_state {
 	COPY_START,
@@ -199,9 +194,7 @@ struct copier {
 	struct leg_io write_ios[REPL_VOTERS_MAX];
 };
 
-/* ---- the volume
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- the volume ---- */
 
 enum open_state {
 	OPEN_START,
@@ -483,10 +476,12 @@ task_step repairer_step;
 /* Begins; equalise is set by the caller.  false: not now. */
 bool repair_start(struct volume *volume, struct repair *repair, uint64_t offset, uint64_t length,
 	struct task *task);
+bool repairer_refers_to(const struct volume *volume, const struct leg *leg);
 
 /* membership.c */
 task_step member_step;
 void membership_wake(struct volume *volume);
+void membership_clear_votes(struct volume *volume); /* nothing was asked yet */
 /* The last answer of this voter to the present proposal is a refusal or an error. */
 bool member_said_no(const struct leg *leg);
 

@@ -221,7 +221,8 @@ static bool leg_is_referred_to(const struct volume *volume, const struct leg *le
 			return true;
 		}
 	}
-	return ops_refer_to(volume, leg) || copiers_refer_to(volume, leg) || volume->compares > 0;
+	return ops_refer_to(volume, leg) || copiers_refer_to(volume, leg) ||
+	       repairer_refers_to(volume, leg) || volume->compares > 0;
 }
 
 /* Legs that have ended give their peers back. */

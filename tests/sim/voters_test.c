@@ -463,6 +463,27 @@ static void test_forgotten_opener(struct scenario *scenario)
 	scenario->writer = 1;
 }
 
+/* The arbiter that an opener needs cannot write: what it answered to one attempt says nothing about
+ * the next, after it was restarted. */
+static void test_arbiter_cannot_write(struct scenario *scenario)
+{
+	open_whole(scenario);
+	go_away(scenario, B);
+	slot_crash(&scenario->world.slots[0], false);
+	/* The two of its promise go well. */
+	sim_disk_set_faults(
+		scenario->world.agents[C].disk, &(struct sim_disk_faults){.fail_nth = 3});
+	scenario_open(scenario, 1);
+	run_ms(scenario, 3000);
+	assert_int_equal(volume_state_now(scenario), VOLUME_OPENING);
+	go_away(scenario, C);
+	disk_sound(scenario, C);
+	come_back(scenario, C);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	come_back(scenario, B);
+	await_whole(scenario);
+}
+
 /* New voters without a configuration are no volume, however many they are. */
 static void test_newcomers_do_not_begin_anew(struct scenario *scenario)
 {
@@ -596,6 +617,7 @@ int main(void)
 		{CASE(test_refusals), .options = {.spares = 1}},
 		{CASE(test_change_holds_nobody_up), .options = {.spares = 1, .min_insync = 1}},
 		{CASE(test_old_voters), .options = {.spares = 1, .min_insync = 1}},
+		{CASE(test_arbiter_cannot_write), .options = {.data_replicas = 2}},
 		{CASE(test_forgotten_opener), .options = {.spares = 1, .min_insync = 1}},
 		{CASE(test_newcomers_do_not_begin_anew), .options = {.spares = 2}},
 		{CASE(test_half_added_then_without_it), .options = {.spares = 1, .min_insync = 1}},
