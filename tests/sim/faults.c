@@ -67,14 +67,15 @@ static uint64_t draw_duration_ns(struct rng *rng)
 	return (10 + rng_below(rng, limit_ms)) * IO_NS_PER_MS;
 }
 
-static struct node_agent *draw_agent(struct world *world)
+static struct node_agent *draw_agent(struct fault *fault)
 {
-	return &world->agents[rng_below(sim_rng(world->sim), world->options.voters)];
+	return &fault->world->agents[rng_below(&fault->rng, fault->world->options.voters)];
 }
 
-static struct sim_host *draw_host(struct world *world)
+static struct sim_host *draw_host(struct fault *fault)
 {
-	uint64_t at = rng_below(sim_rng(world->sim), world->options.voters + SLOTS);
+	struct world *world = fault->world;
+	uint64_t at = rng_below(&fault->rng, world->options.voters + SLOTS);
 
 	return at < world->options.voters ? world->agents[at].host
 					  : world->slots[at - world->options.voters].host;
@@ -95,13 +96,13 @@ static void on_heal(struct sim_event *event)
 static void fault_partition(struct fault *fault)
 {
 	struct world *world = fault->world;
-	struct rng *rng = sim_rng(world->sim);
+	struct rng *rng = &fault->rng;
 
 	/* Most are between a nexus and an agent: agents do not talk to each other. */
-	fault->a = draw_host(world);
+	fault->a = draw_host(fault);
 	fault->b = world->slots[world->active].host;
 	if (fault->a == fault->b || rng_percent(rng, 20)) {
-		fault->b = draw_host(world);
+		fault->b = draw_host(fault);
 	}
 	if (fault->a == fault->b) {
 		return;
@@ -152,11 +153,11 @@ static void on_isolation_end(struct sim_event *event)
 static void fault_isolation(struct fault *fault)
 {
 	struct world *world = fault->world;
-	struct rng *rng = sim_rng(world->sim);
+	struct rng *rng = &fault->rng;
 	unsigned ways = (unsigned)rng_below(rng, 4);
 	bool nexus = rng_percent(rng, 60);
 
-	fault->a = nexus ? world->slots[world->active].host : draw_host(world);
+	fault->a = nexus ? world->slots[world->active].host : draw_host(fault);
 	world->result->partitions++;
 	isolate(world, fault->a, ways != 1, ways != 2, true);
 	sim_at_ns(world->sim, &fault->end,
@@ -176,7 +177,7 @@ static void on_latency_end(struct sim_event *event)
 static void fault_latency(struct fault *fault)
 {
 	struct world *world = fault->world;
-	struct rng *rng = sim_rng(world->sim);
+	struct rng *rng = &fault->rng;
 
 	sim_set_extra_latency(world->sim, (1 + rng_below(rng, 400)) * IO_NS_PER_MS);
 	sim_at_ns(world->sim, &fault->end, sim_now_ns(world->sim) + draw_duration_ns(rng),
@@ -192,10 +193,11 @@ static void on_disk_end(struct sim_event *event)
 	sim_disk_set_faults(node->disk, &none);
 }
 
-static void fault_disk(struct world *world, enum fault_kind kind)
+static void fault_disk(struct fault *fault, enum fault_kind kind)
 {
-	struct rng *rng = sim_rng(world->sim);
-	struct node_agent *node = draw_agent(world);
+	struct world *world = fault->world;
+	struct rng *rng = &fault->rng;
+	struct node_agent *node = draw_agent(fault);
 	struct sim_disk_faults faults = {0};
 
 	if (kind == FAULT_DISK_SLOW) {
@@ -216,10 +218,11 @@ static void fault_disk(struct world *world, enum fault_kind kind)
 		on_disk_end);
 }
 
-static void fault_freeze(struct world *world)
+static void fault_freeze(struct fault *fault)
 {
-	struct rng *rng = sim_rng(world->sim);
-	struct sim_process *process = rng_percent(rng, 50) ? draw_agent(world)->process
+	struct world *world = fault->world;
+	struct rng *rng = &fault->rng;
+	struct sim_process *process = rng_percent(rng, 50) ? draw_agent(fault)->process
 							   : world->slots[world->active].process;
 
 	if (process != NULL) {
@@ -228,10 +231,11 @@ static void fault_freeze(struct world *world)
 }
 
 /* The n-th allocation of a process from now on fails. */
-static void fault_memory(struct world *world)
+static void fault_memory(struct fault *fault)
 {
-	struct rng *rng = sim_rng(world->sim);
-	struct sim_process *process = rng_percent(rng, 50) ? draw_agent(world)->process
+	struct world *world = fault->world;
+	struct rng *rng = &fault->rng;
+	struct sim_process *process = rng_percent(rng, 50) ? draw_agent(fault)->process
 							   : world->slots[world->active].process;
 
 	if (process != NULL) {
@@ -239,9 +243,10 @@ static void fault_memory(struct world *world)
 	}
 }
 
-static void fault_all_power(struct world *world)
+static void fault_all_power(struct fault *fault)
 {
-	struct rng *rng = sim_rng(world->sim);
+	struct world *world = fault->world;
+	struct rng *rng = &fault->rng;
 	uint64_t down_ns = draw_duration_ns(rng);
 
 	for (unsigned i = 0; i < world->options.voters; i++) {
@@ -249,11 +254,12 @@ static void fault_all_power(struct world *world)
 	}
 }
 
-static void fault_nexus(struct world *world, enum fault_kind kind)
+static void fault_nexus(struct fault *fault, enum fault_kind kind)
 {
-	struct rng *rng = sim_rng(world->sim);
+	struct world *world = fault->world;
+	struct rng *rng = &fault->rng;
 	struct slot *active = &world->slots[world->active];
-	struct slot *other = &world->slots[1 - world->active];
+	struct slot *other = &world->slots[(world->active + 1 + rng_below(rng, SLOTS - 1)) % SLOTS];
 
 	if (kind == FAULT_TAKEOVER) {
 		slot_takeover(world);
@@ -276,24 +282,24 @@ static void on_fault(struct sim_event *event)
 {
 	struct fault *fault = container_of(event, struct fault, event);
 	struct world *world = fault->world;
-	struct rng *rng = sim_rng(world->sim);
+	struct rng *rng = &fault->rng;
 	enum fault_kind kind = fault->takes_over ? FAULT_TAKEOVER : draw_kind(rng);
 
 	switch (kind) {
 	case FAULT_AGENT_CRASH:
-		agent_crash(draw_agent(world), draw_duration_ns(rng));
+		agent_crash(draw_agent(fault), draw_duration_ns(rng));
 		return;
 	case FAULT_AGENT_POWER:
-		agent_power_loss(draw_agent(world), draw_duration_ns(rng));
+		agent_power_loss(draw_agent(fault), draw_duration_ns(rng));
 		return;
 	case FAULT_ALL_POWER:
-		fault_all_power(world);
+		fault_all_power(fault);
 		return;
 	case FAULT_NEXUS_CRASH:
 	case FAULT_NEXUS_POWER:
 	case FAULT_TAKEOVER:
 	case FAULT_OLD_NEXUS_RETURNS:
-		fault_nexus(world, kind);
+		fault_nexus(fault, kind);
 		return;
 	case FAULT_PARTITION:
 		fault_partition(fault);
@@ -308,15 +314,15 @@ static void on_fault(struct sim_event *event)
 		fault_latency(fault);
 		return;
 	case FAULT_FREEZE:
-		fault_freeze(world);
+		fault_freeze(fault);
 		return;
 	case FAULT_DISK_ERROR:
 	case FAULT_DISK_SLOW:
 	case FAULT_DISK_STUCK:
-		fault_disk(world, kind);
+		fault_disk(fault, kind);
 		return;
 	case FAULT_MEMORY:
-		fault_memory(world);
+		fault_memory(fault);
 		return;
 	case FAULT_KINDS:
 		return;
@@ -326,20 +332,26 @@ static void on_fault(struct sim_event *event)
 /* Some come in quick succession, as in the real world. */
 void faults_schedule(struct world *world)
 {
-	struct rng *rng = sim_rng(world->sim);
+	struct rng rng;
 	uint64_t start_ns = sim_now_ns(world->sim);
 	uint64_t at_ns = 0;
 
+	rng_init(&rng, world->options.seed ^ UINT64_C(0xfa17));
+	world->options.fault_count = min_u64(world->options.fault_count, FAULTS_MAX);
 	for (unsigned i = 0; i < world->options.fault_count; i++) {
 		struct fault *fault = &world->faults[i];
 
 		fault->world = world;
-		if (i > 0 && rng_percent(rng, 40)) {
-			at_ns += rng_below(rng, 400 * IO_NS_PER_MS);
+		fault->index = i;
+		rng_init(&fault->rng, rng_u64(&rng));
+		if (i > 0 && rng_percent(&rng, 40)) {
+			at_ns += rng_below(&rng, 400 * IO_NS_PER_MS);
 		} else {
-			at_ns = rng_below(rng, world->options.duration_ns);
+			at_ns = rng_below(&rng, world->options.duration_ns);
 		}
-		sim_at_ns(world->sim, &fault->event, start_ns + at_ns, on_fault);
+		if ((world->options.fault_mask >> i & 1) != 0) {
+			sim_at_ns(world->sim, &fault->event, start_ns + at_ns, on_fault);
+		}
 	}
 }
 

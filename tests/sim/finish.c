@@ -45,7 +45,12 @@ static bool run_slices(struct world *world, bool (*is_done)(struct world *world)
 
 static bool nothing_in_flight(struct world *world)
 {
-	return world->slots[0].in_flight == 0 && world->slots[1].in_flight == 0;
+	for (unsigned i = 0; i < SLOTS; i++) {
+		if (world->slots[i].in_flight != 0) {
+			return false;
+		}
+	}
+	return true;
 }
 
 static bool may_lack(const struct world *world, unsigned index)

@@ -79,14 +79,15 @@ static void set_mutant(enum mutant mutant)
 
 static void run_child(uint64_t seed, int fd)
 {
+	struct world_request request = {.seed = seed};
 	struct world_result result;
 
 	(void)alarm(SEED_SECONDS_MAX);
-	world_run(seed, NULL, false, &result);
+	world_run(&request, &result);
 	if (seed % 100 == 0 && result.reason[0] == '\0') {
 		struct world_result again;
 
-		world_run(seed, NULL, false, &again);
+		world_run(&request, &again);
 		if (again.hash != result.hash) {
 			result.broken++;
 			(void)snprintf(result.oracle, sizeof(result.oracle), "determinism");
@@ -288,11 +289,16 @@ static int run_many(const struct options *options)
 
 static int run_one(const struct options *options)
 {
+	struct world_request request = {
+		.seed = options->seed,
+		.trace = options->quiet ? NULL : stdout,
+		.trace_io = options->io,
+	};
 	struct world_result result;
 
 	/* Nothing of the trace may be missing when an assertion fails. */
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
-	world_run(options->seed, options->quiet ? NULL : stdout, options->io, &result);
+	world_run(&request, &result);
 	if (result.reason[0] != '\0') {
 		printf("seed %lu: %s: %s\n  replay: tests/sim/run --seed %lu\n",
 			(unsigned long)options->seed, result.oracle, result.reason,
@@ -408,7 +414,9 @@ int main(int argc, char **argv)
 		i += parse_argument(&options, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
 	}
 	if (options.seeds == 0) {
-		options.seeds = options.minutes > 0 ? UINT64_MAX / 2 : options.mutants ? 10000 : 200;
+		options.seeds = options.minutes > 0 ? UINT64_MAX / 2
+				: options.mutants   ? 10000
+						    : 200;
 	}
 	options.jobs = options.jobs == 0 ? 1 : options.jobs > JOBS_MAX ? JOBS_MAX : options.jobs;
 	set_mutant(options.mutant);

@@ -37,7 +37,7 @@ static void agent_serve(struct node_agent *node)
 	struct agent_options options = {
 		.uuid = node->uuid,
 		.address = {.port = AGENT_PORT},
-		.buffer_bytes = 2u << 20,
+		.buffer_bytes = world->options.agent_buffers,
 		.queues_max = 64,
 	};
 	struct err err = {0};

@@ -1,44 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the seed decides, and the pools with their replicas. */
+/* The pools with their replicas, and the nodes that may run the nexus. */
 #include "pool-agent/store/ondisk.h"
 #include "tests/sim/world.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-void world_draw_options(struct world_options *options, uint64_t seed)
-{
-	struct rng rng;
-
-	rng_init(&rng, seed ^ UINT64_C(0x5eed5eed));
-	*options = (struct world_options){
-		.seed = seed,
-		.data_replicas = rng_percent(&rng, 75) ? 3 : 1 + (unsigned)rng_below(&rng, 2),
-		.min_insync = rng_percent(&rng, 60) ? 0 : 1,
-		.block_count = 64 + rng_below(&rng, 193),
-		.cluster_bytes = 16384,
-		.region_bytes = UINT64_C(16384) << rng_below(&rng, 3),
-		.pool_bytes = UINT64_C(6) << 20,
-		.small_agent = -1,
-		.local_agent = -1,
-		.absent_agent = -1,
-		.depth = 1 + (unsigned)rng_below(&rng, 12),
-		.duration_ns = (8 + rng_below(&rng, 25)) * IO_NS_PER_S,
-		.ops_target = 150 + (unsigned)rng_below(&rng, 250),
-		.fault_count = 4 + (unsigned)rng_below(&rng, 10),
-		.power_cycle_at_end = rng_percent(&rng, 25),
-	};
-	options->voters = options->data_replicas == 1 ? 1 : 3;
-	if (rng_percent(&rng, 40)) {
-		options->local_agent = (int)rng_below(&rng, options->voters);
-	}
-	if (options->data_replicas == 3 && rng_percent(&rng, 12)) {
-		options->small_agent = (int)rng_below(&rng, 3);
-	}
-	if (options->voters == 3 && options->small_agent < 0 && rng_percent(&rng, 15)) {
-		options->absent_agent = (int)rng_below(&rng, 3);
-	}
-}
 
 static void on_setup_op(struct store_op *op)
 {
@@ -81,10 +47,10 @@ static void make_pool(struct node_agent *node)
 	struct world *world = node->world;
 	struct store_format_options format = {
 		.name = "pool",
-		.cluster_bytes = world->options.cluster_bytes,
+		.cluster_bytes = (uint32_t)world->options.cluster_bytes,
 		.region_bytes = world->options.region_bytes,
 		.replica_slots = 8,
-		.journal_blocks = 32,
+		.journal_blocks = (uint32_t)world->options.journal_blocks,
 	};
 	struct layout layout;
 	struct err err;

@@ -211,7 +211,7 @@ static void issue_random(struct slot *slot)
 {
 	unsigned writes = slot->in_flight - slot->reads_in_flight;
 	struct world *world = slot->world;
-	struct rng *rng = sim_rng(world->sim);
+	struct rng *rng = &world->load_rng;
 	size_t blocks = world->options.block_count;
 	unsigned dice = (unsigned)rng_below(rng, 100);
 	enum blk_kind kind = dice < 52   ? BLK_WRITE
@@ -244,11 +244,11 @@ static void on_issue(struct sim_event *event)
 {
 	struct slot *slot = container_of(event, struct slot, issue);
 	struct world *world = slot->world;
-	struct rng *rng = sim_rng(world->sim);
+	struct rng *rng = &world->load_rng;
 	uint64_t pace_ns = world->options.duration_ns / world->options.ops_target;
 	unsigned burst = rng_percent(rng, 20) ? 1 + (unsigned)rng_below(rng, 6) : 1;
 
-	while (burst-- > 0 && slot->process != NULL) {
+	while (burst-- > 0 && slot->process != NULL && world->ops_issued < world->options.ops_max) {
 		issue_random(slot);
 	}
 	sim_at_ns(world->sim, event, sim_now_ns(world->sim) + rng_below(rng, 2 * pace_ns) + 1000,
@@ -322,8 +322,8 @@ static void volume_options_fill(struct slot *slot, struct volume_options *option
 		.lineage = world->lineage,
 		.attach = slot->attach,
 		.inc_min = slot->inc_file,
-		.min_insync = world->options.min_insync,
-		.voter_count = world->options.voters,
+		.min_insync = (unsigned)world->options.min_insync,
+		.voter_count = (unsigned)world->options.voters,
 		.host_may_have_lived_on = slot->lived_on,
 		.save_inc = on_save_inc,
 		.changed = on_changed,
@@ -377,7 +377,7 @@ void slot_open(struct slot *slot, uint32_t attach)
 	struct world *world = slot->world;
 	struct nexus_options nexus_options = {
 		.host_uuid = slot->host_uuid,
-		.buffer_bytes = 1u << 20,
+		.buffer_bytes = world->options.nexus_buffers,
 	};
 	struct volume_options options;
 	struct err err = {0};
@@ -506,7 +506,8 @@ void slot_power_loss(struct slot *slot, uint64_t down_ns)
 
 void slot_takeover(struct world *world)
 {
-	struct slot *slot = &world->slots[1 - world->active];
+	unsigned other = (unsigned)rng_below(sim_rng(world->sim), SLOTS - 1);
+	struct slot *slot = &world->slots[(world->active + 1 + other) % SLOTS];
 
 	slot_crash(slot, false);
 	sim_cancel(world->sim, &slot->restart);

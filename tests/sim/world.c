@@ -59,20 +59,6 @@ static void on_monitor(struct sim_event *event)
 	sim_at_ns(world->sim, event, sim_now_ns(world->sim) + MONITOR_NS, on_monitor);
 }
 
-static void print_options(struct world *world)
-{
-	const struct world_options *options = &world->options;
-
-	sim_trace(world->sim,
-		"seed %lu: %u data replicas of %u voters, min_insync %u, %zu blocks, regions of "
-		"%lu, depth %u, %lu s, %u ops, %u faults, small %d, local %d, absent %d",
-		(unsigned long)options->seed, options->data_replicas, options->voters,
-		options->min_insync, options->block_count, (unsigned long)options->region_bytes,
-		options->depth, (unsigned long)(options->duration_ns / IO_NS_PER_S),
-		options->ops_target, options->fault_count, options->small_agent,
-		options->local_agent, options->absent_agent);
-}
-
 static void run_faults(struct world *world)
 {
 	uint64_t end_ns = sim_now_ns(world->sim) + world->options.duration_ns;
@@ -108,17 +94,19 @@ void world_drop(struct world *world)
 	oracle_done(&world->oracle);
 }
 
-void world_run(uint64_t seed, FILE *trace, bool trace_io, struct world_result *ret_result)
+void world_run(const struct world_request *request, struct world_result *ret_result)
 {
 	struct world *world = calloc(1, sizeof(*world));
-	struct sim_options options = {.trace = trace, .trace_io = trace_io};
+	struct sim_options options = {.trace = request->trace, .trace_io = request->trace_io};
 
 	assert(world != NULL);
 	memset(ret_result, 0, sizeof(*ret_result));
 	world->result = ret_result;
-	world->sim = sim_new(seed, &options);
-	world_draw_options(&world->options, seed);
-	print_options(world);
+	world->sim = sim_new(request->seed, &options);
+	world_draw_options(&world->options, request->seed);
+	(void)world_change_options(&world->options, request->sets); /* main() has tried it */
+	world_trace_options(world);
+	rng_init(&world->load_rng, request->seed ^ UINT64_C(0x10ad));
 	world_setup(world);
 	if (!world->failed) {
 		run_faults(world);

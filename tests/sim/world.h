@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One simulated history: up to three pool-agents, two nodes with a nexus each, a host that writes,
- * reads and flushes, faults; then everything heals, the volume must get whole, and all replicas
- * must be equal and hold what the oracle says.
+ * One simulated history: one to five data replicas with arbiters, three nodes that may run the
+ * nexus, a host that writes, reads and flushes, faults; then everything heals, the volume must get
+ * whole, and all replicas must be equal and hold what the oracles say.
  */
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
@@ -13,32 +13,42 @@
 #include "simio/simio.h"
 #include "tests/sim/oracle.h"
 
-#define AGENTS_MAX 3
-#define SLOTS      2 /* nodes that may run the nexus */
-#define FAULTS_MAX 24
+#define AGENTS_MAX REPL_VOTERS_MAX
+#define SLOTS      3 /* nodes that may run the nexus: more than one of them may at once */
+#define FAULTS_MAX 32
 /* What a pool takes for itself, roughly. */
 #define SMALL_POOL_BASE_BYTES (UINT64_C(320) << 10)
 #define OP_BLOCKS_MAX         8
 #define ZERO_BLOCKS_MAX       40
 
-/* Drawn from the seed. */
+/*
+ * Drawn from the seed, then changed by name (options.c: `--set faults=0x5`), which is how a failing
+ * seed is made smaller and replayed.  What the seed decides later does not shift: each fault and
+ * the load have random numbers of their own.
+ */
 struct world_options {
 	uint64_t seed;
-	unsigned data_replicas; /* with 2 the third agent holds an arbiter */
-	unsigned voters;
-	unsigned min_insync;
-	size_t block_count;
-	uint32_t cluster_bytes;
+	uint64_t data_replicas; /* an even number is made odd by an arbiter, the last agent */
+	uint64_t voters;
+	uint64_t min_insync;
+	uint64_t block_count;
+	uint64_t cluster_bytes;
 	uint64_t region_bytes;
 	uint64_t pool_bytes;
-	int small_agent;  /* whose pool is too small for the volume; -1 none */
-	int local_agent;  /* on the host of slot 0; -1 none */
-	int absent_agent; /* goes away once more after all is whole; -1 none */
-	unsigned depth;
+	uint64_t journal_blocks;               /* a small one is full all the time */
+	uint64_t agent_buffers, nexus_buffers; /* bytes: few make requests wait for each other */
+	int64_t small_agent;                   /* whose pool is too small for the volume; -1 none */
+	int64_t local_agent;                   /* on the host of slot 0; -1 none */
+	int64_t absent_agent;                  /* goes away once more after all is whole; -1 none */
+	uint64_t depth;
 	uint64_t duration_ns;
-	unsigned ops_target;
-	unsigned fault_count;
-	bool power_cycle_at_end;
+	uint64_t ops_target; /* the pace: requests in duration_ns */
+	uint64_t ops_max;    /* no more are issued */
+	uint64_t fault_count;
+	uint64_t fault_mask;  /* bit i: fault i happens */
+	uint64_t clock_ppm;   /* clocks of hosts run up to this much too fast or too slow */
+	uint64_t down_at_end; /* how many agents stay away when the faults end, at first */
+	uint64_t power_cycle_at_end;
 };
 
 struct world_result {
@@ -129,6 +139,8 @@ struct fault {
 	struct sim_event event;
 	struct sim_event end;
 	struct world *world;
+	unsigned index;
+	struct rng rng;
 	struct sim_host *a, *b; /* of a partition */
 	bool both;
 	bool takes_over; /* its event is a takeover now */
@@ -143,6 +155,7 @@ struct world {
 	uint64_t lineage;
 	struct node_agent agents[AGENTS_MAX];
 	struct slot slots[SLOTS];
+	struct rng load_rng;
 	unsigned active; /* slot of the newest attach */
 	uint32_t attach_last;
 	unsigned order_last;
@@ -156,8 +169,15 @@ struct world {
 	int final_result;
 };
 
-/* main.c's: the whole history of a seed.  `trace` may be NULL. */
-void world_run(uint64_t seed, FILE *trace, bool trace_io, struct world_result *ret_result);
+struct world_request {
+	uint64_t seed;
+	const char *sets; /* "name=value name=value": changes what the seed draws; NULL: nothing */
+	FILE *trace;      /* may be NULL */
+	bool trace_io;
+};
+
+/* The whole history of a seed. */
+void world_run(const struct world_request *request, struct world_result *ret_result);
 
 /* Its memory, once the simulation is over. */
 void world_drop(struct world *world);
@@ -166,8 +186,13 @@ void world_drop(struct world *world);
 void world_fail(struct world *world, uint64_t *counter, const char *oracle, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* setup.c */
+/* options.c */
 void world_draw_options(struct world_options *options, uint64_t seed);
+/* "" or the first name or value that is wrong. */
+const char *world_change_options(struct world_options *options, const char *sets);
+void world_trace_options(struct world *world);
+
+/* setup.c */
 void world_setup(struct world *world);
 
 /* node.c: agents */

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the seed decides before anything happens, and changing it by name. */
+#include "tests/sim/world.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+	const char *name;
+	size_t offset;
+} fields[] = {
+	{"replicas", offsetof(struct world_options, data_replicas)},
+	{"voters", offsetof(struct world_options, voters)},
+	{"min_insync", offsetof(struct world_options, min_insync)},
+	{"blocks", offsetof(struct world_options, block_count)},
+	{"cluster", offsetof(struct world_options, cluster_bytes)},
+	{"region", offsetof(struct world_options, region_bytes)},
+	{"pool", offsetof(struct world_options, pool_bytes)},
+	{"journal", offsetof(struct world_options, journal_blocks)},
+	{"agent_buffers", offsetof(struct world_options, agent_buffers)},
+	{"nexus_buffers", offsetof(struct world_options, nexus_buffers)},
+	{"small", offsetof(struct world_options, small_agent)},
+	{"local", offsetof(struct world_options, local_agent)},
+	{"absent", offsetof(struct world_options, absent_agent)},
+	{"depth", offsetof(struct world_options, depth)},
+	{"duration", offsetof(struct world_options, duration_ns)},
+	{"pace", offsetof(struct world_options, ops_target)},
+	{"ops", offsetof(struct world_options, ops_max)},
+	{"fault_count", offsetof(struct world_options, fault_count)},
+	{"faults", offsetof(struct world_options, fault_mask)},
+	{"clock_ppm", offsetof(struct world_options, clock_ppm)},
+	{"down", offsetof(struct world_options, down_at_end)},
+	{"power_cycle", offsetof(struct world_options, power_cycle_at_end)},
+};
+
+static void draw_replicas(struct world_options *options, struct rng *rng)
+{
+	static const uint8_t counts[] = {1, 2, 2, 3, 3, 3, 3, 3, 4, 5};
+
+	options->data_replicas = counts[rng_below(rng, ARRAY_COUNT(counts))];
+	options->voters = options->data_replicas | 1;
+	options->min_insync = rng_percent(rng, 60) ? 0 : 1;
+	options->small_agent = -1;
+	options->local_agent = -1;
+	options->absent_agent = -1;
+	if (rng_percent(rng, 40)) {
+		options->local_agent = (int64_t)rng_below(rng, options->voters);
+	}
+	if (options->data_replicas >= 3 && rng_percent(rng, 12)) {
+		options->small_agent = (int64_t)rng_below(rng, options->data_replicas);
+	}
+	if (options->voters >= 3 && options->small_agent < 0 && rng_percent(rng, 15)) {
+		options->absent_agent = (int64_t)rng_below(rng, options->voters);
+	}
+	if (options->voters >= 3 && rng_percent(rng, 40)) {
+		options->down_at_end = 1 + rng_below(rng, options->voters / 2);
+	}
+}
+
+/* Limits so small that they are reached: each of a few seeds in ten. */
+static void draw_limits(struct world_options *options, struct rng *rng)
+{
+	options->cluster_bytes = rng_percent(rng, 70) ? 16384 : 32768;
+	options->region_bytes = options->cluster_bytes << rng_below(rng, 3);
+	options->pool_bytes = UINT64_C(6) << 20;
+	options->journal_blocks = rng_percent(rng, 70) ? 32 : 8 + rng_below(rng, 8);
+	options->agent_buffers = UINT64_C(2) << 20;
+	options->nexus_buffers = UINT64_C(1) << 20;
+}
+
+void world_draw_options(struct world_options *options, uint64_t seed)
+{
+	struct rng rng;
+
+	rng_init(&rng, seed ^ UINT64_C(0x5eed5eed));
+	*options = (struct world_options){.seed = seed};
+	draw_replicas(options, &rng);
+	draw_limits(options, &rng);
+	options->block_count = 64 + rng_below(&rng, 193);
+	options->depth = 1 + rng_below(&rng, 12);
+	options->duration_ns = (8 + rng_below(&rng, 25)) * IO_NS_PER_S;
+	options->ops_target = 150 + rng_below(&rng, 250);
+	options->ops_max = UINT64_MAX;
+	options->fault_count = 4 + rng_below(&rng, 10);
+	options->fault_mask = UINT64_MAX;
+	options->power_cycle_at_end = rng_percent(&rng, 25);
+}
+
+/* One "name=value"; the fields are 64 bits wide, signed or not. */
+static bool change_option(struct world_options *options, const char *text, size_t length)
+{
+	const char *equals = memchr(text, '=', length);
+	char *end = NULL;
+	uint64_t value;
+
+	if (equals == NULL) {
+		return false;
+	}
+	errno = 0;
+	value = strtoull(equals + 1, &end, 0);
+	if (errno != 0 || end != text + length || end == equals + 1) {
+		return false;
+	}
+	for (unsigned i = 0; i < ARRAY_COUNT(fields); i++) {
+		if (strlen(fields[i].name) == (size_t)(equals - text) &&
+			memcmp(fields[i].name, text, (size_t)(equals - text)) == 0) {
+			memcpy((char *)options + fields[i].offset, &value, sizeof(value));
+			return true;
+		}
+	}
+	return false;
+}
+
+const char *world_change_options(struct world_options *options, const char *sets)
+{
+	while (sets != NULL && *sets != '\0') {
+		size_t length = strcspn(sets, " ");
+
+		if (length > 0 && !change_option(options, sets, length)) {
+			return sets;
+		}
+		sets += length + (sets[length] == ' ');
+	}
+	return "";
+}
+
+void world_trace_options(struct world *world)
+{
+	const char *options = (const char *)&world->options;
+	char line[800];
+	size_t used = (size_t)snprintf(
+		line, sizeof(line), "seed %lu:", (unsigned long)world->options.seed);
+
+	for (unsigned i = 0; i < ARRAY_COUNT(fields) && used < sizeof(line); i++) {
+		uint64_t value;
+
+		memcpy(&value, options + fields[i].offset, sizeof(value));
+		if (value != UINT64_MAX) {
+			used += (size_t)snprintf(line + used, sizeof(line) - used, " %s=%lu",
+				fields[i].name, (unsigned long)value);
+		}
+	}
+	sim_trace(world->sim, "%s", line);
+}
