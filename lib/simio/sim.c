@@ -235,6 +235,9 @@ static bool step_within(struct sim *sim, uint64_t limit_ns)
 	sim->steps++;
 	sim_hash_add(sim, event->at_ns);
 	event->run(event);
+	if (sim->options.after_step != NULL) {
+		sim->options.after_step(sim->options.ctx);
+	}
 	return true;
 }
 

@@ -34,6 +34,8 @@ struct sim_options {
 	uint64_t turn_delay_max_ns; /* from a completion to the process's turn; 5 us */
 	FILE *trace;   /* lines of sim_trace() and of the processes' logs; NULL: hashed only */
 	bool trace_io; /* with trace: also each network and disk operation */
+	void (*after_step)(void *ctx); /* of the test: looks at the world, changes nothing */
+	void *ctx;
 };
 
 struct sim *sim_new(uint64_t seed, const struct sim_options *options);

@@ -103,6 +103,20 @@ static void stalled_reason(
 	}
 }
 
+/* Voters that are there, or have been away for no longer than a restart takes. */
+static unsigned voters_reached(const struct volume *volume)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+
+		count += cfg_find(&volume->cfg, &leg->voter.replica) >= 0 &&
+			 (leg->ready || io_now_ns(volume->io) < leg->unready_ns + EJECT_NS);
+	}
+	return count;
+}
+
 static enum volume_state volume_judge_state(const struct volume *volume, char *reason)
 {
 	leg_mask usable = volume->member_mask & ~volume_out_mask(volume);
@@ -128,6 +142,14 @@ static enum volume_state volume_judge_state(const struct volume *volume, char *r
 	if (reachable < volume->min_insync ||
 		mask_count(volume->member_mask) < volume->min_insync) {
 		stalled_reason(volume, data & ~usable, volume->min_insync - reachable, reason);
+		return VOLUME_STALLED;
+	}
+	if (voters_reached(volume) < cfg_majority(&volume->cfg)) {
+		/* Members enough, and nobody may change S or has the lease to read. */
+		snprintf(reason, VOLUME_REASON_SIZE,
+			"needs a majority: %u of %u voters reached, %u needed",
+			voters_reached(volume), volume->cfg.voter_count,
+			cfg_majority(&volume->cfg));
 		return VOLUME_STALLED;
 	}
 	if (usable == data && !volume->proposal_open) {

@@ -356,6 +356,7 @@ static void close_agent(struct node_agent *node)
 		return;
 	}
 	node->op_done = false;
+	node->state = AGENT_CLOSING;
 	agent_close(node->agent, on_closed, &node->op_done);
 	wait_closed(world, &node->op_done, "closing an agent");
 	if (world->failed) {

@@ -64,12 +64,13 @@ static void agent_serve(struct node_agent *node)
 			node->name);
 		return;
 	}
-	if (store_replica_abstains(node->replica)) {
+	if (store_replica_abstains(node->replica) && !node->may_abstain) {
 		world_fail(world, &world->result->broken, "store", "the replica of %s abstains",
 			node->name);
 		return;
 	}
 	node->nsid = store_replica_slot(node->replica) + 1;
+	node->cur_seen = (struct token){0};
 	node->state = AGENT_UP;
 }
 
@@ -160,14 +161,33 @@ void agent_lose_power(struct node_agent *node, uint64_t down_ns)
 
 /* ---- who has lost what ---- */
 
-static struct node_agent *agent_of(struct world *world, const struct uuid *replica)
+int world_agent_index(const struct world *world, const struct uuid *replica)
 {
 	for (unsigned i = 0; i < world->options.voters; i++) {
 		if (uuid_equal(&world->agents[i].replica_id, replica)) {
-			return &world->agents[i];
+			return (int)i;
 		}
 	}
-	return NULL;
+	return -1;
+}
+
+static struct node_agent *agent_of(struct world *world, const struct uuid *replica)
+{
+	int index = world_agent_index(world, replica);
+
+	assert(index >= 0);
+	return &world->agents[index];
+}
+
+/* The volume's rule (nexus/nexus.h) for what the options say. */
+unsigned world_min_insync(const struct world *world)
+{
+	uint64_t data = world->options.data_replicas;
+
+	if (world->options.min_insync != 0) {
+		return (unsigned)min_u64(world->options.min_insync, data);
+	}
+	return data <= 2 ? 1 : 2;
 }
 
 void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh)

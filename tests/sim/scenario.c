@@ -292,13 +292,12 @@ static void look_after(struct scenario *scenario)
 static void run_with_seed(const struct scenario_case *test, uint64_t seed)
 {
 	const char *trace = getenv("SCENARIO_TRACE");
-	struct sim_options options = {.trace = trace != NULL ? stderr : NULL};
 	struct scenario *scenario = calloc(1, sizeof(*scenario));
 	struct world *world = &scenario->world;
 
 	assert_non_null(scenario);
 	world->result = &scenario->result;
-	world->sim = sim_new(seed, &options);
+	world->sim = world_sim_new(world, seed, trace != NULL ? stderr : NULL, false);
 	world->options = options_of(test, seed);
 	world_setup(world);
 	assert_false(world->failed);

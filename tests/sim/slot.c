@@ -73,6 +73,9 @@ static void op_succeeded(struct op *op)
 	struct oracle *oracle = &op->slot->world->oracle;
 
 	(void)oracle_tick(oracle);
+	if (op->req.kind != BLK_READ) {
+		chain_acked(op->slot->world, &op->slot->committed);
+	}
 	if (op->req.kind == BLK_FLUSH) {
 		oracle_flushed(oracle, op->issued, op->order);
 	}
@@ -306,6 +309,7 @@ static void on_changed(struct volume *volume, void *ctx)
 		return;
 	}
 	slot->committed = status.cfg;
+	chain_committed(slot->world, &status.cfg);
 	world_note_commit(slot->world, &status.cfg, slot->fresh);
 	slot->fresh = false;
 	slot->lived_on = true;

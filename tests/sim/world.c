@@ -92,17 +92,30 @@ void world_drop(struct world *world)
 		drop_slot(&world->slots[i]);
 	}
 	oracle_done(&world->oracle);
+	chain_done(&world->chain);
+}
+
+static void on_step(void *ctx)
+{
+	chain_observe(ctx);
+}
+
+struct sim *world_sim_new(struct world *world, uint64_t seed, FILE *trace, bool trace_io)
+{
+	struct sim_options options = {
+		.trace = trace, .trace_io = trace_io, .after_step = on_step, .ctx = world};
+
+	return sim_new(seed, &options);
 }
 
 void world_run(const struct world_request *request, struct world_result *ret_result)
 {
 	struct world *world = calloc(1, sizeof(*world));
-	struct sim_options options = {.trace = request->trace, .trace_io = request->trace_io};
 
 	assert(world != NULL);
 	memset(ret_result, 0, sizeof(*ret_result));
 	world->result = ret_result;
-	world->sim = sim_new(request->seed, &options);
+	world->sim = world_sim_new(world, request->seed, request->trace, request->trace_io);
 	world_draw_options(&world->options, request->seed);
 	(void)world_change_options(&world->options, request->sets); /* main() has tried it */
 	world_trace_options(world);

@@ -61,7 +61,7 @@ struct world_result {
 
 struct world;
 
-enum agent_state { AGENT_DOWN, AGENT_STARTING, AGENT_UP, AGENT_FAILED };
+enum agent_state { AGENT_DOWN, AGENT_STARTING, AGENT_UP, AGENT_FAILED, AGENT_CLOSING };
 
 struct node_agent {
 	struct world *world;
@@ -80,11 +80,25 @@ struct node_agent {
 	uint32_t nsid;
 	struct store_op op;
 	bool op_done;
-	struct cfg cfg; /* the last committed one with this replica in S */
+	struct vmeta seen;     /* chain.c: what it had durably, before crashes too */
+	struct token cur_seen; /* and its token */
+	bool may_abstain;      /* its metadata were damaged on purpose */
+	struct cfg cfg;        /* the last committed one with this replica in S */
 	uint64_t counted_power;
 	struct sim_event restart;
 	bool disk_faulty;
 	struct sim_event fault_end; /* of what was done to its disk */
+};
+
+/* Every configuration that some voter ever had. */
+struct chain_record {
+	struct cfg cfg;
+	uint32_t accepted_by; /* bit i: agents[i] */
+};
+
+struct chain {
+	struct chain_record *records;
+	size_t count, capacity;
 };
 
 struct slot; /* below */
@@ -151,6 +165,7 @@ struct world {
 	struct world_options options;
 	struct world_result *result;
 	struct oracle oracle;
+	struct chain chain;
 	struct uuid volume_uuid;
 	uint64_t lineage;
 	struct node_agent agents[AGENTS_MAX];
@@ -178,6 +193,9 @@ struct world_request {
 
 /* The whole history of a seed. */
 void world_run(const struct world_request *request, struct world_result *ret_result);
+
+/* With the oracles of chain.c at work. */
+struct sim *world_sim_new(struct world *world, uint64_t seed, FILE *trace, bool trace_io);
 
 /* Its memory, once the simulation is over. */
 void world_drop(struct world *world);
@@ -208,6 +226,17 @@ void agent_restart_after(struct node_agent *node, uint64_t delay_ns);
  * a new attach, or a host that did not live on.
  */
 void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh);
+
+int world_agent_index(const struct world *world, const struct uuid *replica); /* -1: none */
+unsigned world_min_insync(const struct world *world);
+
+/* chain.c */
+void chain_observe(struct world *world); /* after each step */
+/* A nexus goes on under it. */
+void chain_committed(struct world *world, const struct cfg *cfg);
+/* A write or flush was answered with success under it. */
+void chain_acked(struct world *world, const struct cfg *committed);
+void chain_done(struct chain *chain);
 
 /* slot.c: the nexus and its host */
 void slot_open(struct slot *slot, uint32_t attach);
