@@ -36,7 +36,8 @@ uint64_t sim_latency_ns(const struct sim_host *from, const struct sim_host *to)
 	if (from == to) {
 		return latency / 8;
 	}
-	return latency + sim_random_ns(sim, 0, sim->extra_latency_max_ns);
+	return latency + sim_random_ns(sim, 0, sim->extra_latency_max_ns) +
+	       sim_random_ns(sim, 0, sim->slow_ns[from->index][to->index]);
 }
 
 static void purge(struct list *segments)
@@ -68,6 +69,9 @@ static struct segment *segment_new(struct sim_end *end, enum segment_kind kind, 
 		end->link->sim->now_ns + sim_latency_ns(end->host, end_peer(end)->host);
 
 	assert(segment != NULL);
+	if (end->link->sim->now_ns < end->link->slow_until_ns) {
+		deliver_ns += sim_random_ns(end->link->sim, 0, end->link->slow_max_ns);
+	}
 	*segment = (struct segment){.kind = kind, .length = length};
 	end->last_deliver_ns = max_u64(end->last_deliver_ns + 1, deliver_ns);
 	segment->deliver_ns = end->last_deliver_ns;
@@ -177,6 +181,29 @@ static void deliver_segment(struct sim_end *to, struct segment *segment)
 	end_wake_recv(to);
 }
 
+static void link_cut(struct sim_link *link)
+{
+	link->cutting = false;
+	for (unsigned i = 0; i < 2; i++) {
+		struct sim_end *end = &link->ends[i];
+
+		cut_flying(end);
+		segment_send(end, segment_new(end, SEGMENT_RESET, 0));
+	}
+	sim_trace(link->sim, "cut a connection of %s and %s", link->ends[0].host->address,
+		link->ends[1].host->address);
+}
+
+/* Of the bytes that arrive only so many do; false: none. */
+static bool cut_segment(struct sim_link *link, struct segment *segment)
+{
+	if (segment->length > link->cut_after_bytes) {
+		segment->length = link->cut_after_bytes;
+	}
+	link->cut_after_bytes -= segment->length;
+	return segment->length > 0;
+}
+
 static void deliver_event(struct sim_event *event)
 {
 	struct sim_end *from = container_of(event, struct sim_end, deliver);
@@ -195,6 +222,13 @@ static void deliver_event(struct sim_event *event)
 	sim_trace_io(from->link->sim, "net %s -> %s kind %u %zu bytes", from->host->address,
 		to->host->address, (unsigned)segment->kind, segment->length);
 	sim_hash_add(from->link->sim, segment->length);
+	if (from->link->cutting && segment->kind == SEGMENT_DATA) {
+		if (!cut_segment(from->link, segment)) {
+			free(segment);
+			link_cut(from->link);
+			return;
+		}
+	}
 	if (to->process == NULL) {
 		bool answer = segment->kind == SEGMENT_DATA;
 
@@ -522,7 +556,7 @@ static bool link_can_be_cut(const struct sim_link *link)
 	       link->ends[1].process != NULL;
 }
 
-bool sim_cut_random_connection(struct sim *sim)
+static struct sim_link *random_link(struct sim *sim)
 {
 	uint64_t count = 0;
 
@@ -530,23 +564,47 @@ bool sim_cut_random_connection(struct sim *sim)
 		count += link_can_be_cut(container_of(node, struct sim_link, node));
 	}
 	if (count == 0) {
-		return false;
+		return NULL;
 	}
 	count = rng_below(&sim->rng, count);
 	list_for_each (&sim->links, node) {
 		struct sim_link *link = container_of(node, struct sim_link, node);
 
 		if (link_can_be_cut(link) && count-- == 0) {
-			for (unsigned i = 0; i < 2; i++) {
-				struct sim_end *end = &link->ends[i];
-
-				cut_flying(end);
-				segment_send(end, segment_new(end, SEGMENT_RESET, 0));
-			}
-			sim_trace(sim, "cut a connection of %s and %s", link->ends[0].host->address,
-				link->ends[1].host->address);
-			return true;
+			return link;
 		}
 	}
-	return false;
+	return NULL;
+}
+
+bool sim_cut_random_connection(struct sim *sim)
+{
+	struct sim_link *link = random_link(sim);
+
+	if (link != NULL) {
+		link_cut(link);
+	}
+	return link != NULL;
+}
+
+bool sim_cut_random_connection_after(struct sim *sim, uint64_t bytes)
+{
+	struct sim_link *link = random_link(sim);
+
+	if (link != NULL) {
+		link->cutting = true;
+		link->cut_after_bytes = bytes;
+	}
+	return link != NULL;
+}
+
+bool sim_slow_random_connection(struct sim *sim, uint64_t latency_max_ns, uint64_t until_ns)
+{
+	struct sim_link *link = random_link(sim);
+
+	if (link != NULL) {
+		link->slow_max_ns = latency_max_ns;
+		link->slow_until_ns = until_ns;
+	}
+	return link != NULL;
 }

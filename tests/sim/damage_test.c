@@ -73,20 +73,11 @@ static void test_failed_flush_is_not_retried(struct scenario *scenario)
 /* The place of one of the four blocks of a replica's metadata. */
 static uint64_t vmeta_offset(struct scenario *scenario, unsigned agent, unsigned pair, bool far)
 {
-	const struct world_options *options = &scenario->world.options;
-	struct store_format_options format = {
-		.name = "pool",
-		.cluster_bytes = (uint32_t)options->cluster_bytes,
-		.region_bytes = options->region_bytes,
-		.replica_slots = 8,
-		.journal_blocks = (uint32_t)options->journal_blocks,
-	};
-	uint32_t slot = scenario->world.agents[agent].nsid - 1;
+	const struct node_agent *node = &scenario->world.agents[agent];
+	uint32_t slot = node->nsid - 1;
 	struct layout layout;
-	struct err err;
 
-	assert_int_equal(
-		layout_make(options->pool_bytes / STORE_BLOCK_BYTES, &format, &layout, &err), 0);
+	agent_layout(node, &layout);
 	return ((far ? layout.vmeta_far : layout.vmeta_near) + 2 * (uint64_t)slot + pair) *
 	       STORE_BLOCK_BYTES;
 }

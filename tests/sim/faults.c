@@ -1,78 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Faults at random moments. */
-#include "tests/sim/world.h"
+/* Faults at random moments: which, when, and those of processes and of power. */
+#include "tests/sim/faults.h"
 
-enum fault_kind {
-	FAULT_AGENT_CRASH,
-	FAULT_AGENT_POWER,
-	FAULT_ALL_POWER,
-	FAULT_NEXUS_CRASH,
-	FAULT_NEXUS_POWER,
-	FAULT_TAKEOVER,
-	FAULT_OLD_NEXUS_RETURNS,
-	FAULT_PARTITION,
-	FAULT_ISOLATION,
-	FAULT_CUT,
-	FAULT_LATENCY,
-	FAULT_FREEZE,
-	FAULT_DISK_ERROR,
-	FAULT_DISK_SLOW,
-	FAULT_DISK_STUCK,
-	FAULT_MEMORY,
-	FAULT_KINDS,
-};
+#include "nexus/mirror/volume_internal.h"
 
-static const unsigned weights[FAULT_KINDS] = {
-	[FAULT_AGENT_CRASH] = 16,
-	[FAULT_AGENT_POWER] = 10,
-	[FAULT_ALL_POWER] = 3,
-	[FAULT_NEXUS_CRASH] = 12,
-	[FAULT_NEXUS_POWER] = 3,
-	[FAULT_TAKEOVER] = 6,
-	[FAULT_OLD_NEXUS_RETURNS] = 3,
-	[FAULT_PARTITION] = 18,
-	[FAULT_ISOLATION] = 7,
-	[FAULT_CUT] = 8,
-	[FAULT_LATENCY] = 5,
-	[FAULT_FREEZE] = 8,
-	[FAULT_DISK_ERROR] = 5,
-	[FAULT_DISK_SLOW] = 4,
-	[FAULT_DISK_STUCK] = 4,
-	[FAULT_MEMORY] = 6,
-};
-
-static enum fault_kind draw_kind(struct rng *rng)
-{
-	unsigned total = 0;
-	uint64_t at;
-
-	for (unsigned i = 0; i < FAULT_KINDS; i++) {
-		total += weights[i];
-	}
-	at = rng_below(rng, total);
-	for (unsigned i = 0; i < FAULT_KINDS; i++) {
-		if (at < weights[i]) {
-			return (enum fault_kind)i;
-		}
-		at -= weights[i];
-	}
-	return FAULT_PARTITION;
-}
-
-/* Mostly short; now and then longer than every time-out. */
-static uint64_t draw_duration_ns(struct rng *rng)
+uint64_t draw_duration_ns(struct rng *rng)
 {
 	uint64_t limit_ms = rng_percent(rng, 60) ? 1500 : 7000;
 
 	return (10 + rng_below(rng, limit_ms)) * IO_NS_PER_MS;
 }
 
-static struct node_agent *draw_agent(struct fault *fault)
+struct node_agent *draw_agent(struct fault *fault)
 {
 	return &fault->world->agents[rng_below(&fault->rng, fault->world->options.voters)];
 }
 
-static struct sim_host *draw_host(struct fault *fault)
+struct sim_host *draw_host(struct fault *fault)
 {
 	struct world *world = fault->world;
 	uint64_t at = rng_below(&fault->rng, world->options.voters + SLOTS);
@@ -81,166 +25,124 @@ static struct sim_host *draw_host(struct fault *fault)
 					  : world->slots[at - world->options.voters].host;
 }
 
-static void on_fault(struct sim_event *event);
-
-static void on_heal(struct sim_event *event)
+/* Mostly the one that serves; else one that was taken over, if it runs. */
+static struct slot *draw_slot(struct fault *fault)
 {
-	struct fault *fault = container_of(event, struct fault, end);
+	struct world *world = fault->world;
+	unsigned offset =
+		rng_percent(&fault->rng, 70) ? 0 : (unsigned)rng_below(&fault->rng, SLOTS);
 
-	sim_partition(fault->a, fault->b, false);
-	if (fault->both) {
-		sim_partition(fault->b, fault->a, false);
-	}
+	return &world->slots[(world->active + offset) % SLOTS];
 }
 
-static void fault_partition(struct fault *fault)
+static struct sim_process *draw_process(struct fault *fault)
+{
+	return rng_percent(&fault->rng, 50) ? draw_agent(fault)->process
+					    : draw_slot(fault)->process;
+}
+
+void fault_ends_after(struct fault *fault, uint64_t delay_ns, void (*run)(struct sim_event *))
+{
+	struct sim *sim = fault->world->sim;
+
+	sim_at_ns(sim, &fault->end, sim_now_ns(sim) + delay_ns, run);
+}
+
+static void on_take_over(struct sim_event *event)
+{
+	slot_takeover(container_of(event, struct fault, event)->world);
+}
+
+void fault_take_over_after(struct fault *fault, uint64_t delay_ns)
+{
+	struct sim *sim = fault->world->sim;
+
+	sim_at_ns(sim, &fault->event, sim_now_ns(sim) + delay_ns, on_take_over);
+}
+
+/* ---- processes ---- */
+
+static void fault_agent_crash(struct fault *fault)
+{
+	agent_crash(draw_agent(fault), draw_duration_ns(&fault->rng));
+}
+
+static void fault_nexus_crash(struct fault *fault)
+{
+	struct rng *rng = &fault->rng;
+	struct slot *slot = &fault->world->slots[fault->world->active];
+
+	slot_crash(slot, rng_percent(rng, 50));
+	slot_restart_after(
+		slot, rng_below(rng, rng_percent(rng, 70) ? 200 * IO_NS_PER_MS : 3 * IO_NS_PER_S));
+}
+
+static void fault_takeover(struct fault *fault)
+{
+	slot_takeover(fault->world);
+}
+
+/* It was taken over; it must notice, whatever it remembers. */
+static void fault_old_nexus_returns(struct fault *fault)
 {
 	struct world *world = fault->world;
 	struct rng *rng = &fault->rng;
+	struct slot *other = &world->slots[(world->active + 1 + rng_below(rng, SLOTS - 1)) % SLOTS];
 
-	/* Most are between a nexus and an agent: agents do not talk to each other. */
-	fault->a = draw_host(fault);
-	fault->b = world->slots[world->active].host;
-	if (fault->a == fault->b || rng_percent(rng, 20)) {
-		fault->b = draw_host(fault);
-	}
-	if (fault->a == fault->b) {
-		return;
-	}
-	if (rng_percent(rng, 50)) {
-		struct sim_host *a = fault->a;
-
-		fault->a = fault->b;
-		fault->b = a;
-	}
-	fault->both = rng_percent(rng, 50);
-	world->result->partitions++;
-	sim_partition(fault->a, fault->b, true);
-	if (fault->both) {
-		sim_partition(fault->b, fault->a, true);
-	}
-	sim_at_ns(world->sim, &fault->end, sim_now_ns(world->sim) + draw_duration_ns(rng), on_heal);
-}
-
-static void isolate(struct world *world, struct sim_host *host, bool out, bool in, bool blocked)
-{
-	for (unsigned i = 0; i < world->options.voters + SLOTS; i++) {
-		struct sim_host *other = i < world->options.voters
-						 ? world->agents[i].host
-						 : world->slots[i - world->options.voters].host;
-
-		if (other == host) {
-			continue;
-		}
-		if (out) {
-			sim_partition(host, other, blocked);
-		}
-		if (in) {
-			sim_partition(other, host, blocked);
-		}
+	if (other->attach != 0) {
+		slot_crash(other, rng_percent(rng, 50));
+		slot_restart_after(other, rng_below(rng, IO_NS_PER_S));
 	}
 }
 
-static void on_isolation_end(struct sim_event *event)
-{
-	struct fault *fault = container_of(event, struct fault, end);
-
-	isolate(fault->world, fault->a, true, true, false);
-}
-
-/* A host that reaches nobody; often the one with the nexus, and then another node takes over while
- * the old nexus, perhaps with a replica beside it, lives on. */
-static void fault_isolation(struct fault *fault)
-{
-	struct world *world = fault->world;
-	struct rng *rng = &fault->rng;
-	unsigned ways = (unsigned)rng_below(rng, 4);
-	bool nexus = rng_percent(rng, 60);
-
-	fault->a = nexus ? world->slots[world->active].host : draw_host(fault);
-	world->result->partitions++;
-	isolate(world, fault->a, ways != 1, ways != 2, true);
-	sim_at_ns(world->sim, &fault->end,
-		sim_now_ns(world->sim) + (1 + rng_below(rng, 12)) * IO_NS_PER_S, on_isolation_end);
-	if (nexus && rng_percent(rng, 50)) {
-		fault->takes_over = true;
-		sim_at_ns(world->sim, &fault->event,
-			sim_now_ns(world->sim) + rng_below(rng, 4 * IO_NS_PER_S), on_fault);
-	}
-}
-
-static void on_latency_end(struct sim_event *event)
-{
-	sim_set_extra_latency(container_of(event, struct fault, end)->world->sim, 0);
-}
-
-static void fault_latency(struct fault *fault)
-{
-	struct world *world = fault->world;
-	struct rng *rng = &fault->rng;
-
-	sim_set_extra_latency(world->sim, (1 + rng_below(rng, 400)) * IO_NS_PER_MS);
-	sim_at_ns(world->sim, &fault->end, sim_now_ns(world->sim) + draw_duration_ns(rng),
-		on_latency_end);
-}
-
-static void on_disk_end(struct sim_event *event)
-{
-	struct node_agent *node = container_of(event, struct node_agent, fault_end);
-	struct sim_disk_faults none = {0};
-
-	node->disk_faulty = false;
-	sim_disk_set_faults(node->disk, &none);
-}
-
-static void fault_disk(struct fault *fault, enum fault_kind kind)
-{
-	struct world *world = fault->world;
-	struct rng *rng = &fault->rng;
-	struct node_agent *node = draw_agent(fault);
-	struct sim_disk_faults faults = {0};
-
-	if (kind == FAULT_DISK_SLOW) {
-		faults.slow_percent = 10 + (unsigned)rng_below(rng, 90);
-		faults.slow_max_ns = (1 + rng_below(rng, 800)) * IO_NS_PER_MS;
-	} else if (kind == FAULT_DISK_STUCK) {
-		faults.stuck = true;
-	} else if (rng_percent(rng, 50)) {
-		faults.fail_nth = 1 + rng_below(rng, 40);
-	} else {
-		faults.read_error_percent = (unsigned)rng_below(rng, 10);
-		faults.write_error_percent = (unsigned)rng_below(rng, 10);
-		faults.flush_error_percent = (unsigned)rng_below(rng, 10);
-	}
-	node->disk_faulty = kind == FAULT_DISK_ERROR;
-	sim_disk_set_faults(node->disk, &faults);
-	sim_at_ns(world->sim, &node->fault_end, sim_now_ns(world->sim) + draw_duration_ns(rng),
-		on_disk_end);
-}
-
+/* Now and then for longer than everything; and then another node may take over. */
 static void fault_freeze(struct fault *fault)
 {
-	struct world *world = fault->world;
 	struct rng *rng = &fault->rng;
-	struct sim_process *process = rng_percent(rng, 50) ? draw_agent(fault)->process
-							   : world->slots[world->active].process;
+	struct sim_process *process = draw_process(fault);
+	uint64_t duration_ns =
+		rng_percent(rng, 85) ? draw_duration_ns(rng) : rng_below(rng, 60 * IO_NS_PER_S);
 
-	if (process != NULL) {
-		sim_process_freeze(process, draw_duration_ns(rng));
+	if (process == NULL) {
+		return;
+	}
+	sim_process_freeze(process, duration_ns);
+	if (process == fault->world->slots[fault->world->active].process && rng_percent(rng, 40)) {
+		fault_take_over_after(fault, rng_below(rng, 4 * IO_NS_PER_S));
 	}
 }
 
 /* The n-th allocation of a process from now on fails. */
 static void fault_memory(struct fault *fault)
 {
-	struct world *world = fault->world;
-	struct rng *rng = &fault->rng;
-	struct sim_process *process = rng_percent(rng, 50) ? draw_agent(fault)->process
-							   : world->slots[world->active].process;
+	struct sim_process *process = draw_process(fault);
 
 	if (process != NULL) {
-		sim_process_fail_allocation(process, 1 + rng_below(rng, 30));
+		sim_process_fail_allocation(process, 1 + rng_below(&fault->rng, 30));
 	}
+}
+
+/* A member is given up although it is well. */
+static void fault_ejection(struct fault *fault)
+{
+	struct volume *volume = draw_slot(fault)->volume;
+
+	if (volume != NULL && volume->committed && !volume_is_dead(volume)) {
+		leg_fail(volume->legs[rng_below(&fault->rng, volume->leg_count)],
+			"the test wants it");
+	}
+}
+
+/* ---- power ---- */
+
+static void fault_agent_power(struct fault *fault)
+{
+	agent_power_loss(draw_agent(fault), draw_duration_ns(&fault->rng));
+}
+
+static void fault_nexus_power(struct fault *fault)
+{
+	slot_power_loss(&fault->world->slots[fault->world->active], draw_duration_ns(&fault->rng));
 }
 
 static void fault_all_power(struct fault *fault)
@@ -254,79 +156,66 @@ static void fault_all_power(struct fault *fault)
 	}
 }
 
-static void fault_nexus(struct fault *fault, enum fault_kind kind)
-{
-	struct world *world = fault->world;
-	struct rng *rng = &fault->rng;
-	struct slot *active = &world->slots[world->active];
-	struct slot *other = &world->slots[(world->active + 1 + rng_below(rng, SLOTS - 1)) % SLOTS];
+/* ---- which, and when ---- */
 
-	if (kind == FAULT_TAKEOVER) {
-		slot_takeover(world);
-	} else if (kind == FAULT_NEXUS_POWER) {
-		slot_power_loss(active, draw_duration_ns(rng));
-	} else if (kind == FAULT_OLD_NEXUS_RETURNS) {
-		/* It was taken over; it must notice, whatever it remembers. */
-		if (other->attach != 0) {
-			slot_crash(other, rng_percent(rng, 50));
-			slot_restart_after(other, rng_below(rng, IO_NS_PER_S));
-		}
-	} else {
-		slot_crash(active, rng_percent(rng, 50));
-		slot_restart_after(active, rng_below(rng, rng_percent(rng, 70) ? 200 * IO_NS_PER_MS
-									       : 3 * IO_NS_PER_S));
+static const struct fault_kind {
+	const char *name;
+	unsigned weight;
+	void (*run)(struct fault *fault);
+} kinds[] = {
+	{"agent-crash", 14, fault_agent_crash},
+	{"agent-power", 8, fault_agent_power},
+	{"all-power", 3, fault_all_power},
+	{"crash-at-write", 8, fault_crash_at_write},
+	{"nexus-crash", 12, fault_nexus_crash},
+	{"nexus-power", 3, fault_nexus_power},
+	{"takeover", 6, fault_takeover},
+	{"old-nexus-returns", 4, fault_old_nexus_returns},
+	{"partition", 16, fault_partition},
+	{"isolation", 7, fault_isolation},
+	{"swizzle", 4, fault_swizzle},
+	{"cut", 8, fault_cut},
+	{"latency", 4, fault_latency},
+	{"slow-link", 4, fault_slow_link},
+	{"slow-connection", 5, fault_slow_connection},
+	{"freeze", 8, fault_freeze},
+	{"ejection", 4, fault_ejection},
+	{"memory", 6, fault_memory},
+	{"disk-error", 5, fault_disk_error},
+	{"disk-slow", 4, fault_disk_slow},
+	{"disk-stuck", 4, fault_disk_stuck},
+	{"rot", 3, fault_rot},
+	{"misdirected-write", 2, fault_misdirect},
+};
+
+static const struct fault_kind *draw_kind(struct fault *fault)
+{
+	uint64_t mask = fault->world->options.kind_mask;
+	unsigned total = 0;
+	uint64_t at;
+
+	for (unsigned i = 0; i < ARRAY_COUNT(kinds); i++) {
+		total += (mask >> i & 1) != 0 ? kinds[i].weight : 0;
 	}
+	at = rng_below(&fault->rng, total == 0 ? 1 : total);
+	for (unsigned i = 0; i < ARRAY_COUNT(kinds); i++) {
+		unsigned weight = (mask >> i & 1) != 0 ? kinds[i].weight : 0;
+
+		if (at < weight) {
+			return &kinds[i];
+		}
+		at -= weight;
+	}
+	return &kinds[0];
 }
 
 static void on_fault(struct sim_event *event)
 {
 	struct fault *fault = container_of(event, struct fault, event);
-	struct world *world = fault->world;
-	struct rng *rng = &fault->rng;
-	enum fault_kind kind = fault->takes_over ? FAULT_TAKEOVER : draw_kind(rng);
+	const struct fault_kind *kind = draw_kind(fault);
 
-	switch (kind) {
-	case FAULT_AGENT_CRASH:
-		agent_crash(draw_agent(fault), draw_duration_ns(rng));
-		return;
-	case FAULT_AGENT_POWER:
-		agent_power_loss(draw_agent(fault), draw_duration_ns(rng));
-		return;
-	case FAULT_ALL_POWER:
-		fault_all_power(fault);
-		return;
-	case FAULT_NEXUS_CRASH:
-	case FAULT_NEXUS_POWER:
-	case FAULT_TAKEOVER:
-	case FAULT_OLD_NEXUS_RETURNS:
-		fault_nexus(fault, kind);
-		return;
-	case FAULT_PARTITION:
-		fault_partition(fault);
-		return;
-	case FAULT_ISOLATION:
-		fault_isolation(fault);
-		return;
-	case FAULT_CUT:
-		(void)sim_cut_random_connection(world->sim);
-		return;
-	case FAULT_LATENCY:
-		fault_latency(fault);
-		return;
-	case FAULT_FREEZE:
-		fault_freeze(fault);
-		return;
-	case FAULT_DISK_ERROR:
-	case FAULT_DISK_SLOW:
-	case FAULT_DISK_STUCK:
-		fault_disk(fault, kind);
-		return;
-	case FAULT_MEMORY:
-		fault_memory(fault);
-		return;
-	case FAULT_KINDS:
-		return;
-	}
+	sim_trace(fault->world->sim, "fault %u: %s", fault->index, kind->name);
+	kind->run(fault);
 }
 
 /* Some come in quick succession, as in the real world. */
@@ -368,14 +257,20 @@ void faults_end(struct world *world)
 	for (unsigned i = 0; i < SLOTS; i++) {
 		if (world->slots[i].process != NULL) {
 			sim_process_fail_allocation(world->slots[i].process, 0);
+			sim_process_freeze(world->slots[i].process, 0);
 		}
 	}
 	for (unsigned i = 0; i < world->options.voters; i++) {
-		sim_cancel(world->sim, &world->agents[i].fault_end);
-		if (world->agents[i].process != NULL) {
-			sim_process_fail_allocation(world->agents[i].process, 0);
+		struct node_agent *node = &world->agents[i];
+
+		sim_cancel(world->sim, &node->fault_end);
+		if (node->process != NULL) {
+			sim_process_fail_allocation(node->process, 0);
+			sim_process_freeze(node->process, 0);
 		}
-		world->agents[i].disk_faulty = false;
-		sim_disk_set_faults(world->agents[i].disk, &none);
+		node->disk_faulty = false;
+		sim_disk_set_faults(node->disk, &none);
+		sim_disk_at_write(node->disk, 0, NULL, NULL);
+		sim_disk_misdirect(node->disk, 0, 0);
 	}
 }

@@ -297,8 +297,8 @@ static void run_with_seed(const struct scenario_case *test, uint64_t seed)
 
 	assert_non_null(scenario);
 	world->result = &scenario->result;
-	world->sim = world_sim_new(world, seed, trace != NULL ? stderr : NULL, false);
 	world->options = options_of(test, seed);
+	world->sim = world_sim_new(world, trace != NULL ? stderr : NULL, false);
 	world_setup(world);
 	assert_false(world->failed);
 	test->run(scenario);

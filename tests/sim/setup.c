@@ -42,18 +42,32 @@ static uint64_t pool_bytes(const struct node_agent *node)
 	return SMALL_POOL_BASE_BYTES + options->block_count * ORACLE_BLOCK_BYTES / 2;
 }
 
-static void make_pool(struct node_agent *node)
+static struct store_format_options pool_format(const struct world *world)
 {
-	struct world *world = node->world;
-	struct store_format_options format = {
+	return (struct store_format_options){
 		.name = "pool",
 		.cluster_bytes = (uint32_t)world->options.cluster_bytes,
 		.region_bytes = world->options.region_bytes,
 		.replica_slots = 8,
 		.journal_blocks = (uint32_t)world->options.journal_blocks,
 	};
-	struct layout layout;
+}
+
+void agent_layout(const struct node_agent *node, struct layout *ret_layout)
+{
+	struct store_format_options format = pool_format(node->world);
+	uint64_t blocks = round_up_u64(pool_bytes(node), 65536) / STORE_BLOCK_BYTES;
 	struct err err;
+	int result = layout_make(blocks, &format, ret_layout, &err);
+
+	assert(result == 0);
+}
+
+static void make_pool(struct node_agent *node)
+{
+	struct world *world = node->world;
+	struct store_format_options format = pool_format(world);
+	struct layout layout;
 	struct store_replica_options replica = {
 		.volume = world->volume_uuid,
 		.replica = node->replica_id,
@@ -68,10 +82,8 @@ static void make_pool(struct node_agent *node)
 	node->disk = sim_disk_new(node->host, node->name, round_up_u64(pool_bytes(node), 65536));
 	/* The store's checksummed metadata in front may be torn within a block; data are not (4 KiB
 	 * power-fail atomicity). */
-	if (layout_make(round_up_u64(pool_bytes(node), 65536) / STORE_BLOCK_BYTES, &format, &layout,
-		    &err) == 0) {
-		sim_disk_set_torn_range(node->disk, 0, layout.clusters * STORE_BLOCK_BYTES);
-	}
+	agent_layout(node, &layout);
+	sim_disk_set_torn_range(node->disk, 0, layout.clusters * STORE_BLOCK_BYTES);
 	node->process = sim_process_new(node->host, node->name);
 	io = sim_process_io(node->process);
 	node->handle = sim_disk_open(node->disk, node->process);
@@ -112,6 +124,19 @@ static bool all_agents_are_up(void *ctx)
 	return true;
 }
 
+/* Its clock has a rate of its own. */
+static struct sim_host *make_host(struct world *world, const char *address)
+{
+	struct sim_host *host = sim_host_new(world->sim, address);
+	int64_t most = (int64_t)world->options.clock_ppm;
+
+	if (most != 0) {
+		sim_host_set_clock_rate(host,
+			(int64_t)rng_below(sim_rng(world->sim), 2 * (uint64_t)most + 1) - most);
+	}
+	return host;
+}
+
 static void setup_agent(struct world *world, unsigned index)
 {
 	struct node_agent *node = &world->agents[index];
@@ -121,7 +146,7 @@ static void setup_agent(struct world *world, unsigned index)
 	node->index = index;
 	(void)snprintf(node->name, sizeof(node->name), "agent%u", index);
 	(void)snprintf(address, sizeof(address), "10.0.0.%u", index + 1);
-	node->host = sim_host_new(world->sim, address);
+	node->host = make_host(world, address);
 	node->kind = index < world->options.data_replicas ? VOTER_DATA : VOTER_ARBITER;
 	uuid_make(&node->uuid, sim_rng(world->sim));
 	uuid_make(&node->replica_id, sim_rng(world->sim));
@@ -139,7 +164,7 @@ static void setup_slot(struct world *world, unsigned index)
 	(void)snprintf(address, sizeof(address), "10.0.1.%u", index + 1);
 	slot->host = index == 0 && world->options.local_agent >= 0
 			     ? world->agents[world->options.local_agent].host
-			     : sim_host_new(world->sim, address);
+			     : make_host(world, address);
 	uuid_make(&slot->host_uuid, sim_rng(world->sim));
 	list_init(&slot->ops);
 	list_init(&slot->resend);

@@ -100,12 +100,18 @@ static void on_step(void *ctx)
 	chain_observe(ctx);
 }
 
-struct sim *world_sim_new(struct world *world, uint64_t seed, FILE *trace, bool trace_io)
+struct sim *world_sim_new(struct world *world, FILE *trace, bool trace_io)
 {
 	struct sim_options options = {
-		.trace = trace, .trace_io = trace_io, .after_step = on_step, .ctx = world};
+		.trace = trace,
+		.trace_io = trace_io,
+		.net_latency_max_ns = world->options.net_max_ns,
+		.disk_latency_max_ns = world->options.disk_max_ns,
+		.after_step = on_step,
+		.ctx = world,
+	};
 
-	return sim_new(seed, &options);
+	return sim_new(world->options.seed, &options);
 }
 
 void world_run(const struct world_request *request, struct world_result *ret_result)
@@ -115,9 +121,9 @@ void world_run(const struct world_request *request, struct world_result *ret_res
 	assert(world != NULL);
 	memset(ret_result, 0, sizeof(*ret_result));
 	world->result = ret_result;
-	world->sim = world_sim_new(world, request->seed, request->trace, request->trace_io);
 	world_draw_options(&world->options, request->seed);
 	(void)world_change_options(&world->options, request->sets); /* main() has tried it */
+	world->sim = world_sim_new(world, request->trace, request->trace_io);
 	world_trace_options(world);
 	rng_init(&world->load_rng, request->seed ^ UINT64_C(0x10ad));
 	world_setup(world);

@@ -45,14 +45,16 @@ struct world_options {
 	uint64_t ops_target; /* the pace: requests in duration_ns */
 	uint64_t ops_max;    /* no more are issued */
 	uint64_t fault_count;
-	uint64_t fault_mask;  /* bit i: fault i happens */
+	uint64_t fault_mask;              /* bit i: fault i happens */
+	uint64_t kind_mask;               /* bit i: faults may be of kind i (faults.c) */
+	uint64_t net_max_ns, disk_max_ns; /* latencies */
 	uint64_t clock_ppm;   /* clocks of hosts run up to this much too fast or too slow */
 	uint64_t down_at_end; /* how many agents stay away when the faults end, at first */
 	uint64_t power_cycle_at_end;
 };
 
 struct world_result {
-	uint64_t ops, errors, crashes, power_losses, partitions, takeovers, faulted;
+	uint64_t ops, errors, crashes, power_losses, partitions, takeovers, faulted, rotten;
 	uint64_t lost, flips, diverged, stuck, broken;
 	uint64_t hash, steps;
 	char reason[500]; /* of the first failure; "" when everything is right */
@@ -157,7 +159,9 @@ struct fault {
 	struct rng rng;
 	struct sim_host *a, *b; /* of a partition */
 	bool both;
-	bool takes_over; /* its event is a takeover now */
+	struct node_agent *agent;
+	uint32_t hosts, clogged; /* of a swizzle: bits by number of the host */
+	unsigned step, steps;
 };
 
 struct world {
@@ -195,7 +199,7 @@ struct world_request {
 void world_run(const struct world_request *request, struct world_result *ret_result);
 
 /* With the oracles of chain.c at work. */
-struct sim *world_sim_new(struct world *world, uint64_t seed, FILE *trace, bool trace_io);
+struct sim *world_sim_new(struct world *world, FILE *trace, bool trace_io);
 
 /* Its memory, once the simulation is over. */
 void world_drop(struct world *world);
@@ -216,6 +220,9 @@ void world_setup(struct world *world);
 /* node.c: agents */
 void agent_start(struct node_agent *node);
 void agent_crash(struct node_agent *node, uint64_t down_ns);
+/* Where things lie in its pool. */
+struct layout;
+void agent_layout(const struct node_agent *node, struct layout *ret_layout);
 /* Of its host, and so of a nexus that runs there. */
 void agent_power_loss(struct node_agent *node, uint64_t down_ns);
 void agent_lose_power(struct node_agent *node, uint64_t down_ns); /* its part of that */
