@@ -83,6 +83,7 @@ bool sim_net_listener_is_of(const struct list_node *node, const struct sim_proce
 void sim_net_crash(struct sim_process *process, bool power);
 void sim_net_resume(
 	struct sim *sim); /* after healing or power on: looks at stalled directions again */
+void sim_net_soothe(struct sim *sim); /* no connection is slow or about to be cut any more */
 void sim_net_free(struct sim *sim);
 int sim_net_listen(struct io *io, struct io_listener *listener, struct err *err);
 void sim_net_unlisten(struct io *io, struct io_listener *listener);

@@ -194,14 +194,12 @@ static void link_cut(struct sim_link *link)
 		link->ends[1].host->address);
 }
 
-/* Of the bytes that arrive only so many do; false: none. */
+/* true: these were the last bytes. */
 static bool cut_segment(struct sim_link *link, struct segment *segment)
 {
-	if (segment->length > link->cut_after_bytes) {
-		segment->length = link->cut_after_bytes;
-	}
+	segment->length = min_u64(segment->length, link->cut_after_bytes);
 	link->cut_after_bytes -= segment->length;
-	return segment->length > 0;
+	return link->cut_after_bytes == 0;
 }
 
 static void deliver_event(struct sim_event *event)
@@ -209,6 +207,7 @@ static void deliver_event(struct sim_event *event)
 	struct sim_end *from = container_of(event, struct sim_end, deliver);
 	struct sim_end *to = end_peer(from);
 	struct segment *segment;
+	bool cut;
 
 	if (list_is_empty(&from->flying)) {
 		return;
@@ -222,13 +221,8 @@ static void deliver_event(struct sim_event *event)
 	sim_trace_io(from->link->sim, "net %s -> %s kind %u %zu bytes", from->host->address,
 		to->host->address, (unsigned)segment->kind, segment->length);
 	sim_hash_add(from->link->sim, segment->length);
-	if (from->link->cutting && segment->kind == SEGMENT_DATA) {
-		if (!cut_segment(from->link, segment)) {
-			free(segment);
-			link_cut(from->link);
-			return;
-		}
-	}
+	cut = from->link->cutting && segment->kind == SEGMENT_DATA &&
+	      cut_segment(from->link, segment);
 	if (to->process == NULL) {
 		bool answer = segment->kind == SEGMENT_DATA;
 
@@ -240,6 +234,19 @@ static void deliver_event(struct sim_event *event)
 		deliver_segment(to, segment);
 	}
 	schedule_delivery(from);
+	if (cut) {
+		link_cut(from->link);
+	}
+}
+
+void sim_net_soothe(struct sim *sim)
+{
+	list_for_each (&sim->links, node) {
+		struct sim_link *link = container_of(node, struct sim_link, node);
+
+		link->cutting = false;
+		link->slow_until_ns = 0;
+	}
 }
 
 void sim_net_resume(struct sim *sim)

@@ -411,6 +411,7 @@ void sim_heal_all(struct sim *sim)
 {
 	memset(sim->blocked, 0, sizeof(sim->blocked));
 	memset(sim->slow_ns, 0, sizeof(sim->slow_ns));
+	sim_net_soothe(sim);
 	sim_net_resume(sim);
 }
 
