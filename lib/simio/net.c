@@ -85,11 +85,10 @@ static void segment_send(struct sim_end *end, struct segment *segment)
 	schedule_delivery(end);
 }
 
-/* Drops what flies from a random byte on. */
-static void cut_flying(struct sim_end *end)
+/* Drops what flies from that byte on. */
+static void cut_flying_after(struct sim_end *end, size_t keep)
 {
 	struct sim *sim = end->link->sim;
-	size_t keep = end->flying_bytes == 0 ? 0 : rng_below(&sim->rng, end->flying_bytes + 1);
 
 	list_for_each_safe (&end->flying, node, following) {
 		struct segment *segment = container_of(node, struct segment, node);
@@ -113,6 +112,14 @@ static void cut_flying(struct sim_end *end)
 		sim_cancel(sim, &end->deliver);
 		end->stalled = false;
 	}
+}
+
+/* At a random byte. */
+static void cut_flying(struct sim_end *end)
+{
+	cut_flying_after(end, end->flying_bytes == 0
+				      ? 0
+				      : rng_below(&end->link->sim->rng, end->flying_bytes + 1));
 }
 
 static void link_free(struct sim_link *link)
@@ -235,6 +242,7 @@ static void deliver_event(struct sim_event *event)
 	}
 	schedule_delivery(from);
 	if (cut) {
+		cut_flying_after(from, 0); /* what follows the last byte must not arrive */
 		link_cut(from->link);
 	}
 }
