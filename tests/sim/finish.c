@@ -264,10 +264,34 @@ static void check_contents(struct world *world)
 	}
 }
 
+static uint64_t rebuild_bytes(struct world *world, unsigned agent)
+{
+	struct volume_status status = {0};
+
+	(void)slot_status(active_slot(world), &status);
+	return status.replicas[agent].rebuild_total_bytes;
+}
+
+/* The stamps decide what is copied: never more than what was written since all were equal. */
+static void check_rebuild_bytes(
+	struct world *world, unsigned agent, uint64_t clean, uint64_t before)
+{
+	uint64_t bytes = rebuild_bytes(world, agent);
+	uint64_t bound = live_rebuild_bound(world, agent, clean);
+
+	if (bytes != before && bytes > bound) {
+		world_fail(world, &world->result->broken, "traffic",
+			"the rebuild of agent%u was for %lu bytes, the stamps allow %lu", agent,
+			(unsigned long)bytes, (unsigned long)bound);
+	}
+}
+
 /* One replica goes away for longer than every time-out: the others serve. */
 static void absent_phase(struct world *world)
 {
 	struct node_agent *node = &world->agents[world->options.absent_agent];
+	uint64_t before = rebuild_bytes(world, node->index);
+	uint64_t clean = node->seen.clean;
 
 	agent_crash(node, 0);
 	sim_cancel(world->sim, &node->restart);
@@ -280,6 +304,9 @@ static void absent_phase(struct world *world)
 	agent_restart_after(node, 0);
 	if (run_slices(world, agents_are_up, "starting the absent agent")) {
 		check_contents(world);
+	}
+	if (!world->failed && node->kind == VOTER_DATA) {
+		check_rebuild_bytes(world, node->index, clean, before);
 	}
 }
 
@@ -381,6 +408,9 @@ void world_finish(struct world *world)
 	faults_end(world);
 	for (unsigned i = 0; i < SLOTS; i++) {
 		slot_stop_issuing(&world->slots[i]);
+	}
+	if (world->options.down_at_end > 0) {
+		live_with_minority_down(world);
 	}
 	bring_back(world);
 	if (!run_slices(world, agents_are_up, "starting the agents") ||

@@ -173,6 +173,8 @@ static void totals_add(struct totals *totals, const struct options *options, uin
 	sum->diverged += result->diverged;
 	sum->stuck += result->stuck;
 	sum->broken += result->broken;
+	sum->rotten += result->rotten;
+	sum->live_ns = max_u64(sum->live_ns, result->live_ns);
 	if (result->reason[0] == '\0') {
 		return;
 	}
@@ -255,6 +257,8 @@ static void run_seeds(const struct options *options, struct totals *totals)
 	}
 	if (!options->quiet) {
 		print_progress(totals, start);
+		printf("longest wait with a minority down: %.1f s; %lu rotten blocks\n",
+			(double)totals->sum.live_ns / 1e9, (unsigned long)totals->sum.rotten);
 	}
 }
 

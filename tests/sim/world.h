@@ -57,6 +57,7 @@ struct world_result {
 	uint64_t ops, errors, crashes, power_losses, partitions, takeovers, faulted, rotten;
 	uint64_t lost, flips, diverged, stuck, broken;
 	uint64_t hash, steps;
+	uint64_t live_ns; /* until it served with a minority down */
 	char reason[500]; /* of the first failure; "" when everything is right */
 	char oracle[32];
 };
@@ -263,6 +264,13 @@ struct op *slot_submit(struct slot *slot, enum blk_kind kind, size_t first, size
 /* faults.c */
 void faults_schedule(struct world *world);
 void faults_end(struct world *world);
+
+/* live.c */
+/* As many agents as the options say stay away: it must serve. */
+void live_with_minority_down(struct world *world);
+/* The bytes that the rebuild of an agent's replica may copy at most, when that had this `clean`
+ * before: the regions that it or a source has stamped above. */
+uint64_t live_rebuild_bound(const struct world *world, unsigned agent, uint64_t clean);
 
 /* finish.c */
 /* Volume and nexus end in the ordinary way. */
