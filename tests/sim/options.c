@@ -151,6 +151,24 @@ const char *world_change_options(struct world_options *options, const char *sets
 	return "";
 }
 
+size_t world_options_difference(
+	const struct world_options *a, const struct world_options *b, char *to, size_t size)
+{
+	size_t used = 0;
+
+	for (unsigned i = 0; i < ARRAY_COUNT(fields) && used < size; i++) {
+		uint64_t was, is;
+
+		memcpy(&was, (const char *)a + fields[i].offset, sizeof(was));
+		memcpy(&is, (const char *)b + fields[i].offset, sizeof(is));
+		if (was != is) {
+			used += (size_t)snprintf(
+				to + used, size - used, " %s=%ld", fields[i].name, (long)is);
+		}
+	}
+	return used;
+}
+
 void world_trace_options(struct world *world)
 {
 	const char *options = (const char *)&world->options;

@@ -213,6 +213,9 @@ void world_fail(struct world *world, uint64_t *counter, const char *oracle, cons
 void world_draw_options(struct world_options *options, uint64_t seed);
 /* "" or the first name or value that is wrong. */
 const char *world_change_options(struct world_options *options, const char *sets);
+/* Writes " name=value" for what is different in `b`; the length. */
+size_t world_options_difference(
+	const struct world_options *a, const struct world_options *b, char *to, size_t size);
 void world_trace_options(struct world *world);
 
 /* setup.c */
