@@ -186,6 +186,17 @@ static void on_compared(struct volume_compare *compare)
 	((struct comparison *)compare->ctx)->done = true;
 }
 
+/* Every replica in sync has answered: what the last faults did may be noticed only now. */
+static bool all_answered(const struct volume_status *status, const struct volume_compare *compare)
+{
+	for (unsigned i = 0; i < status->replica_count; i++) {
+		if (status->replicas[i].state == REPLICA_INSYNC && compare->results[i] != 0) {
+			return false;
+		}
+	}
+	return true;
+}
+
 static void judge_compared(struct world *world, const struct volume_status *status,
 	const struct volume_compare *compare)
 {
@@ -194,11 +205,6 @@ static void judge_compared(struct world *world, const struct volume_status *stat
 	for (unsigned i = 0; i < status->replica_count; i++) {
 		if (status->replicas[i].state != REPLICA_INSYNC) {
 			continue;
-		}
-		if (compare->results[i] != 0) {
-			world_fail(world, &world->result->stuck, "compare",
-				"replica %u answered %d", i, compare->results[i]);
-			return;
 		}
 		if (first < 0) {
 			first = (int)i;
@@ -221,15 +227,35 @@ static void judge_compared(struct world *world, const struct volume_status *stat
 	}
 }
 
-static void compare_replicas(struct world *world)
+static void compare_piece(struct world *world, struct comparison *comparison)
 {
 	struct slot *slot = active_slot(world);
 	struct volume_status status;
+
+	for (unsigned attempt = 0; attempt < 3 && !world->failed; attempt++) {
+		volume_get_status(slot->volume, &status);
+		comparison->done = false;
+		volume_compare(slot->volume, &comparison->compare);
+		if (!sim_run_until_flag(world->sim, &comparison->done, WHOLE_NS)) {
+			world_fail(
+				world, &world->result->stuck, "liveness", "a compare does not end");
+			return;
+		}
+		if (all_answered(&status, &comparison->compare)) {
+			judge_compared(world, &status, &comparison->compare);
+			return;
+		}
+		(void)run_slices(world, is_whole, "getting whole again");
+	}
+	world_fail(world, &world->result->stuck, "compare", "the replicas do not answer");
+}
+
+static void compare_replicas(struct world *world)
+{
 	struct comparison comparison = {0};
 	uint64_t size = world->options.block_count * ORACLE_BLOCK_BYTES;
 	uint32_t piece = READ_BLOCKS * ORACLE_BLOCK_BYTES;
 
-	volume_get_status(slot->volume, &status);
 	for (unsigned i = 0; i < REPL_VOTERS_MAX; i++) {
 		comparison.compare.buffers[i] = aligned_alloc(ORACLE_BLOCK_BYTES, piece);
 		assert(comparison.compare.buffers[i] != NULL);
@@ -239,14 +265,7 @@ static void compare_replicas(struct world *world)
 		comparison.compare.length = (uint32_t)min_u64(piece, size - offset);
 		comparison.compare.done = on_compared;
 		comparison.compare.ctx = &comparison;
-		comparison.done = false;
-		volume_compare(slot->volume, &comparison.compare);
-		if (!sim_run_until_flag(world->sim, &comparison.done, WHOLE_NS)) {
-			world_fail(
-				world, &world->result->stuck, "liveness", "a compare does not end");
-		} else {
-			judge_compared(world, &status, &comparison.compare);
-		}
+		compare_piece(world, &comparison);
 	}
 	/* Of a compare that did not end the buffers are still the nexus's. */
 	for (unsigned i = 0; i < REPL_VOTERS_MAX && comparison.done; i++) {

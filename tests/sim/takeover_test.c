@@ -176,6 +176,30 @@ static void test_suspended_nexus_answers_no_read(struct scenario *scenario)
 	scenario->writer = 1;
 }
 
+/* 6: an opener ends before its wait does.  Its successor fences all of the S that it committed, and
+ * must wait all the same: the first nexus still reads from the replica that was left out. */
+static void test_opener_ends_before_its_wait(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	cut_off(scenario, B, true, true);
+	cut_off(scenario, C, true, true);
+	for (unsigned i = 1; i < SLOTS; i++) {
+		sim_partition(scenario->world.slots[i].host, scenario->world.agents[A].host, true);
+	}
+	scenario_open(scenario, 1);
+	await_state(scenario, VOLUME_DEGRADED);
+	slot_crash(&scenario->world.slots[1], false);
+	scenario_open(scenario, 2);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	scenario->writer = 0;
+	for (unsigned i = 0; i < 8; i++) {
+		(void)submit(scenario, BLK_READ, i, 1); /* they take turns */
+	}
+	run_ms(scenario, 10000);
+	scenario->writer = 2;
+}
+
 /* 80: two crashes of the nexus, and of a replica in between, before R is empty. */
 static void test_two_crashes_and_a_restart(struct scenario *scenario)
 {
@@ -289,6 +313,7 @@ int main(void)
 		{CASE(test_old_packets_arrive_late)},
 		{CASE(test_stuck_backend_stays_gated)},
 		{CASE(test_suspended_nexus_answers_no_read)},
+		{CASE(test_opener_ends_before_its_wait)},
 		{CASE(test_two_crashes_and_a_restart)},
 		{CASE(test_half_copied_region)},
 		{CASE(test_two_of_five), .options = {.data_replicas = 5}},
