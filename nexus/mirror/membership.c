@@ -4,6 +4,7 @@
  * proposal that was sent is never taken back: what follows is a newer one.  Committed means:
  * accepted by all of its S and by a majority of the voters (I2).
  */
+#include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
 #include <stdio.h>
@@ -119,6 +120,9 @@ static uint64_t members_clean(const struct volume *volume)
 			clean = leg->clean;
 		}
 	}
+	if (mutant_is(MUTANT_CLEAN_TOO_HIGH)) {
+		return volume->wgen - 1;
+	}
 	return clean == UINT64_MAX ? 0 : clean;
 }
 
@@ -179,6 +183,9 @@ static void member_send_accept(struct volume *volume, struct leg *leg)
 
 static void member_send_accepts(struct volume *volume)
 {
+	if (mutant_is(MUTANT_B2) && volume->electing) {
+		return;
+	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 
@@ -243,6 +250,9 @@ static bool member_judge(struct volume *volume)
 	unsigned votes = 0;
 	bool all = true;
 
+	if (mutant_is(MUTANT_B2) && volume->electing) {
+		return true;
+	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 		int at = cfg_find(&volume->proposal, &leg->voter.replica);
@@ -261,7 +271,7 @@ static bool member_judge(struct volume *volume)
 			}
 		}
 	}
-	return all && votes >= cfg_majority(&volume->proposal);
+	return all && (votes >= cfg_majority(&volume->proposal) || mutant_is(MUTANT_NO_MAJORITY));
 }
 
 static void member_clear_votes(struct volume *volume)

@@ -219,7 +219,9 @@ static void op_send_missing(struct vol_op *op, leg_mask needed)
 			} else if (leg->todo_all ||
 				   piecemap_test(&leg->todo, op->part_offset, op->part_length)) {
 				/* The copy will bring it: all of the pieces that it touches. */
-				piecemap_set(&leg->todo, op->part_offset, op->part_length);
+				if (!leg->todo_all || !mutant_is(MUTANT_LATE_REGISTER)) {
+					piecemap_set(&leg->todo, op->part_offset, op->part_length);
+				}
 				op->skipped |= LEG_BIT(leg);
 			} else {
 				op_send(op, leg);
@@ -250,6 +252,12 @@ static bool op_is_covered(const struct vol_op *op, leg_mask legs)
 			missing++;
 		}
 	}
+	if (mutant_is(MUTANT_ACK_FIRST)) {
+		return (op->ok & legs) != 0;
+	}
+	if (mutant_is(MUTANT_FLUSH_LACKS_ONE) && op->req->kind == BLK_FLUSH) {
+		return missing <= 1 && (op->ok & legs) != 0;
+	}
 	if (mutant_is(MUTANT_B6)) {
 		/* Deliberate bug: two copies are enough, and the third stays in S. */
 		return missing == 0 || mask_count(op->ok & legs) >= 2;
@@ -276,7 +284,9 @@ static void op_judge_errors(struct vol_op *op, leg_mask needed)
 		 * F11). */
 		op->result = (op->nospc & bad) != 0 ? -ENOSPC : -EIO;
 		op->finished = true;
-		piecemap_set(&volume->resync, op->req->offset, op->req->length);
+		if (!mutant_is(MUTANT_FORGETS_UNSETTLED)) {
+			piecemap_set(&volume->resync, op->req->offset, op->req->length);
+		}
 		volume->unsettled++;
 		copiers_wake(volume);
 		return;
@@ -373,6 +383,9 @@ static bool op_progress(struct vol_op *op)
 		op->ok = op->skipped = op->nospc = op->failed = 0;
 	}
 	needed = volume_needed(volume);
+	if (mutant_is(MUTANT_ACK_BEFORE_COMMIT)) {
+		needed &= ~volume_out_mask(volume);
+	}
 	op_send_missing(op, needed);
 	op_judge_errors(op, needed);
 	if (op->finished) {
@@ -525,7 +538,7 @@ static bool op_read_progress(struct vol_op *op)
 /* I12: the reply is handed over only under the lease. */
 static bool op_lease_permits(struct vol_op *op)
 {
-	if (op->result != 0 || volume_is_dead(op->volume)) {
+	if (op->result != 0 || volume_is_dead(op->volume) || mutant_is(MUTANT_NO_LEASE)) {
 		return true;
 	}
 	if (volume_lease_is_valid(op->volume)) {
@@ -540,6 +553,12 @@ static bool op_lease_permits(struct vol_op *op)
 static bool op_may_begin(const struct vol_op *op)
 {
 	return op->volume->serving || volume_is_dead(op->volume);
+}
+
+static bool op_takes_lock(const struct vol_op *op)
+{
+	return op->req->kind != BLK_FLUSH &&
+	       (op->req->kind != BLK_READ || !mutant_is(MUTANT_READS_UNLOCKED));
 }
 
 static bool op_must_wait_for_copy(struct vol_op *op)
@@ -626,7 +645,7 @@ static void op_step(struct task *task)
 		}
 		while (op->result == 0 && !op->finished) {
 			AWAIT(op, OP_AWAIT_RESYNC, !op_must_wait_for_copy(op));
-			if (req->kind != BLK_FLUSH) {
+			if (op_takes_lock(op)) {
 				range_lock_acquire(&volume->locks, &op->lock, &op->task);
 				AWAIT(op, OP_AWAIT_LOCK, op->lock.held || volume_is_dead(volume));
 			}

@@ -197,7 +197,7 @@ static bool open_lacks_members(const struct volume *volume, bool *ret_busy)
  */
 static bool open_must_wait(const struct volume *volume)
 {
-	if (volume->chosen.gen == 0) {
+	if (volume->chosen.gen == 0 || mutant_is(MUTANT_NO_OPEN_WAIT)) {
 		return false; /* nobody ever served */
 	}
 	for (unsigned i = 0; i < volume->chosen.voter_count; i++) {
@@ -327,7 +327,7 @@ static bool open_elect(struct volume *volume)
 		return false;
 	}
 	if (power_lost && volume->chosen.epoch.attach == volume->epoch.attach &&
-		volume->options.host_may_have_lived_on) {
+		volume->options.host_may_have_lived_on && !mutant_is(MUTANT_FORGETS_FAULT)) {
 		/* Nothing is proposed: a configuration with the new power ids would let the next
 		 * opening forget that writes are gone. */
 		volume_fault(volume, "unflushed writes lost: every replica in sync lost power");

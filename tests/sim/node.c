@@ -190,7 +190,7 @@ unsigned world_min_insync(const struct world *world)
 	return data <= 2 ? 1 : 2;
 }
 
-void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh)
+void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh, unsigned order)
 {
 	bool kept = false;
 
@@ -204,7 +204,7 @@ void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh)
 	}
 	if (fresh && !kept) {
 		sim_trace(world->sim, "opened by members that have lost their power");
-		oracle_power_lost(&world->oracle);
+		oracle_power_lost(&world->oracle, order);
 	}
 	for (unsigned i = 0; i < cfg->voter_count; i++) {
 		struct node_agent *node = agent_of(world, &cfg->voters[i].id);

@@ -310,7 +310,7 @@ static void on_changed(struct volume *volume, void *ctx)
 	}
 	slot->committed = status.cfg;
 	chain_committed(slot->world, &status.cfg);
-	world_note_commit(slot->world, &status.cfg, slot->fresh);
+	world_note_commit(slot->world, &status.cfg, slot->fresh, slot->order);
 	slot->fresh = false;
 	slot->lived_on = true;
 }

@@ -2,6 +2,8 @@
 /* One history from its seed. */
 #include "tests/sim/world.h"
 
+#include "base/mutant.h"
+
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +65,9 @@ static void run_faults(struct world *world)
 {
 	uint64_t end_ns = sim_now_ns(world->sim) + world->options.duration_ns;
 
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		sim_disk_set_lying(world->agents[i].disk, mutant_is(MUTANT_LYING_FLUSH));
+	}
 	slot_open(&world->slots[0], 1);
 	slot_start_issuing(&world->slots[0]);
 	faults_schedule(world);

@@ -236,7 +236,7 @@ void agent_restart_after(struct node_agent *node, uint64_t delay_ns);
  * since it was last counted in, what no flush covers may be gone, if the host may see that (fresh):
  * a new attach, or a host that did not live on.
  */
-void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh);
+void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh, unsigned order);
 
 int world_agent_index(const struct world *world, const struct uuid *replica); /* -1: none */
 unsigned world_min_insync(const struct world *world);
