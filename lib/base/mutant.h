@@ -38,7 +38,6 @@
 	X(COPY_NO_ZEROS, "copy-no-zeros") /* zeros are not copied */ \
 	X(LATE_REGISTER, "late-register") /* writes while a rebuild starts are not noted */ \
 	X(FULL_REBUILD, "full-rebuild") /* every region is copied */ \
-	X(CLEAN_TOO_HIGH, "clean-too-high") /* who joins is called clean up to now */ \
 	X(POWER_IGNORED, "power-ignored") /* a member that lost power stays in S */ \
 	X(FORGETS_FAULT, "forgets-fault") /* an opener goes on although unflushed writes are gone */ \
 	X(FORGETS_UNSETTLED, "forgets-unsettled") /* a write that failed everywhere leaves no trace */ \

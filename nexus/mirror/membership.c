@@ -77,6 +77,29 @@ static bool member_must_settle(const struct volume *volume)
 	return volume->proposal_open && volume_readable(volume) == 0;
 }
 
+/*
+ * Below min_insync nothing is taken away: S is what was committed or proposed last, and an opener
+ * decides (who may commit any size: the minimum gates acknowledgements).  But a rebuilt replica may
+ * come in, when those that go have lost their power: no opener would trust them, and each of
+ * several such would wait for the other.
+ */
+static bool member_may_shrink(const struct volume *volume, leg_mask wish)
+{
+	leg_mask taken = volume->member_mask & ~wish;
+	bool joins = volume->joiner != NULL && (wish & LEG_BIT(volume->joiner)) != 0;
+
+	if (volume->electing || mask_count(wish) >= volume->min_insync ||
+		member_must_settle(volume)) {
+		return true;
+	}
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if ((taken & LEG_BIT(volume->legs[i])) && !(joins && volume->legs[i]->power_lost)) {
+			return false;
+		}
+	}
+	return true;
+}
+
 /* true: there is something to propose now. */
 static bool member_has_cause(struct volume *volume)
 {
@@ -96,11 +119,7 @@ static bool member_has_cause(struct volume *volume)
 		!volume->joiner_ready) {
 		return false;
 	}
-	/* Below min_insync nothing is taken away: S is what was committed or proposed last, and an
-	 * opener decides (who may commit any size: the minimum gates acknowledgements). */
-	if (wish == 0 ||
-		(!volume->electing && mask_count(wish) < volume->min_insync &&
-			(volume->member_mask & ~wish) != 0 && !member_must_settle(volume))) {
+	if (wish == 0 || !member_may_shrink(volume, wish)) {
 		return false;
 	}
 	/* A member that is away for less than the time-out may come back: the proposal needs its
@@ -119,9 +138,6 @@ static uint64_t members_clean(const struct volume *volume)
 		if ((volume->member_mask & LEG_BIT(leg)) && !leg->out && leg->clean < clean) {
 			clean = leg->clean;
 		}
-	}
-	if (mutant_is(MUTANT_CLEAN_TOO_HIGH)) {
-		return volume->wgen - 1;
 	}
 	return clean == UINT64_MAX ? 0 : clean;
 }

@@ -77,6 +77,25 @@ static void fault_nexus_crash(struct fault *fault)
 		slot, rng_below(rng, rng_percent(rng, 70) ? 200 * IO_NS_PER_MS : 3 * IO_NS_PER_S));
 }
 
+static void on_nexus(struct sim_event *event)
+{
+	struct fault *fault = container_of(event, struct fault, event);
+
+	if (rng_percent(&fault->rng, 40)) {
+		slot_takeover(fault->world);
+	} else {
+		fault_nexus_crash(fault);
+	}
+}
+
+void fault_nexus_soon(struct fault *fault, uint64_t within_ns)
+{
+	struct sim *sim = fault->world->sim;
+
+	sim_at_ns(
+		sim, &fault->event, sim_now_ns(sim) + rng_below(&fault->rng, within_ns), on_nexus);
+}
+
 static void fault_takeover(struct fault *fault)
 {
 	slot_takeover(fault->world);
@@ -133,6 +152,83 @@ static void fault_ejection(struct fault *fault)
 	}
 }
 
+/* ---- at a step of the protocol ---- */
+
+/* What the serving nexus is about: it changes when an opening, a proposal, a rebuild gets on. */
+static uint64_t protocol_step(const struct world *world)
+{
+	const struct slot *slot = &world->slots[world->active];
+	const struct volume *volume = slot->volume;
+	uint64_t step;
+
+	if (slot->process == NULL || volume == NULL) {
+		return 0;
+	}
+	step = (uint64_t)volume->open_state << 16 | (uint64_t)volume->settle_state << 8 |
+	       (uint64_t)volume->proposal_open << 1 | volume->joiner_ready;
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		step = step * 31 + (uint64_t)volume->legs[i]->rebuild_state * 16 +
+		       (uint64_t)volume->legs[i]->join_state;
+	}
+	return step;
+}
+
+static void on_protocol_step(struct sim_event *event)
+{
+	struct fault *fault = container_of(event, struct fault, event);
+	struct rng *rng = &fault->rng;
+
+	switch (rng_below(rng, 4)) {
+	case 0:
+		fault_nexus_crash(fault);
+		return;
+	case 1:
+		agent_crash(draw_agent(fault), draw_duration_ns(rng));
+		break;
+	case 2:
+		fault_partition(fault);
+		break;
+	default:
+		agent_power_loss(draw_agent(fault), draw_duration_ns(rng));
+		break;
+	}
+	if (rng_percent(rng, 60)) {
+		fault_nexus_soon(fault, 20 * IO_NS_PER_MS);
+	}
+}
+
+void faults_observe(struct world *world)
+{
+	uint64_t step;
+
+	if (world->watching == 0) {
+		return;
+	}
+	step = protocol_step(world);
+	for (unsigned i = 0; i < world->options.fault_count; i++) {
+		struct fault *fault = &world->faults[i];
+
+		if (fault->changes == 0 || fault->watched == step) {
+			continue;
+		}
+		fault->watched = step;
+		if (--fault->changes == 0) {
+			world->watching--;
+			sim_at_ns(world->sim, &fault->event,
+				sim_now_ns(world->sim) + rng_below(&fault->rng, 4 * IO_NS_PER_MS),
+				on_protocol_step);
+		}
+	}
+}
+
+/* Just after the serving nexus went on with something. */
+static void fault_at_protocol_step(struct fault *fault)
+{
+	fault->watched = protocol_step(fault->world);
+	fault->changes = 1 + (unsigned)rng_below(&fault->rng, 12);
+	fault->world->watching++;
+}
+
 /* ---- power ---- */
 
 static void fault_agent_power(struct fault *fault)
@@ -167,6 +263,7 @@ static const struct fault_kind {
 	{"agent-power", 8, fault_agent_power},
 	{"all-power", 3, fault_all_power},
 	{"crash-at-write", 8, fault_crash_at_write},
+	{"at-protocol-step", 10, fault_at_protocol_step},
 	{"nexus-crash", 12, fault_nexus_crash},
 	{"nexus-power", 3, fault_nexus_power},
 	{"takeover", 6, fault_takeover},
@@ -248,7 +345,9 @@ void faults_end(struct world *world)
 {
 	struct sim_disk_faults none = {0};
 
+	world->watching = 0;
 	for (unsigned i = 0; i < world->options.fault_count; i++) {
+		world->faults[i].changes = 0;
 		sim_cancel(world->sim, &world->faults[i].event);
 		sim_cancel(world->sim, &world->faults[i].end);
 	}

@@ -28,6 +28,9 @@ void fault_disk_error(struct fault *fault);
 void fault_disk_slow(struct fault *fault);
 void fault_disk_stuck(struct fault *fault);
 void fault_crash_at_write(struct fault *fault);
+/* Soon after, the nexus goes, or another takes over: what was half done is left to somebody else.
+ */
+void fault_nexus_soon(struct fault *fault, uint64_t within_ns);
 void fault_rot(struct fault *fault);
 void fault_misdirect(struct fault *fault);
 

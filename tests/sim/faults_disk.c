@@ -31,6 +31,9 @@ static void set_faults(struct fault *fault, const struct sim_disk_faults *faults
 	sim_disk_set_faults(node->disk, faults);
 	sim_at_ns(sim, &node->fault_end, sim_now_ns(sim) + draw_duration_ns(&fault->rng),
 		on_disk_end);
+	if (rng_percent(&fault->rng, 40)) {
+		fault_nexus_soon(fault, IO_NS_PER_S);
+	}
 }
 
 void fault_disk_error(struct fault *fault)
@@ -74,6 +77,9 @@ static void on_at_write(struct sim_event *event)
 		agent_crash(fault->agent, down_ns);
 	} else {
 		agent_power_loss(fault->agent, down_ns);
+	}
+	if (rng_percent(&fault->rng, 60)) {
+		fault_nexus_soon(fault, 2 * IO_NS_PER_MS);
 	}
 }
 

@@ -55,7 +55,8 @@ static bool nothing_in_flight(struct world *world)
 
 static bool may_lack(const struct world *world, unsigned index)
 {
-	return (int)index == world->options.small_agent;
+	/* With all pools full a rebuild may find no room: what is to be discarded comes too late. */
+	return (int)index == world->options.small_agent || world->options.small_agent == -2;
 }
 
 /* Serves, and all replicas that can be are members of S. */
@@ -309,8 +310,20 @@ static void check_rebuild_bytes(
 static void absent_phase(struct world *world)
 {
 	struct node_agent *node = &world->agents[world->options.absent_agent];
-	uint64_t before = rebuild_bytes(world, node->index);
-	uint64_t clean = node->seen.clean;
+	uint64_t before, clean;
+
+	if (rng_percent(sim_rng(world->sim), 50)) {
+		/* Opened anew, everything is clean; then only a part is written. */
+		slot_crash(active_slot(world), false);
+		slot_restart_after(active_slot(world), 0);
+		if (!run_slices(world, is_whole, "opening anew")) {
+			return;
+		}
+		sim_run_for_ns(world->sim, IO_NS_PER_S);
+		world->load_blocks = world->options.block_count / 4;
+	}
+	before = rebuild_bytes(world, node->index);
+	clean = node->seen.clean;
 
 	agent_crash(node, 0);
 	sim_cancel(world->sim, &node->restart);

@@ -8,6 +8,7 @@
  * (5 s with a replica that is busy, 1 s between them), the opener's wait (3.15 s), and the rebuild
  * of a small replica.
  */
+#include "nexus/mirror/volume_internal.h"
 #include "tests/sim/world.h"
 
 #define LIVE_NS (30 * IO_NS_PER_S)
@@ -41,6 +42,29 @@ static bool is_usable_member(const struct node_agent *node, const struct cfg *cf
 	       cfg->voters[at].power == sim_disk_power(node->disk);
 }
 
+/* A nexus that lives may have proposed, or be about to, an S of those that it still counts on. */
+static bool nexus_can_go_on(const struct world *world, uint32_t down)
+{
+	const struct slot *slot = &world->slots[world->active];
+	const struct volume *volume = slot->process != NULL ? slot->volume : NULL;
+	bool member = false, proposed = false;
+
+	if (volume == NULL || !volume->committed) {
+		return true;
+	}
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+		int at = cfg_find(&volume->proposal, &leg->voter.replica);
+
+		if (is_down(down, i) || leg->power_lost || leg->vmeta_rebuilding) {
+			continue;
+		}
+		member = member || ((volume->member_mask & LEG_BIT(leg)) && !leg->out);
+		proposed = proposed || (at >= 0 && volume->proposal.voters[at].insync);
+	}
+	return member && (proposed || !volume->proposal_open);
+}
+
 static bool is_tolerated(const struct world *world, uint32_t down)
 {
 	const struct cfg *cfg = last_cfg(world, down);
@@ -55,7 +79,8 @@ static bool is_tolerated(const struct world *world, uint32_t down)
 			members += cfg != NULL && is_usable_member(node, cfg);
 		}
 	}
-	return up > world->options.voters / 2 && data >= world_min_insync(world) && members > 0;
+	return up > world->options.voters / 2 && data >= world_min_insync(world) && members > 0 &&
+	       nexus_can_go_on(world, down);
 }
 
 static uint32_t choose_down(struct world *world)
@@ -135,7 +160,7 @@ void live_with_minority_down(struct world *world)
 	size_t block = rng_below(sim_rng(world->sim), world->options.block_count);
 	struct volume_status status = {0};
 
-	if (down == 0 || world->options.small_agent >= 0) {
+	if (down == 0 || world->options.small_agent != -1) {
 		return;
 	}
 	begin(world, down);

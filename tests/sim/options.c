@@ -30,6 +30,7 @@ static const struct {
 	{"duration", offsetof(struct world_options, duration_ns)},
 	{"pace", offsetof(struct world_options, ops_target)},
 	{"ops", offsetof(struct world_options, ops_max)},
+	{"spreads", offsetof(struct world_options, spreads)},
 	{"fault_count", offsetof(struct world_options, fault_count)},
 	{"faults", offsetof(struct world_options, fault_mask)},
 	{"kinds", offsetof(struct world_options, kind_mask)},
@@ -46,17 +47,22 @@ static void draw_replicas(struct world_options *options, struct rng *rng)
 
 	options->data_replicas = counts[rng_below(rng, ARRAY_COUNT(counts))];
 	options->voters = options->data_replicas | 1;
-	options->min_insync = rng_percent(rng, 60) ? 0 : 1;
+	options->min_insync = rng_percent(rng, 60)   ? 0
+			      : rng_percent(rng, 75) ? 1
+						     : options->data_replicas;
 	options->small_agent = -1;
 	options->local_agent = -1;
 	options->absent_agent = -1;
 	if (rng_percent(rng, 40)) {
 		options->local_agent = (int64_t)rng_below(rng, options->voters);
 	}
-	if (options->data_replicas >= 3 && rng_percent(rng, 12)) {
+	if (options->data_replicas >= 3 && options->min_insync < 2 && rng_percent(rng, 15)) {
 		options->small_agent = (int64_t)rng_below(rng, options->data_replicas);
+	} else if (rng_percent(rng, 4)) {
+		options->small_agent = -2;
 	}
-	if (options->voters >= 3 && options->small_agent < 0 && rng_percent(rng, 15)) {
+	if (options->voters >= 3 && options->small_agent == -1 &&
+		options->min_insync < options->data_replicas && rng_percent(rng, 20)) {
 		options->absent_agent = (int64_t)rng_below(rng, options->voters);
 	}
 	if (options->voters >= 3 && rng_percent(rng, 40)) {
@@ -105,9 +111,17 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 	draw_replicas(options, &rng);
 	draw_limits(options, &rng);
 	options->block_count = 64 + rng_below(&rng, 193);
+	if (options->small_agent == -2) {
+		/* A copy of a rebuild is as large as a cluster, as in real pools: or the holes of
+		 * one replica would take space on another. */
+		options->cluster_bytes = 16384;
+		options->region_bytes = 64 * options->cluster_bytes;
+		options->block_count += 256;
+	}
 	options->depth = 1 + rng_below(&rng, 12);
 	options->duration_ns = (8 + rng_below(&rng, 25)) * IO_NS_PER_S;
-	options->ops_target = 150 + rng_below(&rng, 250);
+	options->ops_target = 500 + rng_below(&rng, 1200);
+	options->spreads = rng_percent(&rng, 40);
 	options->ops_max = UINT64_MAX;
 	draw_environment(options, &rng);
 	options->power_cycle_at_end = rng_percent(&rng, 25);

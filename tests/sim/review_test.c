@@ -290,6 +290,19 @@ static void test_joiner_fails_below_the_minimum(struct scenario *scenario)
 	come_back(scenario, A);
 }
 
+/* Every replica is needed, two lose their power: neither may wait for the other to join first. */
+static void test_two_are_rebuilt_in_place(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_range(scenario, 0, 96);
+	assert_int_equal(do_flush(scenario), 0);
+	lose_power(scenario, A, 300);
+	lose_power(scenario, C, 400);
+	run_ms(scenario, 1000);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	assert_int_equal(volume_state_now(scenario), VOLUME_ONLINE);
+}
+
 /* R is empty: all that was written before this opening is clean. */
 static void test_clean_rises(struct scenario *scenario)
 {
@@ -450,6 +463,7 @@ int main(void)
 			.options = {.data_replicas = 2, .min_insync = 2}},
 		{CASE(test_joiner_flaps)},
 		{CASE(test_joiner_fails_below_the_minimum)},
+		{CASE(test_two_are_rebuilt_in_place), .options = {.min_insync = 3}},
 		{CASE(test_clean_rises)},
 		{CASE(test_smaller_than_its_options)},
 		{CASE(test_discard_in_parts),

@@ -36,7 +36,7 @@ static uint64_t pool_bytes(const struct node_agent *node)
 {
 	const struct world_options *options = &node->world->options;
 
-	if ((int)node->index != options->small_agent) {
+	if ((int64_t)node->index != options->small_agent && options->small_agent != -2) {
 		return options->pool_bytes;
 	}
 	return SMALL_POOL_BASE_BYTES + options->block_count * ORACLE_BLOCK_BYTES / 2;

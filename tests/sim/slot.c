@@ -209,13 +209,25 @@ struct op *slot_submit(struct slot *slot, enum blk_kind kind, size_t first, size
 
 /* ---- load ---- */
 
+/* How far the load has got, when it begins with few blocks. */
+static size_t blocks_reached(struct world *world)
+{
+	size_t blocks = world->load_blocks != 0 ? world->load_blocks : world->options.block_count;
+	uint64_t elapsed_ns = sim_now_ns(world->sim) - world->load_begin_ns;
+
+	if (world->options.spreads == 0 || elapsed_ns >= world->options.duration_ns) {
+		return blocks;
+	}
+	return 1 + (size_t)(elapsed_ns / 1000 * (blocks - 1) / (world->options.duration_ns / 1000));
+}
+
 /* Reads go on while writes wait: a nexus that is cut off must not answer them for ever. */
 static void issue_random(struct slot *slot)
 {
 	unsigned writes = slot->in_flight - slot->reads_in_flight;
 	struct world *world = slot->world;
 	struct rng *rng = &world->load_rng;
-	size_t blocks = world->options.block_count;
+	size_t blocks = blocks_reached(world);
 	unsigned dice = (unsigned)rng_below(rng, 100);
 	enum blk_kind kind = dice < 52   ? BLK_WRITE
 			     : dice < 84 ? BLK_READ
@@ -232,7 +244,7 @@ static void issue_random(struct slot *slot)
 	if (writes >= world->options.depth) {
 		kind = BLK_READ;
 	}
-	if (kind == BLK_READ && slot->reads_in_flight >= world->options.depth) {
+	if (kind == BLK_READ && slot->reads_in_flight >= world->options.depth + 16) {
 		return;
 	}
 	if (kind == BLK_FLUSH) {

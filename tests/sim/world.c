@@ -68,6 +68,7 @@ static void run_faults(struct world *world)
 	for (unsigned i = 0; i < world->options.voters; i++) {
 		sim_disk_set_lying(world->agents[i].disk, mutant_is(MUTANT_LYING_FLUSH));
 	}
+	world->load_begin_ns = sim_now_ns(world->sim);
 	slot_open(&world->slots[0], 1);
 	slot_start_issuing(&world->slots[0]);
 	faults_schedule(world);
@@ -103,6 +104,7 @@ void world_drop(struct world *world)
 static void on_step(void *ctx)
 {
 	chain_observe(ctx);
+	faults_observe(ctx);
 }
 
 struct sim *world_sim_new(struct world *world, FILE *trace, bool trace_io)

@@ -37,13 +37,15 @@ struct world_options {
 	uint64_t pool_bytes;
 	uint64_t journal_blocks;               /* a small one is full all the time */
 	uint64_t agent_buffers, nexus_buffers; /* bytes: few make requests wait for each other */
-	int64_t small_agent;                   /* whose pool is too small for the volume; -1 none */
-	int64_t local_agent;                   /* on the host of slot 0; -1 none */
-	int64_t absent_agent;                  /* goes away once more after all is whole; -1 none */
+	int64_t small_agent;  /* whose pool is too small for the volume; -1 none, -2 all */
+	int64_t local_agent;  /* on the host of slot 0; -1 none */
+	int64_t absent_agent; /* goes away once more after all is whole; -1 none */
 	uint64_t depth;
 	uint64_t duration_ns;
 	uint64_t ops_target; /* the pace: requests in duration_ns */
 	uint64_t ops_max;    /* no more are issued */
+	uint64_t
+		spreads; /* the load begins with few blocks and reaches more of them all the time */
 	uint64_t fault_count;
 	uint64_t fault_mask;              /* bit i: fault i happens */
 	uint64_t kind_mask;               /* bit i: faults may be of kind i (faults.c) */
@@ -161,6 +163,8 @@ struct fault {
 	struct sim_host *a, *b; /* of a partition */
 	bool both;
 	struct node_agent *agent;
+	unsigned changes; /* to wait for */
+	uint64_t watched;
 	uint32_t hosts, clogged; /* of a swizzle: bits by number of the host */
 	unsigned step, steps;
 };
@@ -176,12 +180,15 @@ struct world {
 	struct node_agent agents[AGENTS_MAX];
 	struct slot slots[SLOTS];
 	struct rng load_rng;
-	unsigned active; /* slot of the newest attach */
+	uint64_t load_begin_ns;
+	size_t load_blocks; /* the load keeps to the first ones; 0: all */
+	unsigned active;    /* slot of the newest attach */
 	uint32_t attach_last;
 	unsigned order_last;
 	bool healing; /* no more faults; crashed things come back at once */
 	bool failed;
 	struct fault faults[FAULTS_MAX];
+	unsigned watching; /* faults that wait for a step of the protocol */
 	struct sim_event monitor;
 	uint64_t ops_issued;
 	/* the final check */
@@ -265,6 +272,7 @@ struct op *slot_submit(struct slot *slot, enum blk_kind kind, size_t first, size
 	void (*then)(struct op *op));
 
 /* faults.c */
+void faults_observe(struct world *world); /* after each step */
 void faults_schedule(struct world *world);
 void faults_end(struct world *world);
 
