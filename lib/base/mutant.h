@@ -37,11 +37,9 @@
 	X(COPY_FAILED, "copy-failed") /* a copy that was not answered counts as done */ \
 	X(COPY_NO_ZEROS, "copy-no-zeros") /* zeros are not copied */ \
 	X(LATE_REGISTER, "late-register") /* writes while a rebuild starts are not noted */ \
-	X(FULL_REBUILD, "full-rebuild") /* every region is copied */ \
 	X(POWER_IGNORED, "power-ignored") /* a member that lost power stays in S */ \
 	X(FORGETS_FAULT, "forgets-fault") /* an opener goes on although unflushed writes are gone */ \
 	X(FORGETS_UNSETTLED, "forgets-unsettled") /* a write that failed everywhere leaves no trace */ \
-	X(STAMP_LATE, "stamp-late") /* data do not wait for their stamp */ \
 	X(VMETA_VOLATILE, "vmeta-volatile") /* the metadata of a replica are not written through */ \
 	X(LYING_FLUSH, "lying-flush") /* not ours: disks that do nothing when they are flushed */
 /* clang-format on */

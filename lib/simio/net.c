@@ -602,6 +602,19 @@ bool sim_cut_random_connection(struct sim *sim)
 	return link != NULL;
 }
 
+void sim_cut_connections(struct sim_host *a, struct sim_host *b)
+{
+	list_for_each (&a->sim->links, node) {
+		struct sim_link *link = container_of(node, struct sim_link, node);
+
+		if (link_can_be_cut(link) &&
+			((link->ends[0].host == a && link->ends[1].host == b) ||
+				(link->ends[0].host == b && link->ends[1].host == a))) {
+			link_cut(link);
+		}
+	}
+}
+
 bool sim_cut_random_connection_after(struct sim *sim, uint64_t bytes)
 {
 	struct sim_link *link = random_link(sim);

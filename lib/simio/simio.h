@@ -102,6 +102,8 @@ void sim_heal_all(struct sim *sim);
 /* Resets one connection between different hosts, at any byte of either direction; false when there
  * is none. */
 bool sim_cut_random_connection(struct sim *sim);
+/* All connections between two hosts. */
+void sim_cut_connections(struct sim_host *a, struct sim_host *b);
 /* Resets one connection when so many more bytes, both ways together, have arrived. */
 bool sim_cut_random_connection_after(struct sim *sim, uint64_t bytes);
 /* One connection gets up to this much more delay until then: others overtake it. */

@@ -182,7 +182,7 @@ bool rebuild_is_copied(const struct leg *leg)
  * itself (trap F4). */
 static void rebuild_scan(struct leg *leg, struct leg *from)
 {
-	uint64_t above = mutant_is(MUTANT_FULL_REBUILD) ? 0 : leg->answer.vmeta.clean;
+	uint64_t above = leg->answer.vmeta.clean;
 
 	if (mutant_is(MUTANT_B4) && from == leg) {
 		above = UINT64_MAX;

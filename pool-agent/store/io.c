@@ -4,7 +4,6 @@
  * are durable (one journal write for both, shared with everyone else), then submits; an overwrite
  * in the same generation finds both there and is one device operation.
  */
-#include "base/mutant.h"
 #include "pool-agent/store/store_internal.h"
 
 enum sio_state { SIO_START, SIO_AWAIT_METADATA, SIO_AWAIT_SEGMENT, SIO_AWAIT_DISK, SIO_DONE };
@@ -153,7 +152,7 @@ int sio_stamp(struct store_io *io, uint64_t from, uint64_t until)
 		if (replica->durable[region] >= io->wgen) {
 			continue;
 		}
-		durable = !mutant_is(MUTANT_STAMP_LATE);
+		durable = 1;
 		if (replica->queued[region] >= io->wgen) {
 			continue;
 		}

@@ -199,21 +199,17 @@ static void on_protocol_step(struct sim_event *event)
 
 void faults_observe(struct world *world)
 {
-	uint64_t step;
+	uint64_t step = protocol_step(world);
 
-	if (world->watching == 0) {
+	if (step == world->step_seen || world->healing) {
 		return;
 	}
-	step = protocol_step(world);
+	world->step_seen = step;
+	slot_issue_soon(&world->slots[world->active]);
 	for (unsigned i = 0; i < world->options.fault_count; i++) {
 		struct fault *fault = &world->faults[i];
 
-		if (fault->changes == 0 || fault->watched == step) {
-			continue;
-		}
-		fault->watched = step;
-		if (--fault->changes == 0) {
-			world->watching--;
+		if (fault->changes > 0 && --fault->changes == 0) {
 			sim_at_ns(world->sim, &fault->event,
 				sim_now_ns(world->sim) + rng_below(&fault->rng, 4 * IO_NS_PER_MS),
 				on_protocol_step);
@@ -224,9 +220,7 @@ void faults_observe(struct world *world)
 /* Just after the serving nexus went on with something. */
 static void fault_at_protocol_step(struct fault *fault)
 {
-	fault->watched = protocol_step(fault->world);
 	fault->changes = 1 + (unsigned)rng_below(&fault->rng, 12);
-	fault->world->watching++;
 }
 
 /* ---- power ---- */
@@ -268,8 +262,8 @@ static const struct fault_kind {
 	{"nexus-power", 3, fault_nexus_power},
 	{"takeover", 6, fault_takeover},
 	{"old-nexus-returns", 4, fault_old_nexus_returns},
-	{"partition", 16, fault_partition},
-	{"isolation", 7, fault_isolation},
+	{"partition", 14, fault_partition},
+	{"isolation", 9, fault_isolation},
 	{"swizzle", 4, fault_swizzle},
 	{"cut", 8, fault_cut},
 	{"latency", 4, fault_latency},
@@ -279,8 +273,8 @@ static const struct fault_kind {
 	{"ejection", 4, fault_ejection},
 	{"memory", 6, fault_memory},
 	{"disk-error", 5, fault_disk_error},
-	{"disk-slow", 4, fault_disk_slow},
-	{"disk-stuck", 4, fault_disk_stuck},
+	{"disk-slow", 7, fault_disk_slow},
+	{"disk-stuck", 5, fault_disk_stuck},
 	{"rot", 3, fault_rot},
 	{"misdirected-write", 2, fault_misdirect},
 };
@@ -345,7 +339,6 @@ void faults_end(struct world *world)
 {
 	struct sim_disk_faults none = {0};
 
-	world->watching = 0;
 	for (unsigned i = 0; i < world->options.fault_count; i++) {
 		world->faults[i].changes = 0;
 		sim_cancel(world->sim, &world->faults[i].event);

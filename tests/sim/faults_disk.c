@@ -22,6 +22,15 @@ static void on_disk_end(struct sim_event *event)
 	sim_disk_set_faults(node->disk, &none);
 }
 
+/* The nexus sends again what the disk still has from before. */
+static void on_cut(struct sim_event *event)
+{
+	struct fault *fault = container_of(event, struct fault, event);
+	struct world *world = fault->world;
+
+	sim_cut_connections(fault->agent->host, world->slots[world->active].host);
+}
+
 static void set_faults(struct fault *fault, const struct sim_disk_faults *faults, bool faulty)
 {
 	struct node_agent *node = draw_agent(fault);
@@ -31,8 +40,12 @@ static void set_faults(struct fault *fault, const struct sim_disk_faults *faults
 	sim_disk_set_faults(node->disk, faults);
 	sim_at_ns(sim, &node->fault_end, sim_now_ns(sim) + draw_duration_ns(&fault->rng),
 		on_disk_end);
+	fault->agent = node;
 	if (rng_percent(&fault->rng, 40)) {
 		fault_nexus_soon(fault, IO_NS_PER_S);
+	} else if (rng_percent(&fault->rng, 50)) {
+		sim_at_ns(sim, &fault->event,
+			sim_now_ns(sim) + rng_below(&fault->rng, 2 * IO_NS_PER_S), on_cut);
 	}
 }
 

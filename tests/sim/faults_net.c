@@ -90,14 +90,14 @@ void fault_isolation(struct fault *fault)
 	struct world *world = fault->world;
 	struct rng *rng = &fault->rng;
 	unsigned ways = (unsigned)rng_below(rng, 4);
-	bool nexus = rng_percent(rng, 60);
+	bool nexus = rng_percent(rng, 75);
 
 	fault->a = nexus ? world->slots[world->active].host : draw_host(fault);
 	world->result->partitions++;
 	isolate(world, fault->a, ways != 1, ways != 2, true);
 	fault_ends_after(fault, (1 + rng_below(rng, 12)) * IO_NS_PER_S, on_isolation_end);
-	if (nexus && rng_percent(rng, 50)) {
-		fault_take_over_after(fault, rng_below(rng, 4 * IO_NS_PER_S));
+	if (nexus && rng_percent(rng, 70)) {
+		fault_take_over_after(fault, rng_below(rng, 3 * IO_NS_PER_S));
 	}
 }
 

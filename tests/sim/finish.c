@@ -55,7 +55,8 @@ static bool nothing_in_flight(struct world *world)
 
 static bool may_lack(const struct world *world, unsigned index)
 {
-	/* With all pools full a rebuild may find no room: what is to be discarded comes too late. */
+	/* With all pools full a rebuild may find no room: what is to be discarded comes too late.
+	 */
 	return (int)index == world->options.small_agent || world->options.small_agent == -2;
 }
 

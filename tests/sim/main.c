@@ -9,7 +9,8 @@
  *   sim --mutants [--seeds N]                              each deliberate bug, until it is found
  * or N seeds have passed
  *   --set "name=value ..."                                 other options (options.c)
- *   --mutant B1                                            with that deliberate bug
+ *   --mutant B1                                            with that deliberate bug (with
+ * --mutants: that one only)
  */
 #include "base/mutant.h"
 #include "tests/sim/jobs.h"
@@ -259,35 +260,42 @@ static int run_shrink(const struct options *options)
 	return 0;
 }
 
+static bool find_mutant(const struct options *options, enum mutant mutant)
+{
+	struct options these = *options;
+	struct totals totals;
+	double start = seconds_now();
+
+	these.quiet = true;
+	these.until_failure = true;
+	set_mutant(mutant);
+	run_seeds(&these, &totals);
+	if (totals.failures > 0) {
+		printf("mutant %s: found by oracle %s with seed %lu after %lu seeds, %.1f s: %s\n",
+			mutant_name(mutant), totals.first.oracle,
+			(unsigned long)totals.first_failed, (unsigned long)totals.seeds,
+			seconds_now() - start, totals.first.reason);
+	} else {
+		printf("mutant %s: NOT found with %lu seeds, %.1f s\n", mutant_name(mutant),
+			(unsigned long)totals.seeds, seconds_now() - start);
+	}
+	(void)fflush(stdout);
+	return totals.failures > 0;
+}
+
+/* All of them, or the one that was named. */
 static int run_mutants(const struct options *options)
 {
-	unsigned found = 0;
+	unsigned count = 0, found = 0;
 
 	for (unsigned mutant = MUTANT_NONE + 1; mutant < MUTANT_COUNT; mutant++) {
-		struct options these = *options;
-		struct totals totals;
-		double start = seconds_now();
-
-		these.quiet = true;
-		these.until_failure = true;
-		set_mutant((enum mutant)mutant);
-		run_seeds(&these, &totals);
-		if (totals.failures > 0) {
-			found++;
-			printf("mutant %s: found by oracle %s with seed %lu after %lu seeds, %.1f "
-			       "s: %s\n",
-				mutant_name((enum mutant)mutant), totals.first.oracle,
-				(unsigned long)totals.first_failed, (unsigned long)totals.seeds,
-				seconds_now() - start, totals.first.reason);
-		} else {
-			printf("mutant %s: NOT found with %lu seeds, %.1f s\n",
-				mutant_name((enum mutant)mutant), (unsigned long)totals.seeds,
-				seconds_now() - start);
+		if (options->mutant == MUTANT_NONE || options->mutant == mutant) {
+			count++;
+			found += find_mutant(options, (enum mutant)mutant);
 		}
-		(void)fflush(stdout);
 	}
-	printf("mutants=%u found=%u\n", MUTANT_COUNT - 1, found);
-	return found != MUTANT_COUNT - 1;
+	printf("mutants=%u found=%u\n", count, found);
+	return found != count;
 }
 
 /* ---- arguments ---- */

@@ -60,6 +60,7 @@ static void draw_replicas(struct world_options *options, struct rng *rng)
 		options->small_agent = (int64_t)rng_below(rng, options->data_replicas);
 	} else if (rng_percent(rng, 4)) {
 		options->small_agent = -2;
+		options->min_insync = 1; /* a rebuild may find no room */
 	}
 	if (options->voters >= 3 && options->small_agent == -1 &&
 		options->min_insync < options->data_replicas && rng_percent(rng, 20)) {
@@ -90,8 +91,10 @@ static void draw_environment(struct world_options *options, struct rng *rng)
 	options->fault_count = 4 + rng_below(rng, 10);
 	options->fault_mask = UINT64_MAX;
 	options->kind_mask = UINT64_MAX;
-	if (rng_percent(rng, 60)) {
+	if (rng_percent(rng, 50)) {
 		options->kind_mask = rng_u64(rng) | rng_u64(rng);
+	} else if (rng_percent(rng, 60)) {
+		options->kind_mask = rng_u64(rng) & rng_u64(rng);
 	}
 	options->net_max_ns =
 		latencies_us[rng_below(rng, ARRAY_COUNT(latencies_us))] * UINT64_C(1000);

@@ -162,9 +162,14 @@ static void setup_slot(struct world *world, unsigned index)
 	slot->index = index;
 	(void)snprintf(slot->name, sizeof(slot->name), "nexus%u", index);
 	(void)snprintf(address, sizeof(address), "10.0.1.%u", index + 1);
-	slot->host = index == 0 && world->options.local_agent >= 0
-			     ? world->agents[world->options.local_agent].host
-			     : make_host(world, address);
+	if (world->options.local_agent >= 0 && index < world->options.voters) {
+		uint64_t agent =
+			((uint64_t)world->options.local_agent + index) % world->options.voters;
+
+		slot->host = world->agents[agent].host;
+	} else {
+		slot->host = make_host(world, address);
+	}
 	uuid_make(&slot->host_uuid, sim_rng(world->sim));
 	list_init(&slot->ops);
 	list_init(&slot->resend);

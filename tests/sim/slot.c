@@ -7,6 +7,9 @@
 #include <string.h>
 
 #define AGENT_PORT 4430
+/* Reads in flight beyond the depth: many are stuck behind writes of a nexus that is cut off, and it
+ * must be asked all the same. */
+#define READS_MORE 150
 
 /* ---- requests ---- */
 
@@ -244,7 +247,7 @@ static void issue_random(struct slot *slot)
 	if (writes >= world->options.depth) {
 		kind = BLK_READ;
 	}
-	if (kind == BLK_READ && slot->reads_in_flight >= world->options.depth + 16) {
+	if (kind == BLK_READ && slot->reads_in_flight >= world->options.depth + READS_MORE) {
 		return;
 	}
 	if (kind == BLK_FLUSH) {
@@ -268,6 +271,18 @@ static void on_issue(struct sim_event *event)
 	}
 	sim_at_ns(world->sim, event, sim_now_ns(world->sim) + rng_below(rng, 2 * pace_ns) + 1000,
 		on_issue);
+}
+
+/* Requests that meet what the nexus has just begun. */
+void slot_issue_soon(struct slot *slot)
+{
+	struct world *world = slot->world;
+
+	if (slot->issuing && rng_percent(&world->load_rng, 50)) {
+		sim_at_ns(world->sim, &slot->issue,
+			sim_now_ns(world->sim) + rng_below(&world->load_rng, IO_NS_PER_MS),
+			on_issue);
+	}
 }
 
 void slot_start_issuing(struct slot *slot)

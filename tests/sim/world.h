@@ -38,7 +38,8 @@ struct world_options {
 	uint64_t journal_blocks;               /* a small one is full all the time */
 	uint64_t agent_buffers, nexus_buffers; /* bytes: few make requests wait for each other */
 	int64_t small_agent;  /* whose pool is too small for the volume; -1 none, -2 all */
-	int64_t local_agent;  /* on the host of slot 0; -1 none */
+	int64_t local_agent;  /* on the host of slot 0, the next one on that of slot 1 and so on; -1
+				 none */
 	int64_t absent_agent; /* goes away once more after all is whole; -1 none */
 	uint64_t depth;
 	uint64_t duration_ns;
@@ -163,8 +164,7 @@ struct fault {
 	struct sim_host *a, *b; /* of a partition */
 	bool both;
 	struct node_agent *agent;
-	unsigned changes; /* to wait for */
-	uint64_t watched;
+	unsigned changes;        /* steps of the protocol to wait for */
 	uint32_t hosts, clogged; /* of a swizzle: bits by number of the host */
 	unsigned step, steps;
 };
@@ -188,7 +188,7 @@ struct world {
 	bool healing; /* no more faults; crashed things come back at once */
 	bool failed;
 	struct fault faults[FAULTS_MAX];
-	unsigned watching; /* faults that wait for a step of the protocol */
+	uint64_t step_seen; /* of the protocol */
 	struct sim_event monitor;
 	uint64_t ops_issued;
 	/* the final check */
@@ -264,6 +264,7 @@ void slot_restart_after(struct slot *slot, uint64_t delay_ns);
 void slot_note(struct slot *slot);                                     /* has it served? */
 bool slot_status(struct slot *slot, struct volume_status *ret_status); /* false when it is down */
 void slot_start_issuing(struct slot *slot);
+void slot_issue_soon(struct slot *slot);
 void slot_stop_issuing(struct slot *slot);
 void slot_takeover(struct world *world);
 /* A faulted volume: its frontend is torn down and made anew. */
