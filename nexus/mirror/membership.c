@@ -4,6 +4,7 @@
  * proposal that was sent is never taken back: what follows is a newer one.  Committed means:
  * accepted by all of its S and by a majority of the voters (I2).
  */
+#include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
 #include <stdio.h>
@@ -97,6 +98,29 @@ static bool member_must_settle(const struct volume *volume)
 	return volume->proposal_open && volume_readable(volume) == 0;
 }
 
+/*
+ * Below min_insync nothing is taken away: S is what was committed or proposed last, and an opener
+ * decides (who may commit any size: the minimum gates acknowledgements).  But a rebuilt replica may
+ * come in, when those that go have lost their power: no opener would trust them, and each of
+ * several such would wait for the other.
+ */
+static bool member_may_shrink(const struct volume *volume, leg_mask wish)
+{
+	leg_mask taken = volume->member_mask & ~wish;
+	bool joins = volume->joiner != NULL && (wish & LEG_BIT(volume->joiner)) != 0;
+
+	if (volume->electing || mask_count(wish) >= volume->min_insync ||
+		member_must_settle(volume)) {
+		return true;
+	}
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if ((taken & LEG_BIT(volume->legs[i])) && !(joins && volume->legs[i]->power_lost)) {
+			return false;
+		}
+	}
+	return true;
+}
+
 /* true: there is something to propose now. */
 static bool member_has_cause(struct volume *volume)
 {
@@ -116,11 +140,7 @@ static bool member_has_cause(struct volume *volume)
 		!volume->joiner_ready && !voters_change_is_due(volume)) {
 		return false;
 	}
-	/* Below min_insync nothing is taken away: S is what was committed or proposed last, and an
-	 * opener decides (who may commit any size: the minimum gates acknowledgements). */
-	if (wish == 0 ||
-		(!volume->electing && mask_count(wish) < volume->min_insync &&
-			(volume->member_mask & ~wish) != 0 && !member_must_settle(volume))) {
+	if (wish == 0 || !member_may_shrink(volume, wish)) {
 		return false;
 	}
 	/* A member that is away for less than the time-out may come back: the proposal needs its
@@ -199,6 +219,9 @@ static void member_send_accept(struct volume *volume, struct leg *leg)
 
 static void member_send_accepts(struct volume *volume)
 {
+	if (mutant_is(MUTANT_B2) && volume->electing) {
+		return;
+	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 
@@ -280,6 +303,9 @@ static bool member_judge(struct volume *volume)
 	unsigned votes = 0, votes_before = 0;
 	bool all = true;
 
+	if (mutant_is(MUTANT_B2) && volume->electing) {
+		return true;
+	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 		bool before = voters_has(&volume->cfg, leg);
@@ -301,8 +327,9 @@ static bool member_judge(struct volume *volume)
 			}
 		}
 	}
-	return all && votes >= cfg_majority(&volume->proposal) &&
-	       votes_before >= cfg_majority(&volume->cfg);
+	return all && ((votes >= cfg_majority(&volume->proposal) &&
+			       votes_before >= cfg_majority(&volume->cfg)) ||
+			      mutant_is(MUTANT_NO_MAJORITY));
 }
 
 static void member_clear_votes(struct volume *volume)
