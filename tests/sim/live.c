@@ -86,6 +86,7 @@ static uint64_t least_insync(const struct world *world, const struct cfg *cfg)
 static bool is_tolerated(const struct world *world, uint32_t down)
 {
 	const struct cfg *cfg = last_cfg(world, down);
+	const struct cfg *committed = chain_last(world);
 	unsigned up = 0, data = 0, members = 0;
 
 	for (unsigned i = 0; cfg != NULL && i < world->options.voters; i++) {
@@ -94,7 +95,9 @@ static bool is_tolerated(const struct world *world, uint32_t down)
 
 		if (at >= 0 && node->has_replica && !is_down(down, i)) {
 			up++;
-			data += cfg->voters[at].kind == VOTER_DATA;
+			/* Who is only proposed as a voter may have to wait for who is down. */
+			data += cfg->voters[at].kind == VOTER_DATA && committed != NULL &&
+				cfg_find(committed, &node->replica_id) >= 0;
 			members += is_usable_member(node, cfg);
 		}
 	}
