@@ -45,7 +45,8 @@ static void flush_start(struct ns *ns)
 
 static bool fence_is_ready(const struct ns *ns)
 {
-	return ns->gate_closed && !ns->fence_failed && ns->running == 0 && !ns->removing;
+	return ns->gate_closed && !ns->fence_failed &&
+	       (ns->running == 0 || mutant_is(MUTANT_NO_DRAIN)) && !ns->removing;
 }
 
 static bool promise_is_missing(const struct ns *ns)
@@ -57,6 +58,9 @@ static void promise_start(struct ns *ns)
 {
 	ns->next = *store_replica_vmeta(ns->replica);
 	ns->next.promised = ns->wanted.epoch;
+	if (mutant_is(MUTANT_FENCE_ACCEPTS) && ns->next.cfg.gen != 0) {
+		ns->next.cfg.epoch = ns->wanted.epoch;
+	}
 	update_start(ns);
 }
 

@@ -2,8 +2,8 @@
 /*
  * Deliberate bugs: each is one changed decision in the shipped code, compiled in only for the
  * simulator (cmake preset "mutants"), to prove that the simulator finds them.  Without
- * STRAKE_MUTANTS mutant_is() is a constant false and nothing of them is left.  The names are those
- * of the protocol's model (docs/protocol.md, section 5), but for the last, which is for
+ * STRAKE_MUTANTS mutant_is() is a constant false and nothing of them is left.  The names of
+ * the first are those of the protocol's model (docs/protocol.md, section 5); MUTANT_CRASH is for
  * tests/e2e/92-crash.sh.
  */
 #ifndef BASE_MUTANT_H
@@ -11,27 +11,58 @@
 
 #include <stdbool.h>
 
+/* clang-format off */
+#define MUTANTS(X) \
+	X(B1, "B1") /* the configuration is ranked without its epoch */ \
+	X(B2, "B2") /* an opener serves without committing what it chose */ \
+	X(B3, "B3") /* no resync, no copy before return */ \
+	X(B4, "B4") /* a rebuild ignores the stamps of the replica that comes back */ \
+	X(B5, "B5") /* a command of an older session is executed */ \
+	X(B6, "B6") /* acknowledged by two of three, the laggard stays in S */ \
+	X(B8, "B8") /* what is copied is not stamped: who is rebuilt from it later does not get it */ \
+	X(B9, "B9") /* clean is raised before all of S has completed */ \
+	X(B10, "B10") /* a voter takes another's place in one step */ \
+	X(B11, "B11") /* a copy to a rebuild target takes its stamp back to clean */ \
+	X(B12, "B12") /* a pool-agent that was started anew calls its windows valid */ \
+	X(B13, "B13") /* clean is raised without a flush */ \
+	X(B14, "B14") /* clean is raised while R is not empty */ \
+	X(B15, "B15") /* commands count as settled before all of S has completed them */ \
+	X(H1, "H1") /* a read is answered while another member may still send into its buffer */ \
+	X(R1, "R1") /* an unreadable block is repaired while the host may write it */ \
+	X(NO_DRAIN, "no-drain") /* FENCE does not wait for older commands */ \
+	X(FENCE_ACCEPTS, "fence-accepts") /* a promise counts as an acceptance */ \
+	X(ANY_ASSOCIATION, "any-association") /* the session is enough, whoever sends it */ \
+	X(ACK_FIRST, "ack-first") /* acknowledged at the first answer */ \
+	X(ACK_BEFORE_COMMIT, "ack-before-commit") /* acknowledged before the smaller S is committed */ \
+	X(FORGETS_PROPOSED, "forgets-proposed") /* only the committed S must have a write */ \
+	X(NO_JOINT, "no-joint") /* who joins need not have what is acknowledged meanwhile */ \
+	X(NO_MAJORITY, "no-majority") /* a configuration needs its S, and no majority */ \
+	X(FLUSH_LACKS_ONE, "flush-lacks-one") /* a flush is acknowledged with one member that did not */ \
+	X(NO_LEASE, "no-lease") /* reads are answered without a lease */ \
+	X(NO_OPEN_WAIT, "no-open-wait") /* an opener does not wait for leases to end */ \
+	X(READS_TARGET, "reads-target") /* a rebuild target is read from */ \
+	X(READS_UNLOCKED, "reads-unlocked") /* reads do not wait for writes */ \
+	X(NO_RANGE_LOCK, "no-range-lock") /* overlapping writes are not ordered */ \
+	X(COPY_UNLOCKED, "copy-unlocked") /* copies do not lock their range */ \
+	X(COPY_FAILED, "copy-failed") /* a copy that was not answered counts as done */ \
+	X(COPY_NO_ZEROS, "copy-no-zeros") /* zeros are not copied */ \
+	X(LATE_REGISTER, "late-register") /* writes while a rebuild starts are not noted */ \
+	X(POWER_IGNORED, "power-ignored") /* a member that lost power stays in S */ \
+	X(FORGETS_FAULT, "forgets-fault") /* an opener goes on although unflushed writes are gone */ \
+	X(FORGETS_UNSETTLED, "forgets-unsettled") /* a write that failed everywhere leaves no trace */ \
+	X(VMETA_VOLATILE, "vmeta-volatile") /* the metadata of a replica are not written through */ \
+	X(LYING_FLUSH, "lying-flush") /* not ours: disks that do nothing when they are flushed */
+/* clang-format on */
+
+#define MUTANT_ENUMERATOR(id, name) MUTANT_##id,
 enum mutant {
 	MUTANT_NONE,
-	MUTANT_B1,  /* the configuration is ranked without its epoch */
-	MUTANT_B3,  /* no resync, no copy before return */
-	MUTANT_B5,  /* a command of an older session is executed */
-	MUTANT_B6,  /* acknowledged by two of three, the laggard stays in S */
-	MUTANT_B8,  /* what is copied is not stamped: who is rebuilt from it later does not get it */
-	MUTANT_B9,  /* clean is raised before all of S has completed */
-	MUTANT_B10, /* a voter takes another's place in one step */
-	MUTANT_B11, /* a copy to a rebuild target takes its stamp back to clean */
-	MUTANT_B12, /* a pool-agent that was started anew calls its windows valid */
-	MUTANT_B13, /* clean is raised without a flush */
-	MUTANT_B14, /* clean is raised while R is not empty */
-	MUTANT_B15, /* commands count as settled before all of S has completed them */
-	MUTANT_H1,  /* a read is answered while another member may still send into its buffer */
-	MUTANT_R1,  /* an unreadable block is repaired while the host may write it */
-	MUTANT_COUNT,
+	MUTANTS(MUTANT_ENUMERATOR) MUTANT_COUNT,
 	/* Not one that the simulator looks for: a write that begins with MUTANT_POISON fails an
 	 * assertion.  The program `nexus` of that build has it, always. */
 	MUTANT_CRASH = MUTANT_COUNT,
 };
+#undef MUTANT_ENUMERATOR
 
 #define MUTANT_POISON "strake dies here" /* without the terminating NUL */
 

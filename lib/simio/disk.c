@@ -52,6 +52,11 @@ struct sim_disk {
 	uint64_t torn_offset;
 	uint64_t torn_length;
 	uint64_t operations;
+	uint64_t at_write; /* the n-th write from now on lets the event run; 0: none */
+	struct sim_event *at_write_event;
+	void (*at_write_run)(struct sim_event *event);
+	uint64_t misdirect_from, misdirect_to; /* equal: none */
+	bool lying;
 };
 
 struct sim_disk_handle {
@@ -339,6 +344,21 @@ static bool is_readable(const struct sim_disk *disk, uint64_t offset, uint64_t l
 	return true;
 }
 
+/* It goes somewhere else, once. */
+static bool write_is_misdirected(struct sim_disk *disk, const struct io_disk_op *op)
+{
+	if (disk->misdirect_from == disk->misdirect_to || op->kind != IO_DISK_WRITE ||
+		op->offset != disk->misdirect_from || op->length != SIM_DISK_BLOCK_BYTES) {
+		return false;
+	}
+	sim_trace(disk->sim, "disk %s: the write of %lu lands at %lu", disk->name,
+		(unsigned long)op->offset, (unsigned long)disk->misdirect_to);
+	block_write(disk, disk->misdirect_to / SIM_DISK_BLOCK_BYTES,
+		version_new(op->iov[0].iov_base), true);
+	disk->misdirect_from = disk->misdirect_to = 0;
+	return true;
+}
+
 static void execute(struct sim_disk *disk, struct request *request)
 {
 	struct io_disk_op *op = request->op;
@@ -355,10 +375,13 @@ static void execute(struct sim_disk *disk, struct request *request)
 		return;
 	case IO_DISK_WRITE:
 	case IO_DISK_ZERO:
+		if (write_is_misdirected(disk, op)) {
+			return;
+		}
 		write_blocks(op, disk, request->result == 0 ? apply_block : apply_some_blocks);
 		return;
 	case IO_DISK_FLUSH:
-		if (request->result == 0) {
+		if (request->result == 0 && !disk->lying) {
 			disk_flush(disk, request->flush_seq);
 		}
 		return;
@@ -461,6 +484,18 @@ static void schedule_request(struct sim_disk *disk, struct request *request)
 	sim_at_ns(sim, &request->event, sim->now_ns + delay_ns, request_event);
 }
 
+static void disk_count_write(struct sim_disk *disk, enum io_disk_op_kind kind)
+{
+	struct sim *sim = disk->sim;
+
+	if (kind == IO_DISK_READ || disk->at_write == 0 || --disk->at_write != 0) {
+		return;
+	}
+	sim_at_ns(sim, disk->at_write_event,
+		sim->now_ns + sim_random_ns(sim, 0, 2 * sim->options.disk_latency_max_ns),
+		disk->at_write_run);
+}
+
 static void disk_submit(struct io_disk *io_disk, struct io_disk_op *op)
 {
 	struct sim_disk_handle *handle = container_of(io_disk, struct sim_disk_handle, disk);
@@ -469,6 +504,7 @@ static void disk_submit(struct io_disk *io_disk, struct io_disk_op *op)
 
 	check_op(disk, op);
 	disk->operations++;
+	disk_count_write(disk, op->kind);
 	request->handle = handle;
 	request->op = op;
 	request->flush_seq = disk->seq;
@@ -604,6 +640,26 @@ void sim_disk_set_faults(struct sim_disk *disk, const struct sim_disk_faults *fa
 			schedule_request(disk, request);
 		}
 	}
+}
+
+void sim_disk_at_write(struct sim_disk *disk, uint64_t nth, struct sim_event *event,
+	void (*run)(struct sim_event *event))
+{
+	disk->at_write = event != NULL ? nth : 0;
+	disk->at_write_event = event;
+	disk->at_write_run = run;
+}
+
+void sim_disk_misdirect(struct sim_disk *disk, uint64_t offset, uint64_t instead)
+{
+	assert(offset % SIM_DISK_BLOCK_BYTES == 0 && instead % SIM_DISK_BLOCK_BYTES == 0);
+	disk->misdirect_from = offset;
+	disk->misdirect_to = instead;
+}
+
+void sim_disk_set_lying(struct sim_disk *disk, bool lying)
+{
+	disk->lying = lying;
 }
 
 void sim_disk_set_torn_range(struct sim_disk *disk, uint64_t offset, uint64_t length)

@@ -298,6 +298,69 @@ static void test_declared_metadata_is_torn_at_sectors(void **state)
 	assert_true(torn > 0);
 }
 
+static void test_misdirected_write(void **state)
+{
+	struct disk_world world;
+
+	(void)state;
+	world_init(&world, 1);
+	sim_disk_misdirect(world.backing, 2 * BLOCK, 5 * BLOCK);
+	write_value(&world, 1, 1, 6, false);
+	write_value(&world, 2, 1, 7, false);
+	assert_int_equal(value_of(&world, 1), 6);
+	assert_int_equal(value_of(&world, 2), 0);
+	assert_int_equal(value_of(&world, 5), 7);
+	write_value(&world, 2, 1, 8, false);
+	assert_int_equal(value_of(&world, 2), 8);
+	sim_free(world.sim);
+}
+
+static void test_disk_that_lies(void **state)
+{
+	unsigned lost = 0;
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct disk_world world;
+		struct operation flush = {0};
+
+		world_init(&world, seed);
+		sim_disk_set_lying(world.backing, true);
+		write_value(&world, 0, 1, 6, false);
+		submit(&world, &flush, IO_DISK_FLUSH, 0, 0);
+		wait_for(&world, &flush);
+		assert_int_equal(flush.op.result, 0);
+		power_cycle(&world);
+		lost += value_of(&world, 0) == 0;
+		sim_free(world.sim);
+	}
+	assert_true(lost > 0);
+}
+
+static void on_event(struct sim_event *event)
+{
+	event->at_ns = 1;
+}
+
+/* Counted are writes, not reads; it is not called from within the submission. */
+static void test_event_at_a_write(void **state)
+{
+	struct disk_world world;
+	struct sim_event event = {0};
+
+	(void)state;
+	world_init(&world, 1);
+	sim_disk_at_write(world.backing, 2, &event, on_event);
+	write_value(&world, 0, 1, 6, false);
+	(void)value_of(&world, 0);
+	sim_run_for_ns(world.sim, IO_NS_PER_S);
+	assert_int_equal(event.at_ns, 0);
+	write_value(&world, 1, 1, 6, false);
+	sim_run_for_ns(world.sim, IO_NS_PER_S);
+	assert_int_equal(event.at_ns, 1);
+	sim_free(world.sim);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -308,6 +371,9 @@ int main(void)
 		cmocka_unit_test(test_injected_errors_and_stuck),
 		cmocka_unit_test(test_unreadable_blocks),
 		cmocka_unit_test(test_declared_metadata_is_torn_at_sectors),
+		cmocka_unit_test(test_misdirected_write),
+		cmocka_unit_test(test_disk_that_lies),
+		cmocka_unit_test(test_event_at_a_write),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

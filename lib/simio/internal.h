@@ -22,6 +22,7 @@ struct sim {
 	unsigned host_count;
 	bool blocked[SIM_HOSTS_MAX][SIM_HOSTS_MAX];
 	uint64_t extra_latency_max_ns;
+	uint64_t slow_ns[SIM_HOSTS_MAX][SIM_HOSTS_MAX]; /* more latency of one way, at most */
 	uint16_t next_port;
 };
 
@@ -32,6 +33,8 @@ struct sim_host {
 	unsigned index;
 	bool up;
 	uint64_t clock_offset_ns; /* its monotonic clock against the world's; new at every start */
+	uint64_t on_ns;           /* since when it is on */
+	int64_t clock_ppm;        /* how much too fast it runs */
 	struct list disks;
 	struct list listeners;
 };
@@ -62,6 +65,10 @@ struct sim_process {
 	struct list handles;  /* struct sim_disk_handle */
 };
 
+/* sim.c: a host's monotonic clock, and when in the world it shows a time (or just after) */
+uint64_t sim_host_now_ns(const struct sim_host *host);
+uint64_t sim_host_to_world_ns(const struct sim_host *host, uint64_t local_ns);
+
 /* process.c */
 void sim_process_arm(struct sim_process *process);
 void sim_complete(struct sim_process *process, struct sim_completion *completion);
@@ -76,6 +83,7 @@ bool sim_net_listener_is_of(const struct list_node *node, const struct sim_proce
 void sim_net_crash(struct sim_process *process, bool power);
 void sim_net_resume(
 	struct sim *sim); /* after healing or power on: looks at stalled directions again */
+void sim_net_soothe(struct sim *sim); /* no connection is slow or about to be cut any more */
 void sim_net_free(struct sim *sim);
 int sim_net_listen(struct io *io, struct io_listener *listener, struct err *err);
 void sim_net_unlisten(struct io *io, struct io_listener *listener);

@@ -36,7 +36,8 @@ uint64_t sim_latency_ns(const struct sim_host *from, const struct sim_host *to)
 	if (from == to) {
 		return latency / 8;
 	}
-	return latency + sim_random_ns(sim, 0, sim->extra_latency_max_ns);
+	return latency + sim_random_ns(sim, 0, sim->extra_latency_max_ns) +
+	       sim_random_ns(sim, 0, sim->slow_ns[from->index][to->index]);
 }
 
 static void purge(struct list *segments)
@@ -68,6 +69,9 @@ static struct segment *segment_new(struct sim_end *end, enum segment_kind kind, 
 		end->link->sim->now_ns + sim_latency_ns(end->host, end_peer(end)->host);
 
 	assert(segment != NULL);
+	if (end->link->sim->now_ns < end->link->slow_until_ns) {
+		deliver_ns += sim_random_ns(end->link->sim, 0, end->link->slow_max_ns);
+	}
 	*segment = (struct segment){.kind = kind, .length = length};
 	end->last_deliver_ns = max_u64(end->last_deliver_ns + 1, deliver_ns);
 	segment->deliver_ns = end->last_deliver_ns;
@@ -81,11 +85,10 @@ static void segment_send(struct sim_end *end, struct segment *segment)
 	schedule_delivery(end);
 }
 
-/* Drops what flies from a random byte on. */
-static void cut_flying(struct sim_end *end)
+/* Drops what flies from that byte on. */
+static void cut_flying_after(struct sim_end *end, size_t keep)
 {
 	struct sim *sim = end->link->sim;
-	size_t keep = end->flying_bytes == 0 ? 0 : rng_below(&sim->rng, end->flying_bytes + 1);
 
 	list_for_each_safe (&end->flying, node, following) {
 		struct segment *segment = container_of(node, struct segment, node);
@@ -109,6 +112,14 @@ static void cut_flying(struct sim_end *end)
 		sim_cancel(sim, &end->deliver);
 		end->stalled = false;
 	}
+}
+
+/* At a random byte. */
+static void cut_flying(struct sim_end *end)
+{
+	cut_flying_after(end, end->flying_bytes == 0
+				      ? 0
+				      : rng_below(&end->link->sim->rng, end->flying_bytes + 1));
 }
 
 static void link_free(struct sim_link *link)
@@ -177,11 +188,33 @@ static void deliver_segment(struct sim_end *to, struct segment *segment)
 	end_wake_recv(to);
 }
 
+static void link_cut(struct sim_link *link)
+{
+	link->cutting = false;
+	for (unsigned i = 0; i < 2; i++) {
+		struct sim_end *end = &link->ends[i];
+
+		cut_flying(end);
+		segment_send(end, segment_new(end, SEGMENT_RESET, 0));
+	}
+	sim_trace(link->sim, "cut a connection of %s and %s", link->ends[0].host->address,
+		link->ends[1].host->address);
+}
+
+/* true: these were the last bytes. */
+static bool cut_segment(struct sim_link *link, struct segment *segment)
+{
+	segment->length = min_u64(segment->length, link->cut_after_bytes);
+	link->cut_after_bytes -= segment->length;
+	return link->cut_after_bytes == 0;
+}
+
 static void deliver_event(struct sim_event *event)
 {
 	struct sim_end *from = container_of(event, struct sim_end, deliver);
 	struct sim_end *to = end_peer(from);
 	struct segment *segment;
+	bool cut;
 
 	if (list_is_empty(&from->flying)) {
 		return;
@@ -195,6 +228,8 @@ static void deliver_event(struct sim_event *event)
 	sim_trace_io(from->link->sim, "net %s -> %s kind %u %zu bytes", from->host->address,
 		to->host->address, (unsigned)segment->kind, segment->length);
 	sim_hash_add(from->link->sim, segment->length);
+	cut = from->link->cutting && segment->kind == SEGMENT_DATA &&
+	      cut_segment(from->link, segment);
 	if (to->process == NULL) {
 		bool answer = segment->kind == SEGMENT_DATA;
 
@@ -206,6 +241,20 @@ static void deliver_event(struct sim_event *event)
 		deliver_segment(to, segment);
 	}
 	schedule_delivery(from);
+	if (cut) {
+		cut_flying_after(from, 0); /* what follows the last byte must not arrive */
+		link_cut(from->link);
+	}
+}
+
+void sim_net_soothe(struct sim *sim)
+{
+	list_for_each (&sim->links, node) {
+		struct sim_link *link = container_of(node, struct sim_link, node);
+
+		link->cutting = false;
+		link->slow_until_ns = 0;
+	}
 }
 
 void sim_net_resume(struct sim *sim)
@@ -522,7 +571,7 @@ static bool link_can_be_cut(const struct sim_link *link)
 	       link->ends[1].process != NULL;
 }
 
-bool sim_cut_random_connection(struct sim *sim)
+static struct sim_link *random_link(struct sim *sim)
 {
 	uint64_t count = 0;
 
@@ -530,23 +579,60 @@ bool sim_cut_random_connection(struct sim *sim)
 		count += link_can_be_cut(container_of(node, struct sim_link, node));
 	}
 	if (count == 0) {
-		return false;
+		return NULL;
 	}
 	count = rng_below(&sim->rng, count);
 	list_for_each (&sim->links, node) {
 		struct sim_link *link = container_of(node, struct sim_link, node);
 
 		if (link_can_be_cut(link) && count-- == 0) {
-			for (unsigned i = 0; i < 2; i++) {
-				struct sim_end *end = &link->ends[i];
-
-				cut_flying(end);
-				segment_send(end, segment_new(end, SEGMENT_RESET, 0));
-			}
-			sim_trace(sim, "cut a connection of %s and %s", link->ends[0].host->address,
-				link->ends[1].host->address);
-			return true;
+			return link;
 		}
 	}
-	return false;
+	return NULL;
+}
+
+bool sim_cut_random_connection(struct sim *sim)
+{
+	struct sim_link *link = random_link(sim);
+
+	if (link != NULL) {
+		link_cut(link);
+	}
+	return link != NULL;
+}
+
+void sim_cut_connections(struct sim_host *a, struct sim_host *b)
+{
+	list_for_each (&a->sim->links, node) {
+		struct sim_link *link = container_of(node, struct sim_link, node);
+
+		if (link_can_be_cut(link) &&
+			((link->ends[0].host == a && link->ends[1].host == b) ||
+				(link->ends[0].host == b && link->ends[1].host == a))) {
+			link_cut(link);
+		}
+	}
+}
+
+bool sim_cut_random_connection_after(struct sim *sim, uint64_t bytes)
+{
+	struct sim_link *link = random_link(sim);
+
+	if (link != NULL) {
+		link->cutting = true;
+		link->cut_after_bytes = bytes;
+	}
+	return link != NULL;
+}
+
+bool sim_slow_random_connection(struct sim *sim, uint64_t latency_max_ns, uint64_t until_ns)
+{
+	struct sim_link *link = random_link(sim);
+
+	if (link != NULL) {
+		link->slow_max_ns = latency_max_ns;
+		link->slow_until_ns = until_ns;
+	}
+	return link != NULL;
 }

@@ -57,6 +57,9 @@ struct sim_link {
 	struct list_node node;
 	struct sim *sim;
 	uint16_t port;
+	bool cutting; /* goes when so many more bytes have arrived */
+	uint64_t cut_after_bytes;
+	uint64_t slow_until_ns, slow_max_ns;
 	struct sim_end ends[2]; /* 0: who connected */
 };
 

@@ -73,18 +73,9 @@ static void free_all_memory(struct sim_process *process)
 
 /* ---- turns ---- */
 
-static uint64_t to_world_ns(const struct sim_process *process, uint64_t local_ns)
-{
-	uint64_t offset_ns = process->host->clock_offset_ns;
-
-	return local_ns == UINT64_MAX ? UINT64_MAX : local_ns - min_u64(local_ns, offset_ns);
-}
-
 static uint64_t process_now_ns(struct io *io)
 {
-	struct sim_process *process = process_of(io);
-
-	return process->sim->now_ns + process->host->clock_offset_ns;
+	return sim_host_now_ns(process_of(io)->host);
 }
 
 static void deliver_completions(struct sim_process *process)
@@ -146,7 +137,7 @@ void sim_process_arm(struct sim_process *process)
 		}
 		at_ns = sim->now_ns + sim_random_ns(sim, 100, sim->options.turn_delay_max_ns);
 	} else {
-		at_ns = to_world_ns(process, io_timers_next_ns(&process->io.timers));
+		at_ns = sim_host_to_world_ns(process->host, io_timers_next_ns(&process->io.timers));
 		if (at_ns == UINT64_MAX) {
 			sim_cancel(sim, &process->turn);
 			return;

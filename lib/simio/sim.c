@@ -235,6 +235,9 @@ static bool step_within(struct sim *sim, uint64_t limit_ns)
 	sim->steps++;
 	sim_hash_add(sim, event->at_ns);
 	event->run(event);
+	if (sim->options.after_step != NULL) {
+		sim->options.after_step(sim->options.ctx);
+	}
 	return true;
 }
 
@@ -340,7 +343,49 @@ void sim_host_power_on(struct sim_host *host)
 	host->up = true;
 	/* Clocks of different machines have nothing to do with each other. */
 	host->clock_offset_ns = sim_random_ns(host->sim, IO_NS_PER_S, 1000000 * IO_NS_PER_S);
+	host->on_ns = host->sim->now_ns;
 	sim_net_resume(host->sim);
+}
+
+static uint64_t clock_gain_ns(const struct sim_host *host)
+{
+	int64_t elapsed_ns = (int64_t)(host->sim->now_ns - host->on_ns);
+
+	return (uint64_t)(elapsed_ns / 1000000 * host->clock_ppm +
+			  elapsed_ns % 1000000 * host->clock_ppm / 1000000);
+}
+
+uint64_t sim_host_now_ns(const struct sim_host *host)
+{
+	return host->sim->now_ns + host->clock_offset_ns + clock_gain_ns(host);
+}
+
+uint64_t sim_host_to_world_ns(const struct sim_host *host, uint64_t local_ns)
+{
+	uint64_t from_ns = host->clock_offset_ns + host->on_ns;
+	uint64_t rate = (uint64_t)(1000000 + host->clock_ppm);
+	uint64_t local_elapsed_ns = local_ns - min_u64(local_ns, from_ns);
+
+	if (local_ns == UINT64_MAX) {
+		return UINT64_MAX;
+	}
+	if (host->clock_ppm == 0) {
+		return local_ns - min_u64(local_ns, host->clock_offset_ns);
+	}
+	return host->on_ns + local_elapsed_ns / rate * 1000000 +
+	       local_elapsed_ns % rate * 1000000 / rate + 1;
+}
+
+void sim_host_set_clock_rate(struct sim_host *host, int64_t ppm)
+{
+	host->clock_offset_ns += clock_gain_ns(host);
+	host->on_ns = host->sim->now_ns;
+	host->clock_ppm = ppm;
+}
+
+void sim_set_slow_link(struct sim_host *from, struct sim_host *to, uint64_t latency_max_ns)
+{
+	from->sim->slow_ns[from->index][to->index] = latency_max_ns;
 }
 
 void sim_partition(struct sim_host *from, struct sim_host *to, bool blocked)
@@ -365,6 +410,8 @@ bool sim_is_partitioned(const struct sim_host *from, const struct sim_host *to)
 void sim_heal_all(struct sim *sim)
 {
 	memset(sim->blocked, 0, sizeof(sim->blocked));
+	memset(sim->slow_ns, 0, sizeof(sim->slow_ns));
+	sim_net_soothe(sim);
 	sim_net_resume(sim);
 }
 

@@ -34,6 +34,8 @@ struct sim_options {
 	uint64_t turn_delay_max_ns; /* from a completion to the process's turn; 5 us */
 	FILE *trace;   /* lines of sim_trace() and of the processes' logs; NULL: hashed only */
 	bool trace_io; /* with trace: also each network and disk operation */
+	void (*after_step)(void *ctx); /* of the test: looks at the world, changes nothing */
+	void *ctx;
 };
 
 struct sim *sim_new(uint64_t seed, const struct sim_options *options);
@@ -88,6 +90,9 @@ bool sim_host_is_up(const struct sim_host *host);
 void sim_host_power_loss(struct sim_host *host);
 /* Up again, without processes. */
 void sim_host_power_on(struct sim_host *host);
+/* From now on its clock runs too fast by so many millionths (negative: too slow); the time that it
+ * shows does not jump. */
+void sim_host_set_clock_rate(struct sim_host *host, int64_t ppm);
 
 /* One way: what `from` sends to `to` is held; after healing it arrives (as retransmissions do),
  * unless its connection is gone.  Two calls make a full partition. */
@@ -97,6 +102,14 @@ void sim_heal_all(struct sim *sim);
 /* Resets one connection between different hosts, at any byte of either direction; false when there
  * is none. */
 bool sim_cut_random_connection(struct sim *sim);
+/* All connections between two hosts. */
+void sim_cut_connections(struct sim_host *a, struct sim_host *b);
+/* Resets one connection when so many more bytes, both ways together, have arrived. */
+bool sim_cut_random_connection_after(struct sim *sim, uint64_t bytes);
+/* One connection gets up to this much more delay until then: others overtake it. */
+bool sim_slow_random_connection(struct sim *sim, uint64_t latency_max_ns, uint64_t until_ns);
+/* What `from` sends to `to` gets up to this much more delay; 0: none. */
+void sim_set_slow_link(struct sim_host *from, struct sim_host *to, uint64_t latency_max_ns);
 /* Messages between hosts get up to this much more delay (0: none), each its own; order within a
  * connection stays. */
 void sim_set_extra_latency(struct sim *sim, uint64_t latency_max_ns);
@@ -145,6 +158,16 @@ struct sim_disk_faults {
 	bool stuck; /* nothing completes until this is taken back */
 };
 void sim_disk_set_faults(struct sim_disk *disk, const struct sim_disk_faults *faults);
+/* The n-th write, zeroing or flush from now on (1: the next) lets the event run at a moment between
+ * its submission and soon after its end: for crashes just there.  One event at a time; NULL: none.
+ */
+void sim_disk_at_write(struct sim_disk *disk, uint64_t nth, struct sim_event *event,
+	void (*run)(struct sim_event *event));
+/* The next write of exactly one block at `offset` lands at `instead`, and says that all is well; 0
+ * for both: no more. */
+void sim_disk_misdirect(struct sim_disk *disk, uint64_t offset, uint64_t instead);
+/* It answers flushes without doing anything. */
+void sim_disk_set_lying(struct sim_disk *disk, bool lying);
 /* At loss of power, 4 KiB blocks in this range may also be torn at 512 bytes (for what carries
  * checksums).  Data is never torn. */
 void sim_disk_set_torn_range(struct sim_disk *disk, uint64_t offset, uint64_t length);

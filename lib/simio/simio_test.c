@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/bytes.h"
 #include "base/testing.h"
 #include "simio/simio.h"
 
@@ -308,6 +309,27 @@ static void test_cut_resets_both_ends(void **state)
 	stream_done(&stream);
 }
 
+/* No byte more than that. */
+static void test_cut_after_so_many_bytes(void **state)
+{
+	(void)state;
+	for (size_t bytes = 0; bytes < 40000; bytes = 3 * bytes + 1) {
+		struct stream stream;
+
+		stream_init(&stream, 7 + bytes);
+		stream.limit = SIZE_MAX;
+		stream_connect(&stream);
+		assert_true(sim_cut_random_connection_after(stream.sim, bytes));
+		client_send(&stream);
+		assert_true(sim_run_until_flag(stream.sim, &stream.recv_over, IO_NS_PER_S));
+		assert_true(sim_run_until_flag(stream.sim, &stream.send_over, IO_NS_PER_S));
+		assert_int_equal(stream.recv_result, -ECONNRESET);
+		assert_true(stream.received <= bytes);
+		assert_false(stream.wrong);
+		stream_done(&stream);
+	}
+}
+
 static void test_close_cancels_what_is_in_flight(void **state)
 {
 	struct stream stream;
@@ -383,6 +405,40 @@ static void test_timers_messages_and_freeze(void **state)
 	sim_free(sim);
 }
 
+/* A clock that is 10 % too fast shows more time, and timers run by it; setting the rate makes no
+ * jump. */
+static void test_clock_rates(void **state)
+{
+	static const int64_t rates[] = {100000, -100000, 0};
+	struct sim *sim = sim_new(1, NULL);
+	struct sim_host *host = sim_host_new(sim, "10.0.0.1");
+	struct sim_process *process = sim_process_new(host, "ticker");
+	struct io *io = sim_process_io(process);
+	struct ticker *ticker = io_zalloc(io, sizeof(*ticker));
+
+	(void)state;
+	task_init(&ticker->task, &io->runq, ticker_step);
+	io_timer_init(&ticker->timer, io, &ticker->task);
+	for (unsigned i = 0; i < ARRAY_COUNT(rates); i++) {
+		uint64_t before_ns = io_now_ns(io);
+		uint64_t second_ns =
+			(uint64_t)((int64_t)IO_NS_PER_S * (1000000 + rates[i]) / 1000000);
+
+		sim_host_set_clock_rate(host, rates[i]);
+		assert_int_equal(io_now_ns(io), before_ns);
+		io_timer_start_after(&ticker->timer, second_ns);
+		sim_run_for_ns(sim, IO_NS_PER_S - IO_NS_PER_MS);
+		assert_int_equal(ticker->steps, i);
+		sim_run_for_ns(sim, IO_NS_PER_MS);
+		assert_int_equal(io_now_ns(io) - before_ns, second_ns);
+		sim_run_for_ns(sim, IO_NS_PER_MS);
+		assert_int_equal(ticker->steps, i + 1);
+	}
+	io_free(io, ticker);
+	sim_process_exit(process);
+	sim_free(sim);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -393,7 +449,9 @@ int main(void)
 		cmocka_unit_test(test_connect_fails_as_it_should),
 		cmocka_unit_test(test_power_loss_is_silent),
 		cmocka_unit_test(test_cut_resets_both_ends),
+		cmocka_unit_test(test_cut_after_so_many_bytes),
 		cmocka_unit_test(test_close_cancels_what_is_in_flight),
+		cmocka_unit_test(test_clock_rates),
 		cmocka_unit_test(test_timers_messages_and_freeze),
 	};
 

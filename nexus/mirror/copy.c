@@ -331,6 +331,10 @@ static void copier_send_writes(struct copier *copier)
 
 	copier->destinations = copier_destinations(copier);
 	copier->ok = copier->nospc = 0;
+	if (zero && mutant_is(MUTANT_COPY_NO_ZEROS)) {
+		copier->ok = copier->destinations;
+		return;
+	}
 	checkpoint_note_written(volume, copier->offset, copier->length);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
@@ -383,7 +387,8 @@ static void copier_finish(struct copier *copier)
 {
 	struct volume *volume = copier->volume;
 	leg_mask wanted = copier->target >= 0 ? copier->destinations : copier_destinations(copier);
-	bool complete = copier_is_valid(copier) && (wanted & ~copier->ok) == 0;
+	bool complete = copier_is_valid(copier) &&
+			((wanted & ~copier->ok) == 0 || mutant_is(MUTANT_COPY_FAILED));
 
 	TRACE(volume->io, copy_end, trace_id(&volume->options.uuid), copier->source, copier->offset,
 		copier->ok);
@@ -503,6 +508,10 @@ static void copier_lock(struct copier *copier)
 	copier->lock.length = copier->length;
 	copier->lock.exclusive = true;
 	copier->lock.internal = true;
+	if (mutant_is(MUTANT_COPY_UNLOCKED)) {
+		copier->lock.held = true;
+		return;
+	}
 	range_lock_acquire(&copier->volume->locks, &copier->lock, &copier->task);
 }
 

@@ -448,7 +448,8 @@ static void leg_came_up(struct leg *leg)
 	leg->vmeta_rebuilding = leg->answer.vmeta.rebuilding;
 	leg->power_lost = false;
 	if (volume->committed && at >= 0 && (volume->member_mask & LEG_BIT(leg))) {
-		if (volume->cfg.voters[at].power != leg->answer.power) {
+		if (volume->cfg.voters[at].power != leg->answer.power &&
+			!mutant_is(MUTANT_POWER_IGNORED)) {
 			leg->power_lost = true;
 			leg->out = true;
 			snprintf(leg->reason, sizeof(leg->reason),

@@ -5,6 +5,7 @@
  * accepted by all of its S and by a majority of the voters (I2).
  */
 #include "base/bytes.h"
+#include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
 #include <stdio.h>
@@ -29,12 +30,13 @@ static leg_mask member_wish(const struct volume *volume)
 	return rest != 0 && mask_count(rest) >= volume->min_insync ? rest : wish;
 }
 
-/* The configuration that should follow the committed one; gen and wgen as there. */
+/* The configuration that should follow the committed one; gen as there. */
 static void member_wished_cfg(const struct volume *volume, struct cfg *ret_cfg)
 {
 	leg_mask wish = member_wish(volume);
 
 	*ret_cfg = volume->cfg;
+	ret_cfg->wgen = volume->wgen_proposed;
 	if (voters_change_is_due(volume)) {
 		voters_apply_change(volume, ret_cfg);
 	}
@@ -98,6 +100,29 @@ static bool member_must_settle(const struct volume *volume)
 	return volume->proposal_open && volume_readable(volume) == 0;
 }
 
+/*
+ * Below min_insync nothing is taken away: S is what was committed or proposed last, and an opener
+ * decides (who may commit any size: the minimum gates acknowledgements).  But a rebuilt replica may
+ * come in, when those that go have lost their power: no opener would trust them, and each of
+ * several such would wait for the other.
+ */
+static bool member_may_shrink(const struct volume *volume, leg_mask wish)
+{
+	leg_mask taken = volume->member_mask & ~wish;
+	bool joins = volume->joiner != NULL && (wish & LEG_BIT(volume->joiner)) != 0;
+
+	if (volume->electing || mask_count(wish) >= volume->min_insync ||
+		member_must_settle(volume)) {
+		return true;
+	}
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if ((taken & LEG_BIT(volume->legs[i])) && !(joins && volume->legs[i]->power_lost)) {
+			return false;
+		}
+	}
+	return true;
+}
+
 /* true: there is something to propose now. */
 static bool member_has_cause(struct volume *volume)
 {
@@ -118,11 +143,7 @@ static bool member_has_cause(struct volume *volume)
 		!voters_change_is_due(volume)) {
 		return false;
 	}
-	/* Below min_insync nothing is taken away: S is what was committed or proposed last, and an
-	 * opener decides (who may commit any size: the minimum gates acknowledgements). */
-	if (wish == 0 ||
-		(!volume->electing && mask_count(wish) < volume->min_insync &&
-			(volume->member_mask & ~wish) != 0 && !member_must_settle(volume))) {
+	if (wish == 0 || !member_may_shrink(volume, wish)) {
 		return false;
 	}
 	/* A member that is away for less than the time-out may come back: the proposal needs its
@@ -156,7 +177,6 @@ static void member_make_proposal(struct volume *volume)
 		volume->unsettled_id = volume->change_id;
 	}
 	cfg->gen = ++volume->gen_last;
-	cfg->wgen = volume->wgen_proposed;
 	volume->proposal_number++;
 	volume->proposed_mask |= wish;
 	volume->proposed_common &= wish;
@@ -206,6 +226,9 @@ static void member_send_accept(struct volume *volume, struct leg *leg)
 
 static void member_send_accepts(struct volume *volume)
 {
+	if (mutant_is(MUTANT_B2) && volume->electing) {
+		return;
+	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 
@@ -251,6 +274,7 @@ static void member_commit(struct volume *volume)
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 		int at = cfg_find(&volume->cfg, &leg->voter.replica);
+		int at_before = cfg_find(&before, &leg->voter.replica);
 
 		if (at >= 0 && volume->cfg.voters[at].insync) {
 			volume->member_mask |= LEG_BIT(leg);
@@ -272,8 +296,8 @@ static void member_commit(struct volume *volume)
 				task_wake(&leg->task);
 			}
 		} else {
-			if (at >= 0 && (members_before & LEG_BIT(leg)) && !leg->target) {
-				absent_begin(leg, before.voters[at].power);
+			if (at_before >= 0 && (members_before & LEG_BIT(leg)) && !leg->target) {
+				absent_begin(leg, before.voters[at_before].power);
 			}
 			leg->out = false;
 			leg->power_lost = false;
@@ -307,6 +331,9 @@ static bool member_judge(struct volume *volume)
 	unsigned votes = 0, votes_before = 0;
 	bool all = true;
 
+	if (mutant_is(MUTANT_B2) && volume->electing) {
+		return true;
+	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 		bool before = voters_has(&volume->cfg, leg);
@@ -328,8 +355,9 @@ static bool member_judge(struct volume *volume)
 			}
 		}
 	}
-	return all && votes >= cfg_majority(&volume->proposal) &&
-	       votes_before >= cfg_majority(&volume->cfg);
+	return all && ((votes >= cfg_majority(&volume->proposal) &&
+			       votes_before >= cfg_majority(&volume->cfg)) ||
+			      mutant_is(MUTANT_NO_MAJORITY));
 }
 
 void membership_clear_votes(struct volume *volume)
@@ -347,7 +375,6 @@ static bool proposal_is_wish(const struct volume *volume)
 
 	member_wished_cfg(volume, &wished);
 	wished.gen = volume->proposal.gen;
-	wished.wgen = volume->wgen_proposed;
 	return cfg_equal(&wished, &volume->proposal);
 }
 

@@ -235,7 +235,7 @@ static void op_leg_done(struct leg_io *lio)
 }
 
 /* Legs may have come since the request did. */
-static void op_prepare_lios(struct vol_op *op)
+void op_prepare_lios(struct vol_op *op)
 {
 	for (; op->lio_count < op->volume->leg_count; op->lio_count++) {
 		op->lios[op->lio_count].busy = false;
@@ -299,7 +299,9 @@ static void op_send_missing(struct vol_op *op, leg_mask needed)
 			} else if (leg->todo_all ||
 				   piecemap_test(&leg->todo, op->part_offset, op->part_length)) {
 				/* The copy will bring it: all of the pieces that it touches. */
-				piecemap_set(&leg->todo, op->part_offset, op->part_length);
+				if (!leg->todo_all || !mutant_is(MUTANT_LATE_REGISTER)) {
+					piecemap_set(&leg->todo, op->part_offset, op->part_length);
+				}
 				op->skipped |= LEG_BIT(leg);
 			} else {
 				op_send(op, leg);
@@ -330,6 +332,12 @@ static bool op_is_covered(const struct vol_op *op, leg_mask legs)
 			missing++;
 		}
 	}
+	if (mutant_is(MUTANT_ACK_FIRST)) {
+		return (op->ok & legs) != 0;
+	}
+	if (mutant_is(MUTANT_FLUSH_LACKS_ONE) && op->req->kind == BLK_FLUSH) {
+		return missing <= 1 && (op->ok & legs) != 0;
+	}
 	if (mutant_is(MUTANT_B6)) {
 		/* Deliberate bug: two copies are enough, and the third stays in S. */
 		return missing == 0 || mask_count(op->ok & legs) >= 2;
@@ -342,8 +350,10 @@ static void op_unsettle(struct vol_op *op)
 {
 	struct volume *volume = op->volume;
 
-	piecemap_set(&volume->resync, op->req->offset, op->req->length);
-	absent_note(volume, op->req->offset, op->req->length);
+	if (!mutant_is(MUTANT_FORGETS_UNSETTLED)) {
+		piecemap_set(&volume->resync, op->req->offset, op->req->length);
+		absent_note(volume, op->req->offset, op->req->length);
+	}
 	volume->unsettled++;
 	copiers_wake(volume);
 }
@@ -476,6 +486,9 @@ static bool op_progress(struct vol_op *op)
 		op->ok = op->skipped = op->nospc = op->failed = 0;
 	}
 	needed = volume_needed(volume);
+	if (mutant_is(MUTANT_ACK_BEFORE_COMMIT)) {
+		needed &= ~volume_out_mask(volume);
+	}
 	op_send_missing(op, needed);
 	op_judge_errors(op, needed);
 	if (op->finished) {
@@ -538,6 +551,12 @@ static bool op_must_end(const struct vol_op *op)
 static bool op_may_begin(const struct vol_op *op)
 {
 	return op->volume->serving || op_must_end(op);
+}
+
+static bool op_takes_lock(const struct vol_op *op)
+{
+	return op->req->kind != BLK_FLUSH &&
+	       (op->req->kind != BLK_READ || !mutant_is(MUTANT_READS_UNLOCKED));
 }
 
 static bool op_must_wait_for_copy(struct vol_op *op)
@@ -626,7 +645,7 @@ static void op_step(struct task *task)
 		while (op->result == 0 && !op->finished) {
 			AWAIT(op, OP_AWAIT_REPAIR, !op->repair.busy || op_must_end(op));
 			AWAIT(op, OP_AWAIT_RESYNC, !op_must_wait_for_copy(op));
-			if (req->kind != BLK_FLUSH) {
+			if (op_takes_lock(op)) {
 				range_lock_acquire(&volume->locks, &op->lock, &op->task);
 				AWAIT(op, OP_AWAIT_LOCK, op->lock.held || op_must_end(op));
 			}

@@ -242,6 +242,32 @@ static bool open_lacks_members(const struct volume *volume, bool *ret_busy)
 	return lacks;
 }
 
+/*
+ * May a predecessor still answer reads by its lease (1.9)?  It reads from any data replica that we
+ * did not fence, also one that is not in c.S any more: who took it out of S may have been an opener
+ * that ended before its own wait did.
+ */
+static bool open_must_wait(const struct volume *volume)
+{
+	if (volume->chosen.gen == 0 || mutant_is(MUTANT_NO_OPEN_WAIT)) {
+		return false; /* nobody ever served */
+	}
+	for (unsigned i = 0; i < volume->chosen.voter_count; i++) {
+		const struct cfg_voter *voter = &volume->chosen.voters[i];
+		bool fenced = false;
+
+		for (unsigned j = 0; j < volume->leg_count; j++) {
+			fenced = fenced ||
+				 (leg_in_f(volume->legs[j]) &&
+					 uuid_equal(&volume->legs[j]->voter.replica, &voter->id));
+		}
+		if (voter->kind == VOTER_DATA && !fenced) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* Everybody whom we wait for has answered, or the time is over. */
 static bool open_is_collected(struct volume *volume)
 {
@@ -358,7 +384,6 @@ static bool open_elect(struct volume *volume)
 {
 	leg_mask members;
 	bool power_lost = false;
-	bool busy;
 
 	if (!open_has_votes(volume)) {
 		open_name_votes(volume);
@@ -374,7 +399,7 @@ static bool open_elect(struct volume *volume)
 		return false;
 	}
 	if (power_lost && volume->chosen.epoch.attach == volume->epoch.attach &&
-		volume->options.host_may_have_lived_on) {
+		volume->options.host_may_have_lived_on && !mutant_is(MUTANT_FORGETS_FAULT)) {
 		/* Nothing is proposed: a configuration with the new power ids would let the next
 		 * opening forget that writes are gone. */
 		volume_fault(volume, "unflushed writes lost: every replica in sync lost power");
@@ -384,9 +409,7 @@ static bool open_elect(struct volume *volume)
 		snprintf(volume->reason, sizeof(volume->reason), "out of memory");
 		return false;
 	}
-	if (open_lacks_members(volume, &busy)) {
-		/* A predecessor may still answer reads by its lease from a member that we did not
-		 * fence (1.9). */
+	if (open_must_wait(volume)) {
 		volume->ack_not_before_ns = io_now_ns(volume->io) + OPEN_WAIT_NS;
 	}
 	checkpoint_wgen_began(volume, open_wgen_seen(volume) + 1);

@@ -5,6 +5,7 @@
  * (todo.c), copy it; grow.c lets it join.
  */
 #include "base/bytes.h"
+#include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
 #include <stdio.h>
@@ -63,6 +64,19 @@ static bool rebuild_lineage_fits(struct leg *leg)
 	return false;
 }
 
+/*
+ * A proposal with the leg in it is open.  It may have accepted, and then only a newer configuration
+ * settles what it is: one without it, where there are members enough; else one with it again, when
+ * it was rebuilt again (who opens meanwhile sees that it is being rebuilt and leaves it out).
+ */
+static bool rebuild_waits_for_proposal(const struct volume *volume, const struct leg *leg)
+{
+	leg_mask usable = volume->member_mask & ~volume_out_mask(volume);
+
+	return volume->proposal_open && (volume->proposed_mask & LEG_BIT(leg)) &&
+	       mask_count(usable) >= volume->min_insync;
+}
+
 /* Reached, not in S (or out of it with doubtful content), and of our lineage. */
 static bool rebuild_is_candidate(struct leg *leg)
 {
@@ -77,8 +91,8 @@ static bool rebuild_is_candidate(struct leg *leg)
 	if (member && !(leg->out && (leg->power_lost || leg->vmeta_rebuilding))) {
 		return false;
 	}
-	if (volume->proposal_open && (volume->proposed_mask & LEG_BIT(leg)) && !member) {
-		return false; /* a proposal with it is not settled */
+	if (!member && rebuild_waits_for_proposal(volume, leg)) {
+		return false;
 	}
 	return volume_readable(volume) != 0 && rebuild_lineage_fits(leg);
 }

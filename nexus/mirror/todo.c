@@ -4,6 +4,7 @@
  * and the replica's own window, else the stamps of both sides.  Runs while the target is registered
  * and todo_all is set, so that nothing is missed meanwhile.
  */
+#include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
 #include <errno.h>
@@ -12,8 +13,12 @@
  * itself (trap F4). */
 static void todo_scan_stamps(struct leg *leg, struct leg *from)
 {
-	stamps_scan_start(
-		&leg->scan, from, &leg->todo, leg->answer.vmeta.clean, &leg->compute_task);
+	uint64_t above = leg->answer.vmeta.clean;
+
+	if (mutant_is(MUTANT_B4) && from == leg) {
+		above = UINT64_MAX; /* Deliberate bug. */
+	}
+	stamps_scan_start(&leg->scan, from, &leg->todo, above, &leg->compute_task);
 }
 
 static bool todo_scan_source(struct leg *leg)

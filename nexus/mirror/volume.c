@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A volume's life, what it says about itself, and its lease. */
 #include "base/bytes.h"
+#include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
 #include <errno.h>
@@ -52,9 +53,12 @@ leg_mask volume_target_mask(const struct volume *volume)
 
 leg_mask volume_needed(const struct volume *volume)
 {
-	leg_mask mask = volume->member_mask | volume->proposed_mask;
+	leg_mask mask = volume->member_mask;
 
-	if (volume->joiner != NULL && volume->joiner->joining) {
+	if (!mutant_is(MUTANT_FORGETS_PROPOSED)) {
+		mask |= volume->proposed_mask;
+	}
+	if (volume->joiner != NULL && volume->joiner->joining && !mutant_is(MUTANT_NO_JOINT)) {
 		mask |= LEG_BIT(volume->joiner);
 	}
 	return mask;
@@ -64,6 +68,9 @@ leg_mask volume_readable(const struct volume *volume)
 {
 	leg_mask mask = volume->member_mask & volume->proposed_common;
 
+	if (mutant_is(MUTANT_READS_TARGET)) {
+		mask |= volume_target_mask(volume);
+	}
 	return volume->serving ? mask & volume_ready_mask(volume) & ~volume_out_mask(volume) : 0;
 }
 
@@ -181,6 +188,7 @@ static void volume_tick_step(struct task *task)
 		volume->lease_waiters = false;
 		if (now_ns >= volume->ack_not_before_ns) {
 			volume->ack_not_before_ns = 0;
+			membership_wake(volume);
 		}
 		ops_revisit(volume);
 	}

@@ -1,247 +1,244 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Faults at random moments. */
-#include "tests/sim/world.h"
+/* Faults at random moments: which, when, and those of processes and of power. */
+#include "tests/sim/faults.h"
 
-enum fault_kind {
-	FAULT_AGENT_CRASH,
-	FAULT_AGENT_POWER,
-	FAULT_ALL_POWER,
-	FAULT_NEXUS_CRASH,
-	FAULT_NEXUS_POWER,
-	FAULT_TAKEOVER,
-	FAULT_OLD_NEXUS_RETURNS,
-	FAULT_PARTITION,
-	FAULT_ISOLATION,
-	FAULT_CUT,
-	FAULT_LATENCY,
-	FAULT_FREEZE,
-	FAULT_DISK_ERROR,
-	FAULT_DISK_SLOW,
-	FAULT_DISK_STUCK,
-	FAULT_MEMORY,
-	FAULT_KINDS,
-};
+#include "nexus/mirror/volume_internal.h"
 
-static const unsigned weights[FAULT_KINDS] = {
-	[FAULT_AGENT_CRASH] = 16,
-	[FAULT_AGENT_POWER] = 10,
-	[FAULT_ALL_POWER] = 3,
-	[FAULT_NEXUS_CRASH] = 12,
-	[FAULT_NEXUS_POWER] = 3,
-	[FAULT_TAKEOVER] = 6,
-	[FAULT_OLD_NEXUS_RETURNS] = 3,
-	[FAULT_PARTITION] = 18,
-	[FAULT_ISOLATION] = 7,
-	[FAULT_CUT] = 8,
-	[FAULT_LATENCY] = 5,
-	[FAULT_FREEZE] = 8,
-	[FAULT_DISK_ERROR] = 5,
-	[FAULT_DISK_SLOW] = 4,
-	[FAULT_DISK_STUCK] = 4,
-	[FAULT_MEMORY] = 6,
-};
-
-static enum fault_kind draw_kind(struct rng *rng)
-{
-	unsigned total = 0;
-	uint64_t at;
-
-	for (unsigned i = 0; i < FAULT_KINDS; i++) {
-		total += weights[i];
-	}
-	at = rng_below(rng, total);
-	for (unsigned i = 0; i < FAULT_KINDS; i++) {
-		if (at < weights[i]) {
-			return (enum fault_kind)i;
-		}
-		at -= weights[i];
-	}
-	return FAULT_PARTITION;
-}
-
-/* Mostly short; now and then longer than every time-out. */
-static uint64_t draw_duration_ns(struct rng *rng)
+uint64_t draw_duration_ns(struct rng *rng)
 {
 	uint64_t limit_ms = rng_percent(rng, 60) ? 1500 : 7000;
 
 	return (10 + rng_below(rng, limit_ms)) * IO_NS_PER_MS;
 }
 
-static struct node_agent *draw_agent(struct world *world)
+struct node_agent *draw_agent(struct fault *fault)
 {
-	return &world->agents[rng_below(sim_rng(world->sim), world->options.voters)];
+	return &fault->world->agents[rng_below(&fault->rng, fault->world->options.voters)];
 }
 
-static struct sim_host *draw_host(struct world *world)
+struct sim_host *draw_host(struct fault *fault)
 {
-	uint64_t at = rng_below(sim_rng(world->sim), world->options.voters + SLOTS);
+	struct world *world = fault->world;
+	uint64_t at = rng_below(&fault->rng, world->options.voters + SLOTS);
 
 	return at < world->options.voters ? world->agents[at].host
 					  : world->slots[at - world->options.voters].host;
 }
 
-static void on_fault(struct sim_event *event);
-
-static void on_heal(struct sim_event *event)
+/* Mostly the one that serves; else one that was taken over, if it runs. */
+static struct slot *draw_slot(struct fault *fault)
 {
-	struct fault *fault = container_of(event, struct fault, end);
+	struct world *world = fault->world;
+	unsigned offset =
+		rng_percent(&fault->rng, 70) ? 0 : (unsigned)rng_below(&fault->rng, SLOTS);
 
-	sim_partition(fault->a, fault->b, false);
-	if (fault->both) {
-		sim_partition(fault->b, fault->a, false);
+	return &world->slots[(world->active + offset) % SLOTS];
+}
+
+static struct sim_process *draw_process(struct fault *fault)
+{
+	return rng_percent(&fault->rng, 50) ? draw_agent(fault)->process
+					    : draw_slot(fault)->process;
+}
+
+void fault_ends_after(struct fault *fault, uint64_t delay_ns, void (*run)(struct sim_event *))
+{
+	struct sim *sim = fault->world->sim;
+
+	sim_at_ns(sim, &fault->end, sim_now_ns(sim) + delay_ns, run);
+}
+
+static void on_take_over(struct sim_event *event)
+{
+	slot_takeover(container_of(event, struct fault, event)->world);
+}
+
+void fault_take_over_after(struct fault *fault, uint64_t delay_ns)
+{
+	struct sim *sim = fault->world->sim;
+
+	sim_at_ns(sim, &fault->event, sim_now_ns(sim) + delay_ns, on_take_over);
+}
+
+/* ---- processes ---- */
+
+static void fault_agent_crash(struct fault *fault)
+{
+	agent_crash(draw_agent(fault), draw_duration_ns(&fault->rng));
+}
+
+static void fault_nexus_crash(struct fault *fault)
+{
+	struct rng *rng = &fault->rng;
+	struct slot *slot = &fault->world->slots[fault->world->active];
+
+	slot_crash(slot, rng_percent(rng, 50));
+	slot_restart_after(
+		slot, rng_below(rng, rng_percent(rng, 70) ? 200 * IO_NS_PER_MS : 3 * IO_NS_PER_S));
+}
+
+static void on_nexus(struct sim_event *event)
+{
+	struct fault *fault = container_of(event, struct fault, event);
+
+	if (rng_percent(&fault->rng, 40)) {
+		slot_takeover(fault->world);
+	} else {
+		fault_nexus_crash(fault);
 	}
 }
 
-static void fault_partition(struct fault *fault)
+void fault_nexus_soon(struct fault *fault, uint64_t within_ns)
+{
+	struct sim *sim = fault->world->sim;
+
+	sim_at_ns(
+		sim, &fault->event, sim_now_ns(sim) + rng_below(&fault->rng, within_ns), on_nexus);
+}
+
+static void fault_takeover(struct fault *fault)
+{
+	slot_takeover(fault->world);
+}
+
+/* It was taken over; it must notice, whatever it remembers. */
+static void fault_old_nexus_returns(struct fault *fault)
 {
 	struct world *world = fault->world;
-	struct rng *rng = sim_rng(world->sim);
+	struct rng *rng = &fault->rng;
+	struct slot *other = &world->slots[(world->active + 1 + rng_below(rng, SLOTS - 1)) % SLOTS];
 
-	/* Most are between a nexus and an agent: agents do not talk to each other. */
-	fault->a = draw_host(world);
-	fault->b = world->slots[world->active].host;
-	if (fault->a == fault->b || rng_percent(rng, 20)) {
-		fault->b = draw_host(world);
+	if (other->attach != 0) {
+		slot_crash(other, rng_percent(rng, 50));
+		slot_restart_after(other, rng_below(rng, IO_NS_PER_S));
 	}
-	if (fault->a == fault->b) {
+}
+
+/* Now and then for longer than everything; and then another node may take over. */
+static void fault_freeze(struct fault *fault)
+{
+	struct rng *rng = &fault->rng;
+	struct sim_process *process = draw_process(fault);
+	uint64_t duration_ns =
+		rng_percent(rng, 85) ? draw_duration_ns(rng) : rng_below(rng, 60 * IO_NS_PER_S);
+
+	if (process == NULL) {
 		return;
 	}
-	if (rng_percent(rng, 50)) {
-		struct sim_host *a = fault->a;
-
-		fault->a = fault->b;
-		fault->b = a;
-	}
-	fault->both = rng_percent(rng, 50);
-	world->result->partitions++;
-	sim_partition(fault->a, fault->b, true);
-	if (fault->both) {
-		sim_partition(fault->b, fault->a, true);
-	}
-	sim_at_ns(world->sim, &fault->end, sim_now_ns(world->sim) + draw_duration_ns(rng), on_heal);
-}
-
-static void isolate(struct world *world, struct sim_host *host, bool out, bool in, bool blocked)
-{
-	for (unsigned i = 0; i < world->options.voters + SLOTS; i++) {
-		struct sim_host *other = i < world->options.voters
-						 ? world->agents[i].host
-						 : world->slots[i - world->options.voters].host;
-
-		if (other == host) {
-			continue;
-		}
-		if (out) {
-			sim_partition(host, other, blocked);
-		}
-		if (in) {
-			sim_partition(other, host, blocked);
-		}
-	}
-}
-
-static void on_isolation_end(struct sim_event *event)
-{
-	struct fault *fault = container_of(event, struct fault, end);
-
-	isolate(fault->world, fault->a, true, true, false);
-}
-
-/* A host that reaches nobody; often the one with the nexus, and then another node takes over while
- * the old nexus, perhaps with a replica beside it, lives on. */
-static void fault_isolation(struct fault *fault)
-{
-	struct world *world = fault->world;
-	struct rng *rng = sim_rng(world->sim);
-	unsigned ways = (unsigned)rng_below(rng, 4);
-	bool nexus = rng_percent(rng, 60);
-
-	fault->a = nexus ? world->slots[world->active].host : draw_host(world);
-	world->result->partitions++;
-	isolate(world, fault->a, ways != 1, ways != 2, true);
-	sim_at_ns(world->sim, &fault->end,
-		sim_now_ns(world->sim) + (1 + rng_below(rng, 12)) * IO_NS_PER_S, on_isolation_end);
-	if (nexus && rng_percent(rng, 50)) {
-		fault->takes_over = true;
-		sim_at_ns(world->sim, &fault->event,
-			sim_now_ns(world->sim) + rng_below(rng, 4 * IO_NS_PER_S), on_fault);
-	}
-}
-
-static void on_latency_end(struct sim_event *event)
-{
-	sim_set_extra_latency(container_of(event, struct fault, end)->world->sim, 0);
-}
-
-static void fault_latency(struct fault *fault)
-{
-	struct world *world = fault->world;
-	struct rng *rng = sim_rng(world->sim);
-
-	sim_set_extra_latency(world->sim, (1 + rng_below(rng, 400)) * IO_NS_PER_MS);
-	sim_at_ns(world->sim, &fault->end, sim_now_ns(world->sim) + draw_duration_ns(rng),
-		on_latency_end);
-}
-
-static void on_disk_end(struct sim_event *event)
-{
-	struct node_agent *node = container_of(event, struct node_agent, fault_end);
-	struct sim_disk_faults none = {0};
-
-	node->disk_faulty = false;
-	sim_disk_set_faults(node->disk, &none);
-}
-
-static void fault_disk(struct world *world, enum fault_kind kind)
-{
-	struct rng *rng = sim_rng(world->sim);
-	struct node_agent *node = draw_agent(world);
-	struct sim_disk_faults faults = {0};
-
-	if (kind == FAULT_DISK_SLOW) {
-		faults.slow_percent = 10 + (unsigned)rng_below(rng, 90);
-		faults.slow_max_ns = (1 + rng_below(rng, 800)) * IO_NS_PER_MS;
-	} else if (kind == FAULT_DISK_STUCK) {
-		faults.stuck = true;
-	} else if (rng_percent(rng, 50)) {
-		faults.fail_nth = 1 + rng_below(rng, 40);
-	} else {
-		faults.read_error_percent = (unsigned)rng_below(rng, 10);
-		faults.write_error_percent = (unsigned)rng_below(rng, 10);
-		faults.flush_error_percent = (unsigned)rng_below(rng, 10);
-	}
-	node->disk_faulty = kind == FAULT_DISK_ERROR;
-	sim_disk_set_faults(node->disk, &faults);
-	sim_at_ns(world->sim, &node->fault_end, sim_now_ns(world->sim) + draw_duration_ns(rng),
-		on_disk_end);
-}
-
-static void fault_freeze(struct world *world)
-{
-	struct rng *rng = sim_rng(world->sim);
-	struct sim_process *process = rng_percent(rng, 50) ? draw_agent(world)->process
-							   : world->slots[world->active].process;
-
-	if (process != NULL) {
-		sim_process_freeze(process, draw_duration_ns(rng));
+	sim_process_freeze(process, duration_ns);
+	if (process == fault->world->slots[fault->world->active].process && rng_percent(rng, 40)) {
+		fault_take_over_after(fault, rng_below(rng, 4 * IO_NS_PER_S));
 	}
 }
 
 /* The n-th allocation of a process from now on fails. */
-static void fault_memory(struct world *world)
+static void fault_memory(struct fault *fault)
 {
-	struct rng *rng = sim_rng(world->sim);
-	struct sim_process *process = rng_percent(rng, 50) ? draw_agent(world)->process
-							   : world->slots[world->active].process;
+	struct sim_process *process = draw_process(fault);
 
 	if (process != NULL) {
-		sim_process_fail_allocation(process, 1 + rng_below(rng, 30));
+		sim_process_fail_allocation(process, 1 + rng_below(&fault->rng, 30));
 	}
 }
 
-static void fault_all_power(struct world *world)
+/* A member is given up although it is well. */
+static void fault_ejection(struct fault *fault)
 {
-	struct rng *rng = sim_rng(world->sim);
+	struct volume *volume = draw_slot(fault)->volume;
+
+	if (volume != NULL && volume->committed && !volume_is_dead(volume)) {
+		leg_fail(volume->legs[rng_below(&fault->rng, volume->leg_count)],
+			"the test wants it");
+	}
+}
+
+/* ---- at a step of the protocol ---- */
+
+/* What the serving nexus is about: it changes when an opening, a proposal, a rebuild gets on. */
+static uint64_t protocol_step(const struct world *world)
+{
+	const struct slot *slot = &world->slots[world->active];
+	const struct volume *volume = slot->volume;
+	uint64_t step;
+
+	if (slot->process == NULL || volume == NULL) {
+		return 0;
+	}
+	step = (uint64_t)volume->open_state << 16 | (uint64_t)volume->checkpoint_state << 8 |
+	       (uint64_t)volume->proposal_open << 1 | volume->joiner_ready;
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		step = step * 31 + (uint64_t)volume->legs[i]->rebuild_state * 16 +
+		       (uint64_t)volume->legs[i]->join_state;
+	}
+	return step;
+}
+
+static void on_protocol_step(struct sim_event *event)
+{
+	struct fault *fault = container_of(event, struct fault, event);
+	struct rng *rng = &fault->rng;
+
+	switch (rng_below(rng, 4)) {
+	case 0:
+		fault_nexus_crash(fault);
+		return;
+	case 1:
+		agent_crash(draw_agent(fault), draw_duration_ns(rng));
+		break;
+	case 2:
+		fault_partition(fault);
+		break;
+	default:
+		agent_power_loss(draw_agent(fault), draw_duration_ns(rng));
+		break;
+	}
+	if (rng_percent(rng, 60)) {
+		fault_nexus_soon(fault, 20 * IO_NS_PER_MS);
+	}
+}
+
+void faults_observe(struct world *world)
+{
+	uint64_t step = protocol_step(world);
+
+	if (step == world->step_seen || world->healing) {
+		return;
+	}
+	world->step_seen = step;
+	slot_issue_soon(&world->slots[world->active]);
+	for (unsigned i = 0; i < world->options.fault_count; i++) {
+		struct fault *fault = &world->faults[i];
+
+		if (fault->changes > 0 && --fault->changes == 0) {
+			sim_at_ns(world->sim, &fault->event,
+				sim_now_ns(world->sim) + rng_below(&fault->rng, 4 * IO_NS_PER_MS),
+				on_protocol_step);
+		}
+	}
+}
+
+/* Just after the serving nexus went on with something. */
+static void fault_at_protocol_step(struct fault *fault)
+{
+	fault->changes = 1 + (unsigned)rng_below(&fault->rng, 12);
+}
+
+/* ---- power ---- */
+
+static void fault_agent_power(struct fault *fault)
+{
+	agent_power_loss(draw_agent(fault), draw_duration_ns(&fault->rng));
+}
+
+static void fault_nexus_power(struct fault *fault)
+{
+	slot_power_loss(&fault->world->slots[fault->world->active], draw_duration_ns(&fault->rng));
+}
+
+static void fault_all_power(struct fault *fault)
+{
+	struct world *world = fault->world;
+	struct rng *rng = &fault->rng;
 	uint64_t down_ns = draw_duration_ns(rng);
 
 	for (unsigned i = 0; i < world->options.voters; i++) {
@@ -249,98 +246,93 @@ static void fault_all_power(struct world *world)
 	}
 }
 
-static void fault_nexus(struct world *world, enum fault_kind kind)
-{
-	struct rng *rng = sim_rng(world->sim);
-	struct slot *active = &world->slots[world->active];
-	struct slot *other = &world->slots[1 - world->active];
+/* ---- which, and when ---- */
 
-	if (kind == FAULT_TAKEOVER) {
-		slot_takeover(world);
-	} else if (kind == FAULT_NEXUS_POWER) {
-		slot_power_loss(active, draw_duration_ns(rng));
-	} else if (kind == FAULT_OLD_NEXUS_RETURNS) {
-		/* It was taken over; it must notice, whatever it remembers. */
-		if (other->attach != 0) {
-			slot_crash(other, rng_percent(rng, 50));
-			slot_restart_after(other, rng_below(rng, IO_NS_PER_S));
-		}
-	} else {
-		slot_crash(active, rng_percent(rng, 50));
-		slot_restart_after(active, rng_below(rng, rng_percent(rng, 70) ? 200 * IO_NS_PER_MS
-									       : 3 * IO_NS_PER_S));
+static const struct fault_kind {
+	const char *name;
+	unsigned weight;
+	void (*run)(struct fault *fault);
+} kinds[] = {
+	{"agent-crash", 14, fault_agent_crash},
+	{"agent-power", 8, fault_agent_power},
+	{"all-power", 3, fault_all_power},
+	{"crash-at-write", 8, fault_crash_at_write},
+	{"at-protocol-step", 10, fault_at_protocol_step},
+	{"nexus-crash", 12, fault_nexus_crash},
+	{"nexus-power", 3, fault_nexus_power},
+	{"takeover", 6, fault_takeover},
+	{"old-nexus-returns", 4, fault_old_nexus_returns},
+	{"partition", 14, fault_partition},
+	{"isolation", 9, fault_isolation},
+	{"swizzle", 4, fault_swizzle},
+	{"cut", 8, fault_cut},
+	{"latency", 4, fault_latency},
+	{"slow-link", 4, fault_slow_link},
+	{"slow-connection", 5, fault_slow_connection},
+	{"freeze", 8, fault_freeze},
+	{"ejection", 4, fault_ejection},
+	{"memory", 6, fault_memory},
+	{"disk-error", 5, fault_disk_error},
+	{"disk-slow", 7, fault_disk_slow},
+	{"disk-stuck", 5, fault_disk_stuck},
+	{"rot", 3, fault_rot},
+	{"misdirected-write", 2, fault_misdirect},
+};
+
+static const struct fault_kind *draw_kind(struct fault *fault)
+{
+	uint64_t mask = fault->world->options.kind_mask;
+	unsigned total = 0;
+	uint64_t at;
+
+	for (unsigned i = 0; i < ARRAY_COUNT(kinds); i++) {
+		total += (mask >> i & 1) != 0 ? kinds[i].weight : 0;
 	}
+	at = rng_below(&fault->rng, total == 0 ? 1 : total);
+	for (unsigned i = 0; i < ARRAY_COUNT(kinds); i++) {
+		unsigned weight = (mask >> i & 1) != 0 ? kinds[i].weight : 0;
+
+		if (at < weight) {
+			return &kinds[i];
+		}
+		at -= weight;
+	}
+	return &kinds[0];
 }
 
 static void on_fault(struct sim_event *event)
 {
 	struct fault *fault = container_of(event, struct fault, event);
-	struct world *world = fault->world;
-	struct rng *rng = sim_rng(world->sim);
-	enum fault_kind kind = fault->takes_over ? FAULT_TAKEOVER : draw_kind(rng);
+	const struct fault_kind *kind = draw_kind(fault);
 
-	switch (kind) {
-	case FAULT_AGENT_CRASH:
-		agent_crash(draw_agent(world), draw_duration_ns(rng));
-		return;
-	case FAULT_AGENT_POWER:
-		agent_power_loss(draw_agent(world), draw_duration_ns(rng));
-		return;
-	case FAULT_ALL_POWER:
-		fault_all_power(world);
-		return;
-	case FAULT_NEXUS_CRASH:
-	case FAULT_NEXUS_POWER:
-	case FAULT_TAKEOVER:
-	case FAULT_OLD_NEXUS_RETURNS:
-		fault_nexus(world, kind);
-		return;
-	case FAULT_PARTITION:
-		fault_partition(fault);
-		return;
-	case FAULT_ISOLATION:
-		fault_isolation(fault);
-		return;
-	case FAULT_CUT:
-		(void)sim_cut_random_connection(world->sim);
-		return;
-	case FAULT_LATENCY:
-		fault_latency(fault);
-		return;
-	case FAULT_FREEZE:
-		fault_freeze(world);
-		return;
-	case FAULT_DISK_ERROR:
-	case FAULT_DISK_SLOW:
-	case FAULT_DISK_STUCK:
-		fault_disk(world, kind);
-		return;
-	case FAULT_MEMORY:
-		fault_memory(world);
-		return;
-	case FAULT_KINDS:
-		return;
-	}
+	sim_trace(fault->world->sim, "fault %u: %s", fault->index, kind->name);
+	kind->run(fault);
 }
 
 /* Some come in quick succession, as in the real world. */
 void faults_schedule(struct world *world)
 {
-	struct rng *rng = sim_rng(world->sim);
+	struct rng rng;
 	uint64_t start_ns = sim_now_ns(world->sim);
 	uint64_t at_ns = 0;
 
 	rot_start(world);
+	rng_init(&rng, world->options.seed ^ UINT64_C(0xfa17));
+	world->options.fault_count = min_u64(world->options.fault_count, FAULTS_MAX);
 	for (unsigned i = 0; i < world->options.fault_count; i++) {
 		struct fault *fault = &world->faults[i];
 
 		fault->world = world;
-		if (i > 0 && rng_percent(rng, 40)) {
-			at_ns += rng_below(rng, 400 * IO_NS_PER_MS);
+		fault->index = i;
+		rng_init(&fault->rng, rng_u64(&rng));
+		if (i > 0 && rng_percent(&rng, 40)) {
+			at_ns += rng_below(&rng, 400 * IO_NS_PER_MS);
 		} else {
-			at_ns = rng_below(rng, world->options.duration_ns);
+			at_ns = rng_below(&rng, world->options.duration_ns);
 		}
-		sim_at_ns(world->sim, &fault->event, start_ns + at_ns, on_fault);
+		if ((world->options.fault_mask >> i & 1) != 0) {
+			sim_at_ns(world->sim, &fault->event, start_ns + at_ns, on_fault);
+		}
 	}
 }
 
@@ -349,6 +341,7 @@ void faults_end(struct world *world)
 	struct sim_disk_faults none = {0};
 
 	for (unsigned i = 0; i < world->options.fault_count; i++) {
+		world->faults[i].changes = 0;
 		sim_cancel(world->sim, &world->faults[i].event);
 		sim_cancel(world->sim, &world->faults[i].end);
 	}
@@ -358,14 +351,20 @@ void faults_end(struct world *world)
 	for (unsigned i = 0; i < SLOTS; i++) {
 		if (world->slots[i].process != NULL) {
 			sim_process_fail_allocation(world->slots[i].process, 0);
+			sim_process_freeze(world->slots[i].process, 0);
 		}
 	}
 	for (unsigned i = 0; i < world->options.voters; i++) {
-		sim_cancel(world->sim, &world->agents[i].fault_end);
-		if (world->agents[i].process != NULL) {
-			sim_process_fail_allocation(world->agents[i].process, 0);
+		struct node_agent *node = &world->agents[i];
+
+		sim_cancel(world->sim, &node->fault_end);
+		if (node->process != NULL) {
+			sim_process_fail_allocation(node->process, 0);
+			sim_process_freeze(node->process, 0);
 		}
-		world->agents[i].disk_faulty = false;
-		sim_disk_set_faults(world->agents[i].disk, &none);
+		node->disk_faulty = false;
+		sim_disk_set_faults(node->disk, &none);
+		sim_disk_at_write(node->disk, 0, NULL, NULL);
+		sim_disk_misdirect(node->disk, 0, 0);
 	}
 }

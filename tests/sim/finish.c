@@ -45,12 +45,19 @@ static bool run_slices(struct world *world, bool (*is_done)(struct world *world)
 
 static bool nothing_in_flight(struct world *world)
 {
-	return world->slots[0].in_flight == 0 && world->slots[1].in_flight == 0;
+	for (unsigned i = 0; i < SLOTS; i++) {
+		if (world->slots[i].in_flight != 0) {
+			return false;
+		}
+	}
+	return true;
 }
 
 static bool may_lack(const struct world *world, unsigned index)
 {
-	return (int)index == world->options.small_agent;
+	/* With all pools full a rebuild may find no room: what is to be discarded comes too late.
+	 */
+	return (int)index == world->options.small_agent || world->options.small_agent == -2;
 }
 
 /* Serves, and all replicas that can be are members of S. */
@@ -182,6 +189,18 @@ static void on_compared(struct volume_compare *compare)
 	((struct comparison *)compare->ctx)->done = true;
 }
 
+/* Every replica in sync has answered: what the last faults did may be noticed only now. */
+static bool all_answered(const struct volume_status *status, const struct volume_compare *compare)
+{
+	for (unsigned i = 0; i < status->replica_count; i++) {
+		if (status->replicas[i].state == REPLICA_INSYNC &&
+			status->replicas[i].kind == VOTER_DATA && compare->results[i] != 0) {
+			return false;
+		}
+	}
+	return true;
+}
+
 static void judge_compared(struct world *world, const struct volume_status *status,
 	const struct volume_compare *compare)
 {
@@ -191,11 +210,6 @@ static void judge_compared(struct world *world, const struct volume_status *stat
 		if (status->replicas[i].state != REPLICA_INSYNC ||
 			status->replicas[i].kind != VOTER_DATA) {
 			continue;
-		}
-		if (compare->results[i] != 0) {
-			world_fail(world, &world->result->stuck, "compare",
-				"replica %u answered %d", i, compare->results[i]);
-			return;
 		}
 		if (first < 0) {
 			first = (int)i;
@@ -218,15 +232,35 @@ static void judge_compared(struct world *world, const struct volume_status *stat
 	}
 }
 
-static void compare_replicas(struct world *world)
+static void compare_piece(struct world *world, struct comparison *comparison)
 {
 	struct slot *slot = active_slot(world);
 	struct volume_status status;
+
+	for (unsigned attempt = 0; attempt < 3 && !world->failed; attempt++) {
+		volume_get_status(slot->volume, &status);
+		comparison->done = false;
+		volume_compare(slot->volume, &comparison->compare);
+		if (!sim_run_until_flag(world->sim, &comparison->done, WHOLE_NS)) {
+			world_fail(
+				world, &world->result->stuck, "liveness", "a compare does not end");
+			return;
+		}
+		if (all_answered(&status, &comparison->compare)) {
+			judge_compared(world, &status, &comparison->compare);
+			return;
+		}
+		(void)run_slices(world, is_whole, "getting whole again");
+	}
+	world_fail(world, &world->result->stuck, "compare", "the replicas do not answer");
+}
+
+static void compare_replicas(struct world *world)
+{
 	struct comparison comparison = {0};
 	uint64_t size = world->options.block_count * ORACLE_BLOCK_BYTES;
 	uint32_t piece = READ_BLOCKS * ORACLE_BLOCK_BYTES;
 
-	volume_get_status(slot->volume, &status);
 	for (unsigned i = 0; i < REPL_VOTERS_MAX; i++) {
 		comparison.compare.buffers[i] = aligned_alloc(ORACLE_BLOCK_BYTES, piece);
 		assert(comparison.compare.buffers[i] != NULL);
@@ -236,14 +270,7 @@ static void compare_replicas(struct world *world)
 		comparison.compare.length = (uint32_t)min_u64(piece, size - offset);
 		comparison.compare.done = on_compared;
 		comparison.compare.ctx = &comparison;
-		comparison.done = false;
-		volume_compare(slot->volume, &comparison.compare);
-		if (!sim_run_until_flag(world->sim, &comparison.done, WHOLE_NS)) {
-			world_fail(
-				world, &world->result->stuck, "liveness", "a compare does not end");
-		} else {
-			judge_compared(world, &status, &comparison.compare);
-		}
+		compare_piece(world, &comparison);
 	}
 	/* Of a compare that did not end the buffers are still the nexus's. */
 	for (unsigned i = 0; i < REPL_VOTERS_MAX && comparison.done; i++) {
@@ -261,10 +288,46 @@ static void check_contents(struct world *world)
 	}
 }
 
+static uint64_t rebuild_bytes(struct world *world, unsigned agent)
+{
+	struct volume_status status = {0};
+
+	(void)slot_status(active_slot(world), &status);
+	return status.replicas[agent].rebuild_total_bytes;
+}
+
+/* The stamps decide what is copied: never more than what was written since all were equal. */
+static void check_rebuild_bytes(
+	struct world *world, unsigned agent, uint64_t clean, uint64_t before)
+{
+	uint64_t bytes = rebuild_bytes(world, agent);
+	uint64_t bound = live_rebuild_bound(world, agent, clean);
+
+	if (bytes != before && bytes > bound) {
+		world_fail(world, &world->result->broken, "traffic",
+			"the rebuild of agent%u was for %lu bytes, the stamps allow %lu", agent,
+			(unsigned long)bytes, (unsigned long)bound);
+	}
+}
+
 /* One replica goes away for longer than every time-out: the others serve. */
 static void absent_phase(struct world *world)
 {
 	struct node_agent *node = &world->agents[world->options.absent_agent];
+	uint64_t before, clean;
+
+	if (rng_percent(sim_rng(world->sim), 50)) {
+		/* Opened anew, everything is clean; then only a part is written. */
+		slot_crash(active_slot(world), false);
+		slot_restart_after(active_slot(world), 0);
+		if (!run_slices(world, is_whole, "opening anew")) {
+			return;
+		}
+		sim_run_for_ns(world->sim, IO_NS_PER_S);
+		world->load_blocks = world->options.block_count / 4;
+	}
+	before = rebuild_bytes(world, node->index);
+	clean = node->seen.clean;
 
 	agent_crash(node, 0);
 	sim_cancel(world->sim, &node->restart);
@@ -277,6 +340,9 @@ static void absent_phase(struct world *world)
 	agent_restart_after(node, 0);
 	if (run_slices(world, agents_are_up, "starting the absent agent")) {
 		check_contents(world);
+	}
+	if (!world->failed && node->kind == VOTER_DATA) {
+		check_rebuild_bytes(world, node->index, clean, before);
 	}
 }
 
@@ -354,6 +420,7 @@ static void close_agent(struct node_agent *node)
 		return;
 	}
 	node->op_done = false;
+	node->state = AGENT_CLOSING;
 	agent_close(node->agent, on_closed, &node->op_done);
 	wait_closed(world, &node->op_done, "closing an agent");
 	if (world->failed) {
@@ -376,15 +443,19 @@ static void close_agent(struct node_agent *node)
  * taken over, and it waits for ever.  Its node is told from outside then. */
 static void end_forgotten_nexus(struct world *world)
 {
-	struct slot *old = &world->slots[1 - world->active];
 	struct volume_status status;
 
 	if (!world->options.voter_changes || nothing_in_flight(world)) {
 		return;
 	}
 	sim_run_for_ns(world->sim, 10 * IO_NS_PER_S);
-	if (slot_status(old, &status) && status.state != VOLUME_SUPERSEDED) {
-		slot_crash(old, false);
+	for (unsigned i = 0; i < SLOTS; i++) {
+		struct slot *old = &world->slots[i];
+
+		if (i != world->active && slot_status(old, &status) &&
+			status.state != VOLUME_SUPERSEDED) {
+			slot_crash(old, false);
+		}
 	}
 }
 
@@ -394,6 +465,9 @@ void world_finish(struct world *world)
 	faults_end(world);
 	for (unsigned i = 0; i < SLOTS; i++) {
 		slot_stop_issuing(&world->slots[i]);
+	}
+	if (world->options.down_at_end > 0) {
+		live_with_minority_down(world);
 	}
 	bring_back(world);
 	if (!run_slices(world, agents_are_up, "starting the agents")) {

@@ -5,38 +5,33 @@
  *
  *   sim [--seeds N] [--first S] [--minutes M] [--jobs J]   many seeds
  *   sim --seed S [--io]                                    one, with its trace
+ *   sim --seed S --shrink                                  makes a failing one smaller
  *   sim --mutants [--seeds N]                              each deliberate bug, until it is found
  * or N seeds have passed
- *   --mutant B1                                            with that deliberate bug
+ *   --set "name=value ..."                                 other options (options.c)
+ *   --mutant B1                                            with that deliberate bug (with
+ * --mutants: that one only)
  */
 #include "base/mutant.h"
-#include "tests/sim/world.h"
+#include "tests/sim/jobs.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#define JOBS_MAX         16
 #define FAILURES_SHOWN   10
-#define SEED_SECONDS_MAX 120
 #define MEANS_FROM_SEEDS 20
+/* Seeds that one process runs. */
+#define JOB_SEEDS 10
 
 struct options {
 	uint64_t seeds, first, seed;
 	unsigned minutes, jobs;
-	bool one, io, mutants, quiet, until_failure;
+	bool one, io, mutants, quiet, until_failure, shrink, no_shrink;
 	enum mutant mutant;
-};
-
-struct job {
-	pid_t pid; /* 0: free */
-	int fd;
-	uint64_t seed;
+	char sets[1000];
 };
 
 struct totals {
@@ -45,32 +40,6 @@ struct totals {
 	uint64_t first_failed;
 	struct world_result first;
 };
-
-static const char *const mutant_names[MUTANT_COUNT] = {
-	[MUTANT_NONE] = "none",
-	[MUTANT_B1] = "B1",
-	[MUTANT_B3] = "B3",
-	[MUTANT_B5] = "B5",
-	[MUTANT_B6] = "B6",
-	[MUTANT_B8] = "B8",
-	[MUTANT_B9] = "B9",
-	[MUTANT_B10] = "B10",
-	[MUTANT_B11] = "B11",
-	[MUTANT_B12] = "B12",
-	[MUTANT_B13] = "B13",
-	[MUTANT_B14] = "B14",
-	[MUTANT_B15] = "B15",
-	[MUTANT_H1] = "H1",
-	[MUTANT_R1] = "R1",
-};
-
-static double seconds_now(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 static void set_mutant(enum mutant mutant)
 {
@@ -84,84 +53,16 @@ static void set_mutant(enum mutant mutant)
 #endif
 }
 
-/* ---- one seed ---- */
-
-static void run_child(uint64_t seed, int fd)
-{
-	struct world_result result;
-
-	(void)alarm(SEED_SECONDS_MAX);
-	world_run(seed, NULL, false, &result);
-	if (seed % 100 == 0 && result.reason[0] == '\0') {
-		struct world_result again;
-
-		world_run(seed, NULL, false, &again);
-		if (again.hash != result.hash) {
-			result.broken++;
-			(void)snprintf(result.oracle, sizeof(result.oracle), "determinism");
-			(void)snprintf(result.reason, sizeof(result.reason),
-				"two runs of the seed differ: %016lx after %lu steps, %016lx after "
-				"%lu",
-				(unsigned long)result.hash, (unsigned long)result.steps,
-				(unsigned long)again.hash, (unsigned long)again.steps);
-		}
-	}
-	if (write(fd, &result, sizeof(result)) != (ssize_t)sizeof(result)) {
-		_exit(3);
-	}
-}
-
-static void job_start(struct job *job, uint64_t seed)
-{
-	int fds[2];
-
-	if (pipe(fds) != 0) {
-		perror("sim: pipe");
-		exit(2);
-	}
-	(void)fflush(NULL);
-	job->pid = fork();
-	if (job->pid < 0) {
-		perror("sim: fork");
-		exit(2);
-	}
-	if (job->pid == 0) {
-		(void)close(fds[0]);
-		run_child(seed, fds[1]);
-		exit(0);
-	}
-	(void)close(fds[1]);
-	job->fd = fds[0];
-	job->seed = seed;
-}
-
-static void job_result(struct job *job, struct world_result *ret_result)
-{
-	int status = 0;
-	ssize_t got = read(job->fd, ret_result, sizeof(*ret_result));
-
-	(void)close(job->fd);
-	(void)waitpid(job->pid, &status, 0);
-	job->pid = 0;
-	if (got == (ssize_t)sizeof(*ret_result) && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-		return;
-	}
-	if (got != (ssize_t)sizeof(*ret_result)) {
-		memset(ret_result, 0, sizeof(*ret_result));
-	}
-	ret_result->broken++;
-	(void)snprintf(ret_result->oracle, sizeof(ret_result->oracle), "assert");
-	if (WIFSIGNALED(status)) {
-		(void)snprintf(ret_result->reason, sizeof(ret_result->reason), "%s",
-			WTERMSIG(status) == SIGALRM ? "it does not end"
-						    : strsignal(WTERMSIG(status)));
-	} else {
-		(void)snprintf(ret_result->reason, sizeof(ret_result->reason), "exit status %d",
-			WEXITSTATUS(status));
-	}
-}
-
 /* ---- many ---- */
+
+static void print_replay(const struct options *options, uint64_t seed)
+{
+	printf("  replay: tests/sim/run --seed %lu", (unsigned long)seed);
+	if (options->sets[0] != '\0') {
+		printf(" --set '%s'", options->sets);
+	}
+	printf("%s\n", mutant_argument());
+}
 
 static void totals_add(struct totals *totals, const struct options *options, uint64_t seed,
 	const struct world_result *result)
@@ -181,6 +82,10 @@ static void totals_add(struct totals *totals, const struct options *options, uin
 	sum->diverged += result->diverged;
 	sum->stuck += result->stuck;
 	sum->broken += result->broken;
+	sum->rotten += result->rotten;
+	sum->live_ns = max_u64(sum->live_ns, result->live_ns);
+	/* In whatever order they come in. */
+	sum->hash ^= (result->hash ^ seed) * UINT64_C(0x9E3779B97F4A7C15);
 	if (result->reason[0] == '\0') {
 		return;
 	}
@@ -189,31 +94,37 @@ static void totals_add(struct totals *totals, const struct options *options, uin
 		totals->first = *result;
 	}
 	if (!options->quiet && totals->failures <= FAILURES_SHOWN) {
-		printf("seed %lu: %s: %s\n  replay: tests/sim/run --seed %lu\n",
-			(unsigned long)seed, result->oracle, result->reason, (unsigned long)seed);
+		printf("seed %lu: %s: %s\n", (unsigned long)seed, result->oracle, result->reason);
+		print_replay(options, seed);
 	}
 }
 
 static void print_progress(const struct totals *totals, double start)
 {
 	printf("[%5.1fs] %lu seeds, %lu operations (%lu failed), %lu crashes, %lu losses of power, "
-	       "%lu partitions, %lu takeovers, %lu faulted; %lu seeds failed\n",
+	       "%lu partitions, %lu takeovers, %lu faulted, %lu rotten blocks; %lu seeds failed\n",
 		seconds_now() - start, (unsigned long)totals->seeds, (unsigned long)totals->sum.ops,
 		(unsigned long)totals->sum.errors, (unsigned long)totals->sum.crashes,
 		(unsigned long)totals->sum.power_losses, (unsigned long)totals->sum.partitions,
 		(unsigned long)totals->sum.takeovers, (unsigned long)totals->sum.faulted,
-		(unsigned long)totals->failures);
+		(unsigned long)totals->sum.rotten, (unsigned long)totals->failures);
 	(void)fflush(stdout);
 }
 
 static unsigned start_jobs(
 	const struct options *options, struct job *jobs, uint64_t *next, bool stop)
 {
+	uint64_t end = options->first + options->seeds;
 	unsigned running = 0;
 
 	for (unsigned i = 0; i < options->jobs; i++) {
-		if (jobs[i].pid == 0 && !stop && *next < options->first + options->seeds) {
-			job_start(&jobs[i], (*next)++);
+		if (stop) {
+			job_kill(&jobs[i]);
+		} else if (jobs[i].pid == 0 && *next < end) {
+			uint64_t from = *next;
+
+			*next = min_u64(from + JOB_SEEDS, end);
+			job_start(&jobs[i], from, *next, options->sets);
 		}
 		running += jobs[i].pid != 0;
 	}
@@ -232,9 +143,10 @@ static void collect_jobs(const struct options *options, struct job *jobs, struct
 	for (unsigned i = 0; i < options->jobs; i++) {
 		if (jobs[i].pid != 0 && fds[i].revents != 0) {
 			struct world_result result;
+			uint64_t seed = jobs[i].seed;
 
-			job_result(&jobs[i], &result);
-			totals_add(totals, options, jobs[i].seed, &result);
+			job_take_result(&jobs[i], options->sets, &result);
+			totals_add(totals, options, seed, &result);
 		}
 	}
 }
@@ -266,6 +178,13 @@ static void run_seeds(const struct options *options, struct totals *totals)
 	}
 }
 
+static const char *commit(void)
+{
+	const char *text = getenv("STRAKE_COMMIT"); /* of tests/sim/run */
+
+	return text != NULL ? text : "unknown";
+}
+
 static int run_many(const struct options *options)
 {
 	struct totals totals;
@@ -287,7 +206,13 @@ static int run_many(const struct options *options)
 			(unsigned long)sum->stuck, (unsigned long)sum->broken,
 			(unsigned long)totals.first_failed, totals.first.oracle,
 			totals.first.reason);
+		if (!options->no_shrink) {
+			shrink(totals.first_failed, options->sets, &totals.first);
+		}
 	}
+	printf("longest wait with a minority down: %.1f s\n", (double)sum->live_ns / 1e9);
+	printf("seeds from %lu, commit %s, hash %016lx\n", (unsigned long)options->first, commit(),
+		(unsigned long)sum->hash);
 	printf("seeds=%lu ops=%lu crashes=%lu partitions=%lu lost=%lu flips=%lu diverged=%lu\n",
 		(unsigned long)totals.seeds, (unsigned long)sum->ops, (unsigned long)sum->crashes,
 		(unsigned long)sum->partitions, (unsigned long)sum->lost, (unsigned long)sum->flips,
@@ -297,17 +222,24 @@ static int run_many(const struct options *options)
 
 static int run_one(const struct options *options)
 {
+	struct world_request request = {
+		.seed = options->seed,
+		.sets = options->sets,
+		.trace = options->quiet ? NULL : stdout,
+		.trace_io = options->io,
+	};
 	struct world_result result;
 
 	/* Nothing of the trace may be missing when an assertion fails. */
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
-	world_run(options->seed, options->quiet ? NULL : stdout, options->io, &result);
+	world_run(&request, &result);
 	if (result.reason[0] != '\0') {
-		printf("seed %lu: %s: %s\n  replay: tests/sim/run --seed %lu\n",
-			(unsigned long)options->seed, result.oracle, result.reason,
-			(unsigned long)options->seed);
+		printf("seed %lu: %s: %s\n", (unsigned long)options->seed, result.oracle,
+			result.reason);
+		print_replay(options, options->seed);
 	}
-	printf("hash=%016lx steps=%lu\n", (unsigned long)result.hash, (unsigned long)result.steps);
+	printf("seed %lu, commit %s, hash %016lx after %lu steps\n", (unsigned long)options->seed,
+		commit(), (unsigned long)result.hash, (unsigned long)result.steps);
 	printf("seeds=1 ops=%lu crashes=%lu partitions=%lu lost=%lu flips=%lu diverged=%lu\n",
 		(unsigned long)result.ops, (unsigned long)result.crashes,
 		(unsigned long)result.partitions, (unsigned long)result.lost,
@@ -315,35 +247,55 @@ static int run_one(const struct options *options)
 	return result.reason[0] != '\0';
 }
 
+static int run_shrink(const struct options *options)
+{
+	struct world_result result;
+
+	job_run(options->seed, options->sets, &result);
+	if (result.reason[0] == '\0') {
+		printf("seed %lu does not fail\n", (unsigned long)options->seed);
+		return 1;
+	}
+	shrink(options->seed, options->sets, &result);
+	return 0;
+}
+
+static bool find_mutant(const struct options *options, enum mutant mutant)
+{
+	struct options these = *options;
+	struct totals totals;
+	double start = seconds_now();
+
+	these.quiet = true;
+	these.until_failure = true;
+	set_mutant(mutant);
+	run_seeds(&these, &totals);
+	if (totals.failures > 0) {
+		printf("mutant %s: found by oracle %s with seed %lu after %lu seeds, %.1f s: %s\n",
+			mutant_name(mutant), totals.first.oracle,
+			(unsigned long)totals.first_failed, (unsigned long)totals.seeds,
+			seconds_now() - start, totals.first.reason);
+	} else {
+		printf("mutant %s: NOT found with %lu seeds, %.1f s\n", mutant_name(mutant),
+			(unsigned long)totals.seeds, seconds_now() - start);
+	}
+	(void)fflush(stdout);
+	return totals.failures > 0;
+}
+
+/* All of them, or the one that was named. */
 static int run_mutants(const struct options *options)
 {
-	unsigned found = 0;
+	unsigned count = 0, found = 0;
 
 	for (unsigned mutant = MUTANT_NONE + 1; mutant < MUTANT_COUNT; mutant++) {
-		struct options these = *options;
-		struct totals totals;
-		double start = seconds_now();
-
-		these.quiet = true;
-		these.until_failure = true;
-		set_mutant((enum mutant)mutant);
-		run_seeds(&these, &totals);
-		if (totals.failures > 0) {
-			found++;
-			printf("mutant %s: found by oracle %s with seed %lu after %lu seeds, %.1f "
-			       "s: %s\n",
-				mutant_names[mutant], totals.first.oracle,
-				(unsigned long)totals.first_failed, (unsigned long)totals.seeds,
-				seconds_now() - start, totals.first.reason);
-		} else {
-			printf("mutant %s: NOT found with %lu seeds, %.1f s\n",
-				mutant_names[mutant], (unsigned long)totals.seeds,
-				seconds_now() - start);
+		if (options->mutant == MUTANT_NONE || options->mutant == mutant) {
+			count++;
+			found += find_mutant(options, (enum mutant)mutant);
 		}
-		(void)fflush(stdout);
 	}
-	printf("mutants=%u found=%u\n", MUTANT_COUNT - 1, found);
-	return found != MUTANT_COUNT - 1;
+	printf("mutants=%u found=%u\n", count, found);
+	return found != count;
 }
 
 /* ---- arguments ---- */
@@ -365,30 +317,59 @@ static uint64_t number_of(const char *name, const char *text)
 static enum mutant mutant_of(const char *text)
 {
 	for (unsigned i = 0; i < MUTANT_COUNT && text != NULL; i++) {
-		if (strcmp(mutant_names[i], text) == 0) {
+		if (strcmp(mutant_name((enum mutant)i), text) == 0) {
 			return (enum mutant)i;
 		}
 	}
-	fprintf(stderr, "sim: --mutant: no such deliberate bug (lib/base/mutant.h)\n");
+	fprintf(stderr, "sim: --mutant wants one of:");
+	for (unsigned i = 0; i < MUTANT_COUNT; i++) {
+		fprintf(stderr, " %s", mutant_name((enum mutant)i));
+	}
+	fprintf(stderr, "\n");
 	exit(2);
+}
+
+static void add_set(struct options *options, const char *value)
+{
+	struct world_options tried = {0};
+	size_t used = strlen(options->sets);
+
+	if (value == NULL || *world_change_options(&tried, value) != '\0') {
+		fprintf(stderr, "sim: --set wants name=value (tests/sim/options.c): %s\n",
+			value == NULL ? "" : world_change_options(&tried, value));
+		exit(2);
+	}
+	(void)snprintf(options->sets + used, sizeof(options->sets) - used, "%s%s",
+		used > 0 ? " " : "", value);
+}
+
+static bool parse_flag(struct options *options, const char *name)
+{
+	struct {
+		const char *name;
+		bool *flag;
+	} flags[] = {{"--mutants", &options->mutants}, {"--io", &options->io},
+		{"--quiet", &options->quiet}, {"--shrink", &options->shrink},
+		{"--no-shrink", &options->no_shrink}};
+
+	for (unsigned i = 0; i < ARRAY_COUNT(flags); i++) {
+		if (strcmp(flags[i].name, name) == 0) {
+			*flags[i].flag = true;
+			return true;
+		}
+	}
+	return false;
 }
 
 /* Returns how many arguments it used. */
 static int parse_argument(struct options *options, const char *name, const char *value)
 {
-	if (strcmp(name, "--mutants") == 0) {
-		options->mutants = true;
+	if (parse_flag(options, name)) {
 		return 1;
 	}
-	if (strcmp(name, "--io") == 0) {
-		options->io = true;
-		return 1;
-	}
-	if (strcmp(name, "--quiet") == 0) {
-		options->quiet = true;
-		return 1;
-	}
-	if (strcmp(name, "--mutant") == 0) {
+	if (strcmp(name, "--set") == 0) {
+		add_set(options, value);
+	} else if (strcmp(name, "--mutant") == 0) {
 		options->mutant = mutant_of(value);
 	} else if (strcmp(name, "--seeds") == 0) {
 		options->seeds = number_of(name, value);
@@ -422,9 +403,13 @@ int main(int argc, char **argv)
 						    : 200;
 	}
 	options.jobs = options.jobs == 0 ? 1 : options.jobs > JOBS_MAX ? JOBS_MAX : options.jobs;
+	jobs_keep_memory();
 	set_mutant(options.mutant);
 	if (options.mutants) {
 		return run_mutants(&options);
+	}
+	if (options.one && options.shrink) {
+		return run_shrink(&options);
 	}
 	return options.one ? run_one(&options) : run_many(&options);
 }

@@ -37,8 +37,8 @@ static void agent_serve(struct node_agent *node)
 	struct agent_options options = {
 		.uuid = node->uuid,
 		.address = {.port = AGENT_PORT},
-		.buffer_bytes = 2u << 20,
-		.window_entries = world->options.window_entries,
+		.buffer_bytes = world->options.agent_buffers,
+		.window_entries = (uint32_t)world->options.window_entries,
 		.queues_max = 64,
 	};
 	struct err err = {0};
@@ -80,6 +80,7 @@ static void agent_serve(struct node_agent *node)
 		return;
 	}
 	node->nsid = store_replica_slot(node->replica) + 1;
+	node->cur_seen = (struct token){0};
 	node->state = AGENT_UP;
 }
 
@@ -170,13 +171,28 @@ void agent_lose_power(struct node_agent *node, uint64_t down_ns)
 
 /* ---- who has lost what ---- */
 
-void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh)
+int world_agent_index(const struct world *world, const struct uuid *replica)
+{
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		const struct node_agent *node = &world->agents[i];
+
+		if (node->has_replica && uuid_equal(&node->replica_id, replica)) {
+			return (int)i;
+		}
+	}
+	return -1;
+}
+
+bool agent_has_replica_now(const struct node_agent *node)
+{
+	return node->state == AGENT_UP && node->has_replica && !node->making && !node->removing &&
+	       node->replica != NULL && node->nsid != 0;
+}
+
+void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh, unsigned order)
 {
 	bool kept = false;
 
-	if (!chain_add(&world->chain, cfg)) {
-		world_fail(world, &world->result->broken, "chain", "%s", world->chain.reason);
-	}
 	for (unsigned i = 0; i < cfg->voter_count; i++) {
 		struct node_agent *node = agent_of_replica(world, &cfg->voters[i].id);
 
@@ -187,7 +203,7 @@ void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh)
 	}
 	if (fresh && !kept) {
 		sim_trace(world->sim, "opened by members that have lost their power");
-		oracle_power_lost(&world->oracle);
+		oracle_power_lost(&world->oracle, order);
 	}
 	for (unsigned i = 0; i < cfg->voter_count; i++) {
 		struct node_agent *node = agent_of_replica(world, &cfg->voters[i].id);

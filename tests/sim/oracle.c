@@ -149,6 +149,11 @@ enum oracle_verdict oracle_write_acked(
 			drop(oracle, write, value->order, false);
 		}
 	}
+	if (!fua && order < oracle->power_order) {
+		/* It was complete before the loss of power, and the answer is merely late. */
+		write->acked = false;
+		return ORACLE_FINE;
+	}
 	for (size_t i = 0; i < at->count; i++) {
 		struct oracle_value *value = &at->values[i];
 
@@ -273,8 +278,9 @@ void oracle_flushed(struct oracle *oracle, uint64_t issued, unsigned order)
 	}
 }
 
-void oracle_power_lost(struct oracle *oracle)
+void oracle_power_lost(struct oracle *oracle, unsigned order)
 {
+	oracle->power_order = order;
 	for (size_t block = 0; block < oracle->block_count; block++) {
 		struct oracle_block *at = &oracle->blocks[block];
 

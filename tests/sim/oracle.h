@@ -53,7 +53,8 @@ struct oracle {
 	size_t block_count;
 	uint64_t clock;
 	uint64_t next_number;
-	char reason[400]; /* of the last verdict that is not fine */
+	unsigned power_order; /* of the last opening that found what a loss of power had left */
+	char reason[400];     /* of the last verdict that is not fine */
 };
 
 void oracle_init(struct oracle *oracle, size_t block_count);
@@ -77,8 +78,8 @@ enum oracle_verdict oracle_read(
 	struct oracle *oracle, size_t block, uint64_t issued, unsigned order, const uint8_t *data);
 /* A FLUSH that was issued at tick `issued` was answered with success. */
 void oracle_flushed(struct oracle *oracle, uint64_t issued, unsigned order);
-/* What no flush covers may be gone or not. */
-void oracle_power_lost(struct oracle *oracle);
+/* What no flush covers may be gone or not, as an opening of that order finds it. */
+void oracle_power_lost(struct oracle *oracle, unsigned order);
 /* Is some acknowledged write not covered by a flush? */
 bool oracle_has_unflushed(const struct oracle *oracle);
 

@@ -138,16 +138,35 @@ static void test_power_loss_brings_back_what_no_flush_covers(void **state)
 	assert_false(oracle_has_unflushed(&oracle));
 	c = write_whole(&oracle, 1);
 	assert_true(oracle_has_unflushed(&oracle));
-	oracle_power_lost(&oracle);
+	oracle_power_lost(&oracle, 1);
 	assert_int_equal(read_value(&oracle, a, 1), ORACLE_LOST);
 	assert_int_equal(read_value(&oracle, b, 1), ORACLE_FINE);
 	assert_int_equal(read_value(&oracle, c, 1), ORACLE_FLIPS);
 	c = write_issue(&oracle, 1);
 	(void)oracle_tick(&oracle);
 	assert_int_equal(oracle_write_acked(&oracle, 0, c, 1, true), ORACLE_FINE);
-	oracle_power_lost(&oracle);
+	oracle_power_lost(&oracle, 1);
 	assert_int_equal(read_value(&oracle, b, 1), ORACLE_LOST);
 	assert_int_equal(read_value(&oracle, c, 1), ORACLE_FINE);
+	oracle_done(&oracle);
+}
+
+/* The answer of a write that a loss of power took comes late, from a nexus that was overtaken. */
+static void test_late_answer_after_power_loss(void **state)
+{
+	struct oracle oracle;
+	uint64_t a, b;
+
+	(void)state;
+	oracle_init(&oracle, 1);
+	a = write_whole(&oracle, 1);
+	flush(&oracle, 1);
+	b = write_issue(&oracle, 1);
+	oracle_power_lost(&oracle, 2);
+	(void)oracle_tick(&oracle);
+	assert_int_equal(oracle_write_acked(&oracle, 0, b, 1, false), ORACLE_FINE);
+	assert_int_equal(read_value(&oracle, a, 2), ORACLE_FINE);
+	assert_int_equal(read_value(&oracle, b, 2), ORACLE_FLIPS);
 	oracle_done(&oracle);
 }
 
@@ -162,7 +181,7 @@ static void test_flush_covers_what_was_before_it(void **state)
 	issued = oracle_tick(&oracle);
 	a = write_whole(&oracle, 1);
 	oracle_flushed(&oracle, issued, 1);
-	oracle_power_lost(&oracle);
+	oracle_power_lost(&oracle, 1);
 	assert_int_equal(read_value(&oracle, 0, 1), ORACLE_FINE);
 	assert_int_equal(read_value(&oracle, a, 1), ORACLE_FLIPS);
 	oracle_done(&oracle);
@@ -176,6 +195,7 @@ int main(void)
 		cmocka_unit_test(test_concurrent_writes_have_either_order),
 		cmocka_unit_test(test_later_opening_ends_the_earlier_one),
 		cmocka_unit_test(test_power_loss_brings_back_what_no_flush_covers),
+		cmocka_unit_test(test_late_answer_after_power_loss),
 		cmocka_unit_test(test_flush_covers_what_was_before_it),
 	};
 

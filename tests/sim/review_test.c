@@ -265,6 +265,44 @@ static void test_joiner_flaps(struct scenario *scenario)
 	}
 }
 
+/* It fails while the configuration with itself in the place of a lost member is on its way, and
+ * without it there are not enough: it is rebuilt again, or nothing would ever go on. */
+static void test_joiner_fails_below_the_minimum(struct scenario *scenario)
+{
+	struct scenario_request *write;
+
+	open_whole(scenario);
+	write_range(scenario, 0, 96);
+	go_away(scenario, B);
+	write_range(scenario, 0, 96);
+	disk_slow(scenario, B, 10);
+	come_back(scenario, B);
+	await_replica(scenario, B, REPLICA_REBUILDING);
+	go_away(scenario, A);
+	write = submit_write(scenario, 0, 8);
+	while (!scenario_volume(scenario)->joiner_proposed) {
+		assert_true(sim_step(scenario->world.sim));
+	}
+	cut_off(scenario, B, true, true);
+	run_ms(scenario, 5000);
+	cut_off(scenario, B, false, false);
+	assert_int_equal(answer_of(scenario, write), 0);
+	come_back(scenario, A);
+}
+
+/* Every replica is needed, two lose their power: neither may wait for the other to join first. */
+static void test_two_are_rebuilt_in_place(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_range(scenario, 0, 96);
+	assert_int_equal(do_flush(scenario), 0);
+	lose_power(scenario, A, 300);
+	lose_power(scenario, C, 400);
+	run_ms(scenario, 1000);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	assert_int_equal(volume_state_now(scenario), VOLUME_ONLINE);
+}
+
 /* R is empty: all that was written before this opening is clean. */
 static void test_clean_rises(struct scenario *scenario)
 {
@@ -424,6 +462,8 @@ int main(void)
 		{CASE(test_failed_store_is_not_asked_all_the_time),
 			.options = {.data_replicas = 2, .min_insync = 2}},
 		{CASE(test_joiner_flaps)},
+		{CASE(test_joiner_fails_below_the_minimum)},
+		{CASE(test_two_are_rebuilt_in_place), .options = {.min_insync = 3}},
 		{CASE(test_clean_rises)},
 		{CASE(test_smaller_than_its_options)},
 		{CASE(test_discard_in_parts),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Blocks of data that a disk does not give any more, on one pool-agent only: of each block there is
- * a good copy, unless that replica is the last member of S.
+ * a good copy, unless that replica is the last member of S.  Only the first replica of a pool has
+ * its stamps at a known place, which is spared: of those both copies would go.
  */
 #include "tests/sim/world.h"
 
@@ -19,6 +20,9 @@ static void on_rot(struct sim_event *event)
 		min_u64(2 * world->options.block_count, node->data_bytes / ORACLE_BLOCK_BYTES);
 	uint64_t hot = min_u64(blocks, HOT_BLOCKS);
 
+	if (node->remade || node->removing) {
+		return;
+	}
 	for (uint64_t left = 1 + rng_below(rng, ROT_BLOCKS_MAX); left > 0; left--) {
 		uint64_t block = rng_below(rng, rng_percent(rng, 50) ? hot : blocks);
 

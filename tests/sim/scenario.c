@@ -260,9 +260,13 @@ static struct world_options options_of(const struct scenario_case *test, uint64_
 
 	options.seed = seed;
 	options.data_replicas = options.data_replicas == 0 ? 3 : options.data_replicas;
-	options.voters = (options.data_replicas == 1 ? 1 : 3) + options.spares;
+	options.voters = (options.data_replicas | 1) + options.spares;
 	options.block_count = options.block_count == 0 ? 128 : options.block_count;
 	options.cluster_bytes = 16384;
+	options.journal_blocks = options.journal_blocks == 0 ? 32 : options.journal_blocks;
+	options.agent_buffers = UINT64_C(2) << 20;
+	options.nexus_buffers = UINT64_C(1) << 20;
+	options.ops_max = UINT64_MAX;
 	options.region_bytes = options.region_bytes == 0 ? 16384 : options.region_bytes;
 	options.pool_bytes = options.pool_bytes == 0 ? UINT64_C(6) << 20 : options.pool_bytes;
 	options.small_agent = options.small_agent == 0 ? -1 : options.small_agent - 1;
@@ -296,14 +300,13 @@ static void look_after(struct scenario *scenario)
 static void run_with_seed(const struct scenario_case *test, uint64_t seed)
 {
 	const char *trace = getenv("SCENARIO_TRACE");
-	struct sim_options options = {.trace = trace != NULL ? stderr : NULL};
 	struct scenario *scenario = calloc(1, sizeof(*scenario));
 	struct world *world = &scenario->world;
 
 	assert_non_null(scenario);
 	world->result = &scenario->result;
-	world->sim = sim_new(seed, &options);
 	world->options = options_of(test, seed);
+	world->sim = world_sim_new(world, trace != NULL ? stderr : NULL, false);
 	world_setup(world);
 	assert_false(world->failed);
 	test->run(scenario);

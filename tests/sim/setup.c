@@ -1,68 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the seed decides, and the pools with their replicas. */
+/* The pools with their replicas, and the nodes that may run the nexus. */
+#include "pool-agent/store/ondisk.h"
 #include "tests/sim/world.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-void world_draw_options(struct world_options *options, uint64_t seed)
-{
-	struct rng rng;
-
-	rng_init(&rng, seed ^ UINT64_C(0x5eed5eed));
-	*options = (struct world_options){
-		.seed = seed,
-		.data_replicas = rng_percent(&rng, 75) ? 3 : 1 + (unsigned)rng_below(&rng, 2),
-		.min_insync = rng_percent(&rng, 60) ? 0 : 1,
-		.block_count = 64 + rng_below(&rng, 193),
-		.cluster_bytes = 16384,
-		.region_bytes = UINT64_C(16384) << rng_below(&rng, 3),
-		.pool_bytes = UINT64_C(6) << 20,
-		.small_agent = -1,
-		.rotten_agent = -1,
-		.local_agent = -1,
-		.absent_agent = -1,
-		.depth = 1 + (unsigned)rng_below(&rng, 12),
-		.duration_ns = (8 + rng_below(&rng, 25)) * IO_NS_PER_S,
-		.ops_target = 150 + (unsigned)rng_below(&rng, 250),
-		.fault_count = 4 + (unsigned)rng_below(&rng, 10),
-		.power_cycle_at_end = rng_percent(&rng, 25),
-	};
-	options->voters = options->data_replicas == 1 ? 1 : 3;
-	if (rng_percent(&rng, 80)) {
-		options->checkpoint_ns = (20 + rng_below(&rng, 2000)) * IO_NS_PER_MS;
-	}
-	options->window_entries = rng_percent(&rng, 30) ? 1 + (uint32_t)rng_below(&rng, 40) : 0;
-	options->dirty_bytes = rng_percent(&rng, 20) ? 1 : 0;
-	if (rng_percent(&rng, 40)) {
-		options->local_agent = (int)rng_below(&rng, options->voters);
-	}
-	if (options->data_replicas == 3 && rng_percent(&rng, 12)) {
-		options->small_agent = (int)rng_below(&rng, 3);
-	}
-	if (options->voters == 3 && options->small_agent < 0 && rng_percent(&rng, 15)) {
-		options->absent_agent = (int)rng_below(&rng, 3);
-	}
-	if (options->data_replicas > 1 && rng_percent(&rng, 40)) {
-		options->rotten_agent = (int)rng_below(&rng, options->data_replicas);
-	}
-	if (rng_percent(&rng, 25)) {
-		options->no_quorum_ns = (1 + rng_below(&rng, 5)) * IO_NS_PER_S;
-	}
-	/* Faults do not last as long as it takes in the real world. */
-	options->slow_ns = (1 + rng_below(&rng, 3)) * IO_NS_PER_S;
-	options->eject_away_ns = (1 + rng_below(&rng, 3)) * IO_NS_PER_S;
-	options->voter_changes = rng_percent(&rng, 35);
-	if (options->voter_changes) {
-		options->spares = 1 + (unsigned)rng_below(&rng, AGENTS_MAX - options->voters);
-		options->voters += options->spares;
-		options->small_agent = -1;
-		options->absent_agent = -1;
-		/* One that is made anew has its stamps where others had data: rot.c would hit
-		 * them. */
-		options->rotten_agent = -1;
-	}
-}
 
 static void on_setup_op(struct store_op *op)
 {
@@ -94,23 +36,37 @@ static uint64_t pool_bytes(const struct node_agent *node)
 {
 	const struct world_options *options = &node->world->options;
 
-	if ((int)node->index != options->small_agent) {
+	if ((int64_t)node->index != options->small_agent && options->small_agent != -2) {
 		return options->pool_bytes;
 	}
 	return SMALL_POOL_BASE_BYTES + options->block_count * ORACLE_BLOCK_BYTES / 2;
 }
 
+static struct store_format_options pool_format(const struct world *world)
+{
+	return (struct store_format_options){
+		.name = "pool",
+		.cluster_bytes = (uint32_t)world->options.cluster_bytes,
+		.region_bytes = world->options.region_bytes,
+		.replica_slots = 8,
+		.journal_blocks = (uint32_t)world->options.journal_blocks,
+	};
+}
+
+void agent_layout(const struct node_agent *node, struct layout *ret_layout)
+{
+	struct store_format_options format = pool_format(node->world);
+	uint64_t blocks = round_up_u64(pool_bytes(node), 65536) / STORE_BLOCK_BYTES;
+	struct err err;
+	int result = layout_make(blocks, &format, ret_layout, &err);
+
+	assert(result == 0);
+}
+
 static void make_pool(struct node_agent *node)
 {
 	struct world *world = node->world;
-	struct store_format_options format = {
-		.name = "pool",
-		.cluster_bytes = world->options.cluster_bytes,
-		.region_bytes = world->options.region_bytes,
-		.replica_slots = 8,
-		.journal_blocks = 32,
-	};
-	struct err err;
+	struct store_format_options format = pool_format(world);
 	struct store_replica_options replica = {
 		.volume = world->volume_uuid,
 		.replica = node->replica_id,
@@ -125,14 +81,11 @@ static void make_pool(struct node_agent *node)
 	node->disk = sim_disk_new(node->host, node->name, round_up_u64(pool_bytes(node), 65536));
 	/* The store's checksummed metadata in front may be torn within a block; data are not (4 KiB
 	 * power-fail atomicity). */
-	if (layout_make(round_up_u64(pool_bytes(node), 65536) / STORE_BLOCK_BYTES, &format,
-		    &node->layout, &err) == 0) {
-		/* The first cluster is given out with the replica, for its stamps. */
-		node->data_offset =
-			node->layout.clusters * STORE_BLOCK_BYTES + node->layout.cluster_bytes;
-		node->data_bytes = (node->layout.cluster_count - 1) * node->layout.cluster_bytes;
-		sim_disk_set_torn_range(node->disk, 0, node->layout.clusters * STORE_BLOCK_BYTES);
-	}
+	agent_layout(node, &node->layout);
+	/* The first cluster is given out with the replica, for its stamps. */
+	node->data_offset = node->layout.clusters * STORE_BLOCK_BYTES + node->layout.cluster_bytes;
+	node->data_bytes = (node->layout.cluster_count - 1) * node->layout.cluster_bytes;
+	sim_disk_set_torn_range(node->disk, 0, node->layout.clusters * STORE_BLOCK_BYTES);
 	node->process = sim_process_new(node->host, node->name);
 	io = sim_process_io(node->process);
 	node->handle = sim_disk_open(node->disk, node->process);
@@ -175,6 +128,19 @@ static bool all_agents_are_up(void *ctx)
 	return true;
 }
 
+/* Its clock has a rate of its own. */
+static struct sim_host *make_host(struct world *world, const char *address)
+{
+	struct sim_host *host = sim_host_new(world->sim, address);
+	int64_t most = (int64_t)world->options.clock_ppm;
+
+	if (most != 0) {
+		sim_host_set_clock_rate(host,
+			(int64_t)rng_below(sim_rng(world->sim), 2 * (uint64_t)most + 1) - most);
+	}
+	return host;
+}
+
 static void setup_agent(struct world *world, unsigned index)
 {
 	struct node_agent *node = &world->agents[index];
@@ -184,7 +150,7 @@ static void setup_agent(struct world *world, unsigned index)
 	node->index = index;
 	(void)snprintf(node->name, sizeof(node->name), "agent%u", index);
 	(void)snprintf(address, sizeof(address), "10.0.0.%u", index + 1);
-	node->host = sim_host_new(world->sim, address);
+	node->host = make_host(world, address);
 	node->kind = index < world->options.data_replicas ? VOTER_DATA : VOTER_ARBITER;
 	node->has_replica = index < world->options.voters - world->options.spares;
 	uuid_make(&node->uuid, sim_rng(world->sim));
@@ -201,9 +167,14 @@ static void setup_slot(struct world *world, unsigned index)
 	slot->index = index;
 	(void)snprintf(slot->name, sizeof(slot->name), "nexus%u", index);
 	(void)snprintf(address, sizeof(address), "10.0.1.%u", index + 1);
-	slot->host = index == 0 && world->options.local_agent >= 0
-			     ? world->agents[world->options.local_agent].host
-			     : sim_host_new(world->sim, address);
+	if (world->options.local_agent >= 0 && index < world->options.voters) {
+		uint64_t agent =
+			((uint64_t)world->options.local_agent + index) % world->options.voters;
+
+		slot->host = world->agents[agent].host;
+	} else {
+		slot->host = make_host(world, address);
+	}
 	uuid_make(&slot->host_uuid, sim_rng(world->sim));
 	list_init(&slot->ops);
 	list_init(&slot->resend);

@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Reads in flight beyond the depth: many are stuck behind writes of a nexus that is cut off, and it
+ * must be asked all the same. */
+#define READS_MORE 150
+
 /* ---- requests ---- */
 
 static const char *kind_name(enum blk_kind kind)
@@ -71,6 +75,9 @@ static void op_succeeded(struct op *op)
 	struct oracle *oracle = &op->slot->world->oracle;
 
 	(void)oracle_tick(oracle);
+	if (op->req.kind != BLK_READ) {
+		chain_acked(op->slot);
+	}
 	if (op->req.kind == BLK_FLUSH) {
 		oracle_flushed(oracle, op->issued, op->order);
 	}
@@ -235,13 +242,25 @@ struct op *slot_submit(struct slot *slot, enum blk_kind kind, size_t first, size
 
 /* ---- load ---- */
 
+/* How far the load has got, when it begins with few blocks. */
+static size_t blocks_reached(struct world *world)
+{
+	size_t blocks = world->load_blocks != 0 ? world->load_blocks : world->options.block_count;
+	uint64_t elapsed_ns = sim_now_ns(world->sim) - world->load_begin_ns;
+
+	if (world->options.spreads == 0 || elapsed_ns >= world->options.duration_ns) {
+		return blocks;
+	}
+	return 1 + (size_t)(elapsed_ns / 1000 * (blocks - 1) / (world->options.duration_ns / 1000));
+}
+
 /* Reads go on while writes wait: a nexus that is cut off must not answer them for ever. */
 static void issue_random(struct slot *slot)
 {
 	unsigned writes = slot->in_flight - slot->reads_in_flight;
 	struct world *world = slot->world;
-	struct rng *rng = sim_rng(world->sim);
-	size_t blocks = world->options.block_count;
+	struct rng *rng = &world->load_rng;
+	size_t blocks = blocks_reached(world);
 	unsigned dice = (unsigned)rng_below(rng, 100);
 	enum blk_kind kind = dice < 52   ? BLK_WRITE
 			     : dice < 84 ? BLK_READ
@@ -258,7 +277,7 @@ static void issue_random(struct slot *slot)
 	if (writes >= world->options.depth) {
 		kind = BLK_READ;
 	}
-	if (kind == BLK_READ && slot->reads_in_flight >= world->options.depth) {
+	if (kind == BLK_READ && slot->reads_in_flight >= world->options.depth + READS_MORE) {
 		return;
 	}
 	if (kind == BLK_FLUSH) {
@@ -273,15 +292,27 @@ static void on_issue(struct sim_event *event)
 {
 	struct slot *slot = container_of(event, struct slot, issue);
 	struct world *world = slot->world;
-	struct rng *rng = sim_rng(world->sim);
+	struct rng *rng = &world->load_rng;
 	uint64_t pace_ns = world->options.duration_ns / world->options.ops_target;
 	unsigned burst = rng_percent(rng, 20) ? 1 + (unsigned)rng_below(rng, 6) : 1;
 
-	while (burst-- > 0 && slot->process != NULL) {
+	while (burst-- > 0 && slot->process != NULL && world->ops_issued < world->options.ops_max) {
 		issue_random(slot);
 	}
 	sim_at_ns(world->sim, event, sim_now_ns(world->sim) + rng_below(rng, 2 * pace_ns) + 1000,
 		on_issue);
+}
+
+/* Requests that meet what the nexus has just begun. */
+void slot_issue_soon(struct slot *slot)
+{
+	struct world *world = slot->world;
+
+	if (slot->issuing && rng_percent(&world->load_rng, 50)) {
+		sim_at_ns(world->sim, &slot->issue,
+			sim_now_ns(world->sim) + rng_below(&world->load_rng, IO_NS_PER_MS),
+			on_issue);
+	}
 }
 
 void slot_start_issuing(struct slot *slot)
@@ -336,7 +367,8 @@ static void on_changed(struct volume *volume, void *ctx)
 	}
 	slot->committed = status.cfg;
 	places_follow(slot);
-	world_note_commit(slot->world, &status.cfg, slot->fresh);
+	chain_committed(slot->world, &status.cfg);
+	world_note_commit(slot->world, &status.cfg, slot->fresh, slot->order);
 	slot->fresh = false;
 	slot->lived_on = true;
 }
@@ -352,7 +384,7 @@ static void volume_options_fill(struct slot *slot, struct volume_options *option
 		.lineage = world->lineage,
 		.attach = slot->attach,
 		.inc_min = slot->inc_file,
-		.min_insync = world->options.min_insync,
+		.min_insync = (unsigned)world->options.min_insync,
 		.no_quorum_ns = world->options.no_quorum_ns,
 		.voter_count = slot->file.count,
 		.used = slot->file.cfg.gen != 0,
@@ -362,6 +394,10 @@ static void volume_options_fill(struct slot *slot, struct volume_options *option
 		.ctx = slot,
 	};
 	memcpy(options->voters, slot->file.voters, sizeof(options->voters));
+	slot->data_at_open = 0;
+	for (unsigned i = 0; i < slot->file.count; i++) {
+		slot->data_at_open += slot->file.voters[i].kind == VOTER_DATA;
+	}
 }
 
 static void resend_all(struct slot *slot)
@@ -397,7 +433,7 @@ void slot_open(struct slot *slot, uint32_t attach)
 	struct world *world = slot->world;
 	struct nexus_options nexus_options = {
 		.host_uuid = slot->host_uuid,
-		.buffer_bytes = 1u << 20,
+		.buffer_bytes = world->options.nexus_buffers,
 		.slow_ns = world->options.slow_ns,
 		.eject_away_ns = world->options.eject_away_ns,
 		.checkpoint_ns = world->options.checkpoint_ns,
@@ -537,7 +573,8 @@ void slot_power_loss(struct slot *slot, uint64_t down_ns)
 
 void slot_takeover(struct world *world)
 {
-	struct slot *slot = &world->slots[1 - world->active];
+	unsigned other = (unsigned)rng_below(sim_rng(world->sim), SLOTS - 1);
+	struct slot *slot = &world->slots[(world->active + 1 + other) % SLOTS];
 
 	slot_crash(slot, false);
 	sim_cancel(world->sim, &slot->restart);

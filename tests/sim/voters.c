@@ -172,6 +172,10 @@ bool agent_make_replica(struct node_agent *node, enum voter_kind kind)
 	node->cfg = (struct cfg){.gen = 1};
 	node->counted_power = sim_disk_power(node->disk);
 	node->may_abstain = false;
+	node->seen = (struct vmeta){0};
+	node->cur_seen = (struct token){0};
+	node->remade = true;
+	sim_disk_set_unreadable(node->disk, 0, sim_disk_size_bytes(node->disk), false);
 	node->making = true;
 	node->op = (struct store_op){.done = on_made, .ctx = node};
 	store_replica_create(node->store, &options, &node->replica, &node->op);
@@ -210,8 +214,7 @@ void agent_remove_replica(struct node_agent *node)
 /* Once the API shows a configuration without it, nobody will ask it any more (1.7). */
 static void operator_clean_up(struct world *world)
 {
-	const struct cfg *last =
-		world->chain.count > 0 ? &world->chain.cfgs[world->chain.count - 1] : NULL;
+	const struct cfg *last = chain_last(world);
 
 	for (unsigned i = 0; i < world->options.voters; i++) {
 		struct node_agent *node = &world->agents[i];

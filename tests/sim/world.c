@@ -2,6 +2,8 @@
 /* One history from its seed. */
 #include "tests/sim/world.h"
 
+#include "base/mutant.h"
+
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,25 +61,14 @@ static void on_monitor(struct sim_event *event)
 	sim_at_ns(world->sim, event, sim_now_ns(world->sim) + MONITOR_NS, on_monitor);
 }
 
-static void print_options(struct world *world)
-{
-	const struct world_options *options = &world->options;
-
-	sim_trace(world->sim,
-		"seed %lu: %u data replicas of %u voters, min_insync %u, %zu blocks, regions of "
-		"%lu, depth %u, %lu s, %u ops, %u faults, small %d, local %d, absent %d, spares %u",
-		(unsigned long)options->seed, options->data_replicas,
-		options->voters - options->spares, options->min_insync, options->block_count,
-		(unsigned long)options->region_bytes, options->depth,
-		(unsigned long)(options->duration_ns / IO_NS_PER_S), options->ops_target,
-		options->fault_count, options->small_agent, options->local_agent,
-		options->absent_agent, options->spares);
-}
-
 static void run_faults(struct world *world)
 {
 	uint64_t end_ns = sim_now_ns(world->sim) + world->options.duration_ns;
 
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		sim_disk_set_lying(world->agents[i].disk, mutant_is(MUTANT_LYING_FLUSH));
+	}
+	world->load_begin_ns = sim_now_ns(world->sim);
 	slot_open(&world->slots[0], 1);
 	slot_start_issuing(&world->slots[0]);
 	operator_start(world);
@@ -111,17 +102,38 @@ void world_drop(struct world *world)
 	chain_done(&world->chain);
 }
 
-void world_run(uint64_t seed, FILE *trace, bool trace_io, struct world_result *ret_result)
+static void on_step(void *ctx)
+{
+	chain_observe(ctx);
+	faults_observe(ctx);
+}
+
+struct sim *world_sim_new(struct world *world, FILE *trace, bool trace_io)
+{
+	struct sim_options options = {
+		.trace = trace,
+		.trace_io = trace_io,
+		.net_latency_max_ns = world->options.net_max_ns,
+		.disk_latency_max_ns = world->options.disk_max_ns,
+		.after_step = on_step,
+		.ctx = world,
+	};
+
+	return sim_new(world->options.seed, &options);
+}
+
+void world_run(const struct world_request *request, struct world_result *ret_result)
 {
 	struct world *world = calloc(1, sizeof(*world));
-	struct sim_options options = {.trace = trace, .trace_io = trace_io};
 
 	assert(world != NULL);
 	memset(ret_result, 0, sizeof(*ret_result));
 	world->result = ret_result;
-	world->sim = sim_new(seed, &options);
-	world_draw_options(&world->options, seed);
-	print_options(world);
+	world_draw_options(&world->options, request->seed);
+	(void)world_change_options(&world->options, request->sets); /* main() has tried it */
+	world->sim = world_sim_new(world, request->trace, request->trace_io);
+	world_trace_options(world);
+	rng_init(&world->load_rng, request->seed ^ UINT64_C(0x10ad));
 	world_setup(world);
 	if (!world->failed) {
 		run_faults(world);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One simulated history: up to five pool-agents, two nodes with a nexus each, a host that writes,
- * reads and flushes, faults; then everything heals, the volume must get whole, and all replicas
- * must be equal and hold what the oracle says.
+ * One simulated history: one to five data replicas with arbiters, three nodes that may run the
+ * nexus, a host that writes, reads and flushes, faults; then everything heals, the volume must get
+ * whole, and all replicas must be equal and hold what the oracles say.
  */
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
@@ -12,56 +12,71 @@
 #include "pool-agent/agent.h"
 #include "pool-agent/store/ondisk.h"
 #include "simio/simio.h"
-#include "tests/sim/chain.h"
 #include "tests/sim/oracle.h"
 
-#define AGENTS_MAX 5
-#define SLOTS      2 /* nodes that may run the nexus */
-#define FAULTS_MAX 24
+#define AGENTS_MAX REPL_VOTERS_MAX
+#define SLOTS      3 /* nodes that may run the nexus: more than one of them may at once */
+#define FAULTS_MAX 32
 /* What a pool takes for itself, roughly. */
 #define SMALL_POOL_BASE_BYTES (UINT64_C(320) << 10)
 #define OP_BLOCKS_MAX         8
 #define ZERO_BLOCKS_MAX       40
 
-/* Drawn from the seed. */
+/*
+ * Drawn from the seed, then changed by name (options.c: `--set faults=0x5`), which is how a failing
+ * seed is made smaller and replayed.  What the seed decides later does not shift: each fault and
+ * the load have random numbers of their own.
+ */
 struct world_options {
 	uint64_t seed;
-	unsigned data_replicas; /* with 2 the third agent holds an arbiter */
-	unsigned voters;        /* agents */
-	unsigned spares;        /* the last of them hold no replica in the beginning */
-	bool voter_changes;     /* voters come and go all the time: voters.c */
-	unsigned min_insync;
-	size_t block_count;
-	uint32_t cluster_bytes;
+	uint64_t data_replicas; /* an even number is made odd by an arbiter */
+	uint64_t voters;        /* agents */
+	uint64_t spares;        /* the last of them hold no replica in the beginning */
+	uint64_t voter_changes; /* voters come and go all the time: voters.c */
+	uint64_t min_insync;
+	uint64_t block_count;
+	uint64_t cluster_bytes;
 	uint64_t region_bytes;
 	uint64_t pool_bytes;
-	int small_agent;  /* whose pool is too small for the volume; -1 none */
-	int local_agent;  /* on the host of slot 0; -1 none */
-	int rotten_agent; /* some blocks of its disk get unreadable; -1 none */
-	int absent_agent; /* goes away once more after all is whole; -1 none */
-	unsigned depth;
+	uint64_t journal_blocks;               /* a small one is full all the time */
+	uint64_t agent_buffers, nexus_buffers; /* bytes: few make requests wait for each other */
+	int64_t small_agent;  /* whose pool is too small for the volume; -1 none, -2 all */
+	int64_t local_agent;  /* on the host of slot 0, the next one on that of slot 1 and so on; -1
+				 none */
+	int64_t rotten_agent; /* some blocks of its disk get unreadable; -1 none */
+	int64_t absent_agent; /* goes away once more after all is whole; -1 none */
+	uint64_t depth;
 	uint64_t duration_ns;
-	uint32_t window_entries; /* of an agent; 0: likewise */
-	uint64_t checkpoint_ns;  /* 0: as in production */
-	size_t dirty_bytes;      /* of a nexus; 0: likewise, 1: no map is ever known */
-	unsigned ops_target;
-	unsigned fault_count;
-	uint64_t no_quorum_ns;           /* requests fail after so long; 0: they wait */
-	uint64_t slow_ns, eject_away_ns; /* nexus_options */
-	bool power_cycle_at_end;
+	uint64_t window_entries; /* of an agent; 0: as in production */
+	uint64_t checkpoint_ns;  /* 0: likewise */
+	uint64_t dirty_bytes;    /* of a nexus; 0: likewise, 1: no map is ever known */
+	uint64_t ops_target;     /* the pace: requests in duration_ns */
+	uint64_t ops_max;        /* no more are issued */
+	uint64_t
+		spreads; /* the load begins with few blocks and reaches more of them all the time */
+	uint64_t fault_count;
+	uint64_t fault_mask;              /* bit i: fault i happens */
+	uint64_t kind_mask;               /* bit i: faults may be of kind i (faults.c) */
+	uint64_t net_max_ns, disk_max_ns; /* latencies */
+	uint64_t no_quorum_ns;            /* requests fail after so long; 0: they wait */
+	uint64_t slow_ns, eject_away_ns;  /* nexus_options */
+	uint64_t clock_ppm;   /* clocks of hosts run up to this much too fast or too slow */
+	uint64_t down_at_end; /* how many agents stay away when the faults end, at first */
+	uint64_t power_cycle_at_end;
 };
 
 struct world_result {
-	uint64_t ops, errors, crashes, power_losses, partitions, takeovers, faulted;
+	uint64_t ops, errors, crashes, power_losses, partitions, takeovers, faulted, rotten;
 	uint64_t lost, flips, diverged, stuck, broken;
 	uint64_t hash, steps;
+	uint64_t live_ns; /* until it served with a minority down */
 	char reason[500]; /* of the first failure; "" when everything is right */
 	char oracle[32];
 };
 
 struct world;
 
-enum agent_state { AGENT_DOWN, AGENT_STARTING, AGENT_UP, AGENT_FAILED };
+enum agent_state { AGENT_DOWN, AGENT_STARTING, AGENT_UP, AGENT_FAILED, AGENT_CLOSING };
 
 struct node_agent {
 	struct world *world;
@@ -74,6 +89,7 @@ struct node_agent {
 	struct uuid uuid, replica_id;
 	bool has_replica;
 	bool making, removing; /* its replica, in this process */
+	bool remade;           /* its replica was made while the world runs */
 	bool may_abstain;      /* its metadata were damaged on purpose */
 	struct layout layout;  /* of its pool */
 	enum agent_state state;
@@ -85,11 +101,25 @@ struct node_agent {
 	uint32_t nsid;
 	struct store_op op;
 	bool op_done;
-	struct cfg cfg; /* the last committed one with this replica in S */
+	struct vmeta seen;     /* chain.c: what it had durably, before crashes too */
+	struct token cur_seen; /* and its token */
+	struct cfg cfg;        /* the last committed one with this replica in S */
 	uint64_t counted_power;
 	struct sim_event restart;
 	bool disk_faulty;
 	struct sim_event fault_end; /* of what was done to its disk */
+};
+
+/* Every configuration that some voter ever had. */
+struct chain_record {
+	struct cfg cfg;
+	uint32_t accepted_by; /* bit i: its voters[i] */
+	bool said;            /* a nexus went on under it */
+};
+
+struct chain {
+	struct chain_record *records;
+	size_t count, capacity;
 };
 
 struct slot; /* below */
@@ -133,10 +163,11 @@ struct slot {
 	struct places file;
 	struct sim_event file_saved;
 	uint32_t inc_pending;
-	unsigned openings;    /* under this attach */
-	bool lived_on;        /* served under this attach and this boot */
-	bool fresh;           /* this opening may show what a loss of power left */
-	struct cfg committed; /* the last one of this process */
+	unsigned openings;     /* under this attach */
+	bool lived_on;         /* served under this attach and this boot */
+	unsigned data_at_open; /* data replicas that it was opened with */
+	bool fresh;            /* this opening may show what a loss of power left */
+	struct cfg committed;  /* the last one of this process */
 	unsigned order;
 	struct list ops;
 	unsigned in_flight;
@@ -153,9 +184,14 @@ struct fault {
 	struct sim_event event;
 	struct sim_event end;
 	struct world *world;
+	unsigned index;
+	struct rng rng;
 	struct sim_host *a, *b; /* of a partition */
 	bool both;
-	bool takes_over; /* its event is a takeover now */
+	struct node_agent *agent;
+	unsigned changes;        /* steps of the protocol to wait for */
+	uint32_t hosts, clogged; /* of a swizzle: bits by number of the host */
+	unsigned step, steps;
 };
 
 struct world {
@@ -163,20 +199,24 @@ struct world {
 	struct world_options options;
 	struct world_result *result;
 	struct oracle oracle;
+	struct chain chain;
 	struct uuid volume_uuid;
 	uint64_t lineage;
 	struct node_agent agents[AGENTS_MAX];
 	struct slot slots[SLOTS];
-	unsigned active; /* slot of the newest attach */
+	struct rng load_rng;
+	uint64_t load_begin_ns;
+	size_t load_blocks; /* the load keeps to the first ones; 0: all */
+	unsigned active;    /* slot of the newest attach */
 	uint32_t attach_last;
 	unsigned order_last;
 	bool healing; /* no more faults; crashed things come back at once */
 	bool failed;
 	struct fault faults[FAULTS_MAX];
+	uint64_t step_seen; /* of the protocol */
 	struct sim_event monitor;
 	struct sim_event rot;
 	uint64_t ops_issued;
-	struct chain chain;
 	/* voters.c */
 	struct places api, api_next; /* what a node that takes over is told; late */
 	struct sim_event api_saved;
@@ -188,8 +228,18 @@ struct world {
 	int final_result;
 };
 
-/* main.c's: the whole history of a seed.  `trace` may be NULL. */
-void world_run(uint64_t seed, FILE *trace, bool trace_io, struct world_result *ret_result);
+struct world_request {
+	uint64_t seed;
+	const char *sets; /* "name=value name=value": changes what the seed draws; NULL: nothing */
+	FILE *trace;      /* may be NULL */
+	bool trace_io;
+};
+
+/* The whole history of a seed. */
+void world_run(const struct world_request *request, struct world_result *ret_result);
+
+/* With the oracles of chain.c at work. */
+struct sim *world_sim_new(struct world *world, FILE *trace, bool trace_io);
 
 /* Its memory, once the simulation is over. */
 void world_drop(struct world *world);
@@ -198,13 +248,23 @@ void world_drop(struct world *world);
 void world_fail(struct world *world, uint64_t *counter, const char *oracle, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* setup.c */
+/* options.c */
 void world_draw_options(struct world_options *options, uint64_t seed);
+/* "" or the first name or value that is wrong. */
+const char *world_change_options(struct world_options *options, const char *sets);
+/* Writes " name=value" for what is different in `b`; the length. */
+size_t world_options_difference(
+	const struct world_options *a, const struct world_options *b, char *to, size_t size);
+void world_trace_options(struct world *world);
+
+/* setup.c */
 void world_setup(struct world *world);
 
 /* node.c: agents */
 void agent_start(struct node_agent *node);
 void agent_crash(struct node_agent *node, uint64_t down_ns);
+/* Where things lie in its pool. */
+void agent_layout(const struct node_agent *node, struct layout *ret_layout);
 /* Of its host, and so of a nexus that runs there. */
 void agent_power_loss(struct node_agent *node, uint64_t down_ns);
 void agent_lose_power(struct node_agent *node, uint64_t down_ns); /* its part of that */
@@ -214,7 +274,21 @@ void agent_restart_after(struct node_agent *node, uint64_t delay_ns);
  * since it was last counted in, what no flush covers may be gone, if the host may see that (fresh):
  * a new attach, or a host that did not live on.
  */
-void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh);
+void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh, unsigned order);
+
+int world_agent_index(const struct world *world, const struct uuid *replica); /* -1: none */
+/* Its replica is served, and is not about to come or go. */
+bool agent_has_replica_now(const struct node_agent *node);
+
+/* chain.c */
+void chain_observe(struct world *world); /* after each step */
+/* A nexus goes on under it. */
+void chain_committed(struct world *world, const struct cfg *cfg);
+/* A write or flush was answered with success under it. */
+void chain_acked(const struct slot *slot);
+/* The last one that a nexus said; NULL: none. */
+const struct cfg *chain_last(const struct world *world);
+void chain_done(struct chain *chain);
 
 /* slot.c: the nexus and its host */
 void slot_open(struct slot *slot, uint32_t attach);
@@ -224,6 +298,7 @@ void slot_restart_after(struct slot *slot, uint64_t delay_ns);
 void slot_note(struct slot *slot);                                     /* has it served? */
 bool slot_status(struct slot *slot, struct volume_status *ret_status); /* false when it is down */
 void slot_start_issuing(struct slot *slot);
+void slot_issue_soon(struct slot *slot);
 void slot_stop_issuing(struct slot *slot);
 void slot_takeover(struct world *world);
 /* A faulted volume: its frontend is torn down and made anew. */
@@ -252,8 +327,16 @@ void rot_start(struct world *world);
 void rot_end(struct world *world);
 
 /* faults.c */
+void faults_observe(struct world *world); /* after each step */
 void faults_schedule(struct world *world);
 void faults_end(struct world *world);
+
+/* live.c */
+/* As many agents as the options say stay away: it must serve. */
+void live_with_minority_down(struct world *world);
+/* The bytes that the rebuild of an agent's replica may copy at most, when that had this `clean`
+ * before: the regions that it or a source has stamped above. */
+uint64_t live_rebuild_bound(const struct world *world, unsigned agent, uint64_t clean);
 
 /* finish.c */
 /* Volume and nexus end in the ordinary way. */
