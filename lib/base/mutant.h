@@ -18,6 +18,13 @@ enum mutant {
 	MUTANT_B6, /* acknowledged by two of three, the laggard stays in S */
 	MUTANT_B9, /* clean is raised before all of S has completed */
 	MUTANT_COUNT,
+	/* Of the store's crash consistency; tests/store finds them. */
+	MUTANT_S1 = MUTANT_COUNT, /* data are submitted before their map is durable */
+	MUTANT_S2, /* a block of the journal counts whatever its checksum says */
+	MUTANT_S3, /* data are submitted before their stamps are durable */
+	MUTANT_S4, /* of a voter's metadata only the first member is written with FUA */
+	MUTANT_S5, /* a freed cluster is given out without a flush of its zeros */
+	MUTANT_S6, /* the tail of the journal moves when pages are durable at one place */
 };
 
 #ifdef STRAKE_MUTANTS

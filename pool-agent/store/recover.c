@@ -103,6 +103,7 @@ static int pair_read(
 	}
 	if (states[0] == MEMBER_BAD && states[1] == MEMBER_BAD) {
 		own->state = PAIR_BAD;
+		slot->unreadable |= blocks[0] == NULL || blocks[1] == NULL;
 		return 0;
 	}
 	/* A first version that was torn before its second member was begun. */
@@ -267,6 +268,7 @@ int recover_stamp_page(void *ctx, uint64_t index, uint8_t *const blocks[2])
 		/* Without its stamps it cannot say what it lacks.  What abstains is left as it is.
 		 */
 		replica->slot->abstains = true;
+		replica->slot->unreadable |= blocks[0] == NULL || blocks[1] == NULL;
 		reclaim_forget_surplus(&recovery->store->reclaim, replica->slot);
 		return 0;
 	}
@@ -358,10 +360,13 @@ static int replay(
 			if (result == 0) {
 				result = each(recovery, &record, seq, header->first_lsn + i);
 			}
-			if (result != 0) {
+			if (result == -EBADMSG) {
 				return err_set(recovery->err, result,
 					"journal block %llu has a senseless record",
 					(unsigned long long)seq);
+			}
+			if (result != 0) {
+				return result;
 			}
 		}
 	}
@@ -531,11 +536,18 @@ static struct store_replica *stamp_owner(
 static int replay_stamp(
 	struct recovery *recovery, const struct record *record, uint64_t seq, uint64_t lsn)
 {
+	const struct slot *slot = &recovery->store->slots[record->slot];
 	struct store_replica *replica;
 
 	(void)seq;
 	if (record->type != RECORD_STAMP) {
 		return 0;
+	}
+	if (slot->unreadable && lsn >= slot->created_lsn) {
+		/* The tail would pass it, and what it belongs to may be readable again later. */
+		return err_set(recovery->err, -EIO,
+			"slot %u: its metadata cannot be read, and the journal has stamps for it",
+			slot->index);
 	}
 	replica = stamp_owner(recovery, record, lsn);
 	if (replica == NULL) {

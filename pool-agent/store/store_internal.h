@@ -248,7 +248,8 @@ struct slot {
 	enum slot_state use;
 	uint64_t seq;          /* highest good one */
 	uint8_t *repair[2][2]; /* [pair][member], owned while opening: to be written there */
-	bool abstains;         /* a pair was unreadable on both sides */
+	bool abstains;         /* a pair, or a page of stamps, is bad on both sides */
+	bool unreadable;       /* so because a read failed: another open may succeed */
 	bool unmapped;         /* its clusters are not in the map: nobody knows what they are for */
 	uint64_t clusters;     /* that belong to it, in the table */
 	uint32_t surplus; /* of these beyond its stamp space: a resize did not come to its end */
