@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Deliberate bugs: each is one changed decision in the shipped code, compiled in only for the
- * simulator (cmake preset "mutants"), to prove that the simulator finds them.  Without
- * STRAKE_MUTANTS mutant_is() is a constant false and nothing of them is left.  The names are those
- * of the protocol's model (docs/protocol.md, section 5).
+ * simulator and the store's sweep (cmake preset "mutants"), to prove that they find them.  Without
+ * STRAKE_MUTANTS mutant_is() is a constant false and nothing of them is left.  The names of the
+ * protocol's are those of its model (docs/protocol.md, section 5).
  */
 #ifndef BASE_MUTANT_H
 #define BASE_MUTANT_H
@@ -18,17 +18,18 @@ enum mutant {
 	MUTANT_B6, /* acknowledged by two of three, the laggard stays in S */
 	MUTANT_B9, /* clean is raised before all of S has completed */
 	MUTANT_COUNT,
-	/* Of the store's crash consistency; tests/store finds them. */
-	MUTANT_S1 = MUTANT_COUNT, /* data are submitted before their map is durable */
+	/* Of the store; tests/store finds them. */
+	MUTANT_S1, /* data are submitted before their map is durable */
 	MUTANT_S2, /* a block of the journal counts whatever its checksum says */
 	MUTANT_S3, /* data are submitted before their stamps are durable */
-	MUTANT_S4, /* of a voter's metadata only the first member is written with FUA */
+	MUTANT_S4, /* a voter's metadata are written without FUA */
 	MUTANT_S5, /* a freed cluster is given out without a flush of its zeros */
-	MUTANT_S6, /* the tail of the journal moves when pages are durable at one place */
+	MUTANT_S6, /* no flush between the two places of a page */
+	MUTANT_S7, /* a replica has its new size before the clusters for its stamps are durable */
 };
 
 #ifdef STRAKE_MUTANTS
-extern enum mutant mutant_active; /* set by the simulator alone, before a world begins */
+extern enum mutant mutant_active; /* set by those alone, before a world begins */
 
 static inline bool mutant_is(enum mutant mutant)
 {

@@ -4,6 +4,7 @@
  * are durable (one journal write for both, shared with everyone else), then submits; an overwrite
  * in the same generation finds both there and is one device operation.
  */
+#include "base/mutant.h"
 #include "pool-agent/store/store_internal.h"
 
 enum sio_state { SIO_START, SIO_AWAIT_METADATA, SIO_AWAIT_SEGMENT, SIO_AWAIT_DISK, SIO_DONE };
@@ -219,7 +220,7 @@ static int sio_prepare(struct store_io *io)
 	if (mapped < 0 || waiter_waits(&sio->waiter)) {
 		return mapped;
 	}
-	if (waits == 0 && mapped == 0) {
+	if ((waits == 0 || mutant_is(MUTANT_S3)) && (mapped == 0 || mutant_is(MUTANT_S1))) {
 		return 0;
 	}
 	journal_wait_durable(&store_of(sio)->journal, &sio->waiter, &sio->task);

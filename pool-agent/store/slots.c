@@ -4,6 +4,7 @@
  * Version n goes to pair n % 2, near and then far, each with fua: the other pair has version n - 1
  * whole while a crash may leave this one half written.
  */
+#include "base/mutant.h"
 #include "pool-agent/store/store_internal.h"
 
 enum slot_write_state {
@@ -24,6 +25,12 @@ static void slot_write_member(struct slot *slot, unsigned member)
 {
 	unsigned pair = (unsigned)(slot->written_seq % 2);
 
+	if (mutant_is(MUTANT_S4)) {
+		batch_write(&slot->batch, &slot->op,
+			slot_block(slot->store, slot->index, pair, member), slot->image,
+			VMETA_SIZE);
+		return;
+	}
 	batch_write_durable(&slot->batch, &slot->op,
 		slot_block(slot->store, slot->index, pair, member), slot->image, VMETA_SIZE);
 }

@@ -9,6 +9,9 @@
 #define SUBSETS_RANDOM    64u /* of more than those */
 #define TORN_EVERY_MAX    3u  /* sectors that differ, of which every mixture is tried */
 #define TORN_RANDOM       4u
+#define TORN_DATA_MAX     3u /* data writes of a moment that are torn */
+#define TORN_AT_ONCE      8u /* states with all metadata torn */
+#define KEPT              0xffu
 #define VISITED_SLOTS     (1u << 23)
 
 /* A run whose moments are crashed. */
@@ -26,7 +29,7 @@ struct level {
 struct outstanding {
 	struct machine_write writes[WRITES_MAX];
 	unsigned count;
-	bool kept[WRITES_MAX];
+	uint8_t kept[WRITES_MAX]; /* bits: sectors */
 };
 
 /* ---- states that were there before ---- */
@@ -144,7 +147,7 @@ static void name_state(struct level *level, char before[CASE_MAX])
 }
 
 static void try_state(struct level *level, const struct run *run, const struct image *image,
-	bool power_lost, uint32_t torn, bool torn_data)
+	bool power_lost, bool torn, uint32_t torn_data)
 {
 	struct sweep *sweep = level->sweep;
 	char before[CASE_MAX];
@@ -156,17 +159,17 @@ static void try_state(struct level *level, const struct run *run, const struct i
 		return;
 	}
 	hash = hash_mix(image_hash(image), level->model_hash);
-	hash = hash_mix(hash, (uint64_t)power_lost << 32 | (torn_data ? torn : NO_BLOCK));
+	hash = hash_mix(hash, (uint64_t)power_lost << 32 | torn_data);
 	sweep->totals->crash_points++;
 	sweep->totals->second_crashes += level->depth;
-	sweep->totals->torn += torn != NO_BLOCK;
+	sweep->totals->torn += torn;
 	if (sweep->only == NULL && !visit(hash)) {
 		sweep->totals->same++;
 		return;
 	}
 	sweep->totals->recoveries++;
 	name_state(level, before);
-	again = level->depth == 0 && !torn_data;
+	again = level->depth == 0 && torn_data == NO_BLOCK;
 	hash = hash_mix(hash, sweep->seed);
 	if (again && ((sweep->only != NULL && sweep->only->crash[1]) ||
 			     (sweep->only == NULL && hash % sweep->second_every == 0))) {
@@ -175,8 +178,8 @@ static void try_state(struct level *level, const struct run *run, const struct i
 				    (sweep->only == NULL && hash % sweep->fault_every == 1))) {
 		sweep_recovery_faults(sweep, image, &run->model);
 	} else {
-		verify(sweep, image, &run->model, power_lost, torn,
-			!torn_data && hash % sweep->go_on_every == 0);
+		verify(sweep, image, &run->model, power_lost, torn_data,
+			torn_data == NO_BLOCK && hash % sweep->go_on_every == 0);
 	}
 	memcpy(sweep->text, before, CASE_MAX);
 }
@@ -203,28 +206,52 @@ static void collect(const struct run *run, struct outstanding *outstanding)
 	}
 }
 
-static void try_subset(
-	struct level *level, const struct run *run, const struct outstanding *outstanding)
+/* Sectors of `mask` from the new content, the others from the old. */
+static uint32_t mixture(uint32_t old, uint32_t new, unsigned mask)
+{
+	uint8_t bytes[IMAGE_BLOCK_BYTES];
+
+	if (mask == KEPT) {
+		return new;
+	}
+	memcpy(bytes, content_bytes(old), sizeof(bytes));
+	for (unsigned sector = 0; sector < BLOCK_SECTORS; sector++) {
+		if ((mask >> sector & 1) != 0) {
+			memcpy(bytes + sector * SECTOR_BYTES,
+				content_bytes(new) + sector * SECTOR_BYTES, SECTOR_BYTES);
+		}
+	}
+	return content_of(bytes);
+}
+
+/* torn_data: the block, if it has data; NO_BLOCK: only metadata are torn, or nothing. */
+static void try_kept(struct level *level, const struct run *run,
+	const struct outstanding *outstanding, uint32_t torn_data)
 {
 	struct image image = run->machine.durable;
 	bool all_completed = true;
+	bool torn = false;
 
 	for (unsigned i = 0; i < outstanding->count; i++) {
 		const struct machine_write *write = &outstanding->writes[i];
+		uint32_t *content = &image.contents[write->block];
+		unsigned kept = outstanding->kept[i];
 
-		if (outstanding->kept[i]) {
-			image.contents[write->block] = write->content;
-		} else if (write->completed != 0) {
+		torn |= kept != 0 && kept != KEPT;
+		if (kept != KEPT && write->completed != 0) {
 			all_completed = false;
 		}
+		if (kept != 0) {
+			*content = mixture(*content, write->content, kept);
+		}
 	}
-	try_state(level, run, &image, !all_completed || !level->certain, NO_BLOCK, false);
+	try_state(level, run, &image, torn || !all_completed || !level->certain, torn, torn_data);
 }
 
 static void keep(struct outstanding *outstanding, bool all, unsigned but)
 {
 	for (unsigned i = 0; i < outstanding->count; i++) {
-		outstanding->kept[i] = all != (i == but);
+		outstanding->kept[i] = all != (i == but) ? KEPT : 0;
 	}
 }
 
@@ -236,28 +263,28 @@ static void try_subsets(struct level *level, const struct run *run, struct outst
 	if (count <= SUBSETS_EVERY_MAX) {
 		for (unsigned subset = 0; subset < 1u << count; subset++) {
 			for (unsigned i = 0; i < count; i++) {
-				outstanding->kept[i] = (subset >> i & 1) != 0;
+				outstanding->kept[i] = (subset >> i & 1) != 0 ? KEPT : 0;
 			}
-			try_subset(level, run, outstanding);
+			try_kept(level, run, outstanding, NO_BLOCK);
 		}
 		return;
 	}
 	for (unsigned i = 0; i <= count; i++) {
 		/* The last ones: all, none. */
 		keep(outstanding, true, i);
-		try_subset(level, run, outstanding);
+		try_kept(level, run, outstanding, NO_BLOCK);
 		keep(outstanding, false, i);
-		try_subset(level, run, outstanding);
+		try_kept(level, run, outstanding, NO_BLOCK);
 	}
 	for (unsigned i = 0; i < count; i++) {
-		outstanding->kept[i] = outstanding->writes[i].completed != 0;
+		outstanding->kept[i] = outstanding->writes[i].completed != 0 ? KEPT : 0;
 	}
-	try_subset(level, run, outstanding);
+	try_kept(level, run, outstanding, NO_BLOCK);
 	for (unsigned round = 0; round < SUBSETS_RANDOM; round++) {
 		for (unsigned i = 0; i < count; i++) {
-			outstanding->kept[i] = rng_percent(rng, 50);
+			outstanding->kept[i] = rng_percent(rng, 50) ? KEPT : 0;
 		}
-		try_subset(level, run, outstanding);
+		try_kept(level, run, outstanding, NO_BLOCK);
 	}
 }
 
@@ -273,33 +300,15 @@ static bool is_data(const struct run *run, const struct machine_write *write)
 	       memcmp(bytes, "SPAG", 4) != 0;
 }
 
-/* The sectors of `mask` are new. */
-static void try_torn(struct level *level, const struct run *run,
-	const struct outstanding *outstanding, unsigned torn, unsigned mask)
+static void try_torn(struct level *level, const struct run *run, struct outstanding *outstanding,
+	unsigned torn, unsigned mask)
 {
-	struct image image = run->machine.durable;
-	uint32_t block = outstanding->writes[torn].block;
+	const struct machine_write *write = &outstanding->writes[torn];
+	uint8_t before = outstanding->kept[torn];
 
-	for (unsigned i = 0; i < outstanding->count; i++) {
-		const struct machine_write *write = &outstanding->writes[i];
-		uint8_t bytes[IMAGE_BLOCK_BYTES];
-
-		if (i == torn) {
-			memcpy(bytes, content_bytes(image.contents[block]), sizeof(bytes));
-			for (unsigned sector = 0; sector < BLOCK_SECTORS; sector++) {
-				if ((mask >> sector & 1) != 0) {
-					memcpy(bytes + sector * SECTOR_BYTES,
-						content_bytes(write->content) +
-							sector * SECTOR_BYTES,
-						SECTOR_BYTES);
-				}
-			}
-			image.contents[block] = content_of(bytes);
-		} else if (outstanding->kept[i]) {
-			image.contents[write->block] = write->content;
-		}
-	}
-	try_state(level, run, &image, true, block, is_data(run, &outstanding->writes[torn]));
+	outstanding->kept[torn] = (uint8_t)mask;
+	try_kept(level, run, outstanding, is_data(run, write) ? write->block : NO_BLOCK);
+	outstanding->kept[torn] = before;
 }
 
 /* Bits: sectors in which the write differs from what is below it. */
@@ -311,7 +320,7 @@ static unsigned differing(
 	unsigned mask = 0;
 
 	for (unsigned i = 0; i < torn; i++) {
-		if (outstanding->writes[i].block == block && outstanding->kept[i]) {
+		if (outstanding->writes[i].block == block && outstanding->kept[i] != 0) {
 			below = outstanding->writes[i].content;
 		}
 	}
@@ -325,8 +334,8 @@ static unsigned differing(
 	return mask;
 }
 
-static void try_tears(struct level *level, const struct run *run,
-	const struct outstanding *outstanding, unsigned torn, struct rng *rng)
+static void try_tears(struct level *level, const struct run *run, struct outstanding *outstanding,
+	unsigned torn, struct rng *rng)
 {
 	unsigned all = differing(run, outstanding, torn);
 	unsigned count = (unsigned)__builtin_popcount(all);
@@ -352,6 +361,35 @@ static void try_tears(struct level *level, const struct run *run,
 	}
 	for (unsigned round = 0; round < TORN_RANDOM; round++) {
 		try_torn(level, run, outstanding, torn, all & (unsigned)rng_below(rng, 256));
+	}
+}
+
+/* One at a time; then all that may be torn at once. */
+static void try_all_tears(struct level *level, const struct run *run,
+	struct outstanding *outstanding, struct rng *rng)
+{
+	unsigned data = 0;
+	unsigned metadata = 0;
+
+	for (unsigned i = 0; i < outstanding->count; i++) {
+		if (!is_data(run, &outstanding->writes[i])) {
+			metadata++;
+		} else if (++data > TORN_DATA_MAX) {
+			continue;
+		}
+		keep(outstanding, false, outstanding->count);
+		try_tears(level, run, outstanding, i, rng);
+		keep(outstanding, true, outstanding->count);
+		try_tears(level, run, outstanding, i, rng);
+	}
+	for (unsigned round = 0; metadata > 1 && round < TORN_AT_ONCE; round++) {
+		for (unsigned i = 0; i < outstanding->count; i++) {
+			bool whole = is_data(run, &outstanding->writes[i]) || rng_percent(rng, 25);
+
+			outstanding->kept[i] = whole ? (rng_percent(rng, 50) ? KEPT : 0)
+						     : (uint8_t)rng_below(rng, 256);
+		}
+		try_kept(level, run, outstanding, NO_BLOCK);
 	}
 }
 
@@ -402,12 +440,7 @@ static void crash_point(struct run *run)
 	level->model_hash = model_hash(&run->model);
 	collect(run, outstanding);
 	try_subsets(level, run, outstanding, &rng);
-	for (unsigned i = 0; i < outstanding->count; i++) {
-		keep(outstanding, false, outstanding->count);
-		try_tears(level, run, outstanding, i, &rng);
-		keep(outstanding, true, outstanding->count);
-		try_tears(level, run, outstanding, i, &rng);
-	}
+	try_all_tears(level, run, outstanding, &rng);
 	contents_release(mark);
 }
 
@@ -425,6 +458,8 @@ bool run_letters(struct sweep *sweep, struct run *run, void (*last)(struct run *
 			break;
 		}
 		if (!run_can(run, *letter)) {
+			run->point = NULL;
+			run_wait(run);
 			return false;
 		}
 		if (letter[1] == '\0' && last != NULL) {
@@ -462,9 +497,6 @@ bool sweep_crashes(struct sweep *sweep)
 		run_settle(run);
 		check_settled(run);
 		sweep->totals->sequences++;
-	} else {
-		run->point = NULL;
-		run_wait(run);
 	}
 	run_end(run);
 	run_free(run);

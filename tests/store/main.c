@@ -16,11 +16,13 @@
 
 #include <getopt.h>
 #include <malloc.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -65,6 +67,7 @@ static const struct {
 	{"S4", MUTANT_S4},
 	{"S5", MUTANT_S5},
 	{"S6", MUTANT_S6},
+	{"S7", MUTANT_S7},
 };
 
 static void set_mutant(enum mutant mutant)
@@ -190,15 +193,20 @@ static void run_job(const struct options *options, struct job *job)
 
 static void start_job(const struct options *options, struct job *job)
 {
+	pid_t pid;
+
 	(void)fflush(stdout);
-	job->pid = fork();
-	if (job->pid < 0) {
+	pid = fork();
+	if (pid < 0) {
 		perror("fork");
 		exit(2);
 	}
-	if (job->pid == 0) {
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		run_job(options, job);
 	}
+	/* The parent's alone: the memory is shared. */
+	job->pid = pid;
 }
 
 static void print_failure(const struct options *options, const struct job *job, int status)
@@ -458,6 +466,7 @@ int main(int argc, char **argv)
 	/* The same memory again and again, instead of new pages from the kernel each time. */
 	(void)mallopt(M_MMAP_THRESHOLD, 16 << 20);
 	(void)mallopt(M_TRIM_THRESHOLD, 256 << 20);
+	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	jobs = mmap(NULL, JOBS_MAX * sizeof(*jobs), PROT_READ | PROT_WRITE,
 		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (jobs == MAP_FAILED) {

@@ -325,6 +325,10 @@ static void start(struct action *action)
 		run->model.wgen++;
 		start_io(action, STORE_WRITE, 0, 3, false);
 		return;
+	case 'X':
+		run->model.wgen++;
+		start_io(action, STORE_WRITE, 0, FRONT_CELLS, false);
+		return;
 	case 'T':
 		start_io(action, STORE_DISCARD, 1, 5, false);
 		return;
@@ -386,7 +390,8 @@ static void cells_of(const struct run *run, char letter, unsigned *ret_first, un
 	static const struct {
 		char letter;
 		uint8_t first, count;
-	} table[] = {{'H', 0, 1}, {'F', 1, 1}, {'O', 0, 3}, {'T', 1, 5}, {'Z', 3, 4}};
+	} table[] = {{'H', 0, 1}, {'F', 1, 1}, {'O', 0, 3}, {'X', 0, FRONT_CELLS}, {'T', 1, 5},
+		{'Z', 3, 4}};
 
 	*ret_first = 0;
 	*ret_count = 0;

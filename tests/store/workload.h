@@ -6,6 +6,7 @@
  *   H  write hot: one block, again and again the same
  *   F  the same for its neighbour, with FUA
  *   O  overwrite in a new generation: three blocks
+ *   X  the same for the whole front: more records than a sector of the journal holds
  *   T  trim: a discard of five blocks, two whole clusters of them
  *   Z  write zeroes: four blocks, one whole cluster of them, with FUA
  *   L  flush
@@ -24,9 +25,9 @@
 #include "tests/store/machine.h"
 #include "tests/store/model.h"
 
-#define LETTERS       "WHFOTZLACPRNBD"
+#define LETTERS       "WHFOXTZLACPRNBD"
 #define ACTIONS       4u
-#define ACTION_BLOCKS 5u
+#define ACTION_BLOCKS FRONT_CELLS
 
 struct run;
 
