@@ -13,9 +13,10 @@
 #include <string.h>
 
 #define FRESH_LETTERS "N"
-#define AGED_LETTERS  "NWOHLTWCPONWOAHLZWLDBNHWWLTOLWARLDOHLDWZLOLCOLOLOLPNHWOLWAFOLOLTLCOFOLOLOLOL"
+#define AGED_LETTERS  "NXLNWHLBNXLDNXLTWLZOLCOWLTLPNXLTWLOLDXLTLZLWLOLHLAOLWLTCOLZLWLOLOL"
 
-/* Some 90 clusters: their page of the table takes two sectors, so that tearing it shows. */
+/* Some 130 clusters: their page of the table takes more than one sector, so that tearing it shows;
+ * the first 60 belong to replicas that the letters do not mean. */
 #define BLOCKS      IMAGE_BLOCKS_MAX
 #define FULL_BLOCKS 82u
 

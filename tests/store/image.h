@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IMAGE_BLOCKS_MAX  224u
+#define IMAGE_BLOCKS_MAX  304u
 #define IMAGE_BLOCK_BYTES 4096u
 #define SECTOR_BYTES      512u
 #define BLOCK_SECTORS     (IMAGE_BLOCK_BYTES / SECTOR_BYTES)

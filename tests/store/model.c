@@ -12,7 +12,7 @@ const uint32_t model_size_blocks[SIZES] = {SIZE_BLOCKS, 2040, 2048, 4080};
 uint32_t cell_logical(unsigned cell)
 {
 	if (cell < FRONT_CELLS) {
-		return cell;
+		return FRONT_BLOCK + cell;
 	}
 	cell -= FRONT_CELLS;
 	return cell < TAIL_CELLS ? 2036 + cell : 2044 + cell - TAIL_CELLS;

@@ -18,13 +18,15 @@
 #define MODEL_VALUES_MAX 160u
 
 /*
- * The blocks that are ever written ("cells"): the first 48 of a replica, and two regions at its end
+ * The blocks that are ever written ("cells"): the 48 around its region 60 (whose stamp
+ * is the first one in the second sector of its page), and two regions at its end
  * that are there only when it was resized.  508 regions have their stamps in one page: the first
  * resize takes a second one, and a cluster for it.
  */
 /* All of the front in a new generation is more records than the first sector of a journal block
  * holds. */
 #define FRONT_CELLS   48u
+#define FRONT_BLOCK   224u
 #define TAIL_CELLS    REGION_BLOCKS
 #define CELLS         (FRONT_CELLS + 2 * TAIL_CELLS)
 #define CELL_REGIONS  (CELLS / REGION_BLOCKS)

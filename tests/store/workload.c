@@ -143,7 +143,8 @@ static void resize_done(struct store_op *op)
 static unsigned target_before(const struct run *run, unsigned replica)
 {
 	while (replica-- > 0) {
-		if (run->model.replicas[replica].existence == PRESENT) {
+		if (run->model.replicas[replica].existence == PRESENT &&
+			run->handles[replica] != NULL) {
 			return replica;
 		}
 	}
