@@ -7,6 +7,7 @@
 
 #define SUBSETS_EVERY_MAX 8u  /* outstanding writes of which every subset is tried */
 #define SUBSETS_RANDOM    64u /* of more than those */
+#define SUBSETS_SECOND    16u /* the same in a recovery */
 #define TORN_EVERY_MAX    3u  /* sectors that differ, of which every mixture is tried */
 #define TORN_RANDOM       4u
 #define TORN_DATA_MAX     3u /* data writes of a moment that are torn */
@@ -259,6 +260,8 @@ static void try_subsets(struct level *level, const struct run *run, struct outst
 	struct rng *rng)
 {
 	unsigned count = outstanding->count;
+	unsigned most = level->depth == 0 ? SUBSETS_RANDOM : SUBSETS_SECOND;
+	unsigned step = (unsigned)div_up_u64(count, most);
 
 	if (count <= SUBSETS_EVERY_MAX) {
 		for (unsigned subset = 0; subset < 1u << count; subset++) {
@@ -269,8 +272,11 @@ static void try_subsets(struct level *level, const struct run *run, struct outst
 		}
 		return;
 	}
-	for (unsigned i = 0; i <= count; i++) {
-		/* The last ones: all, none. */
+	keep(outstanding, true, count);
+	try_kept(level, run, outstanding, NO_BLOCK);
+	keep(outstanding, false, count);
+	try_kept(level, run, outstanding, NO_BLOCK);
+	for (unsigned i = 0; i < count; i += step) {
 		keep(outstanding, true, i);
 		try_kept(level, run, outstanding, NO_BLOCK);
 		keep(outstanding, false, i);
@@ -280,7 +286,7 @@ static void try_subsets(struct level *level, const struct run *run, struct outst
 		outstanding->kept[i] = outstanding->writes[i].completed != 0 ? KEPT : 0;
 	}
 	try_kept(level, run, outstanding, NO_BLOCK);
-	for (unsigned round = 0; round < SUBSETS_RANDOM; round++) {
+	for (unsigned round = 0; round < most; round++) {
 		for (unsigned i = 0; i < count; i++) {
 			outstanding->kept[i] = rng_percent(rng, 50) ? KEPT : 0;
 		}
