@@ -8,6 +8,7 @@
  *   store-sweep --case TEXT           one case again, as a failure prints it
  *   store-sweep --mutants             each deliberate bug, until it is found
  *   --mutant S1                       with that deliberate bug
+ *   --third N                         one of N sequences of three operations
  *
  * The sequences are shared out to N processes, so that an assertion fails one case and not the run.
  */
@@ -40,7 +41,7 @@
 struct options {
 	unsigned jobs;
 	uint64_t seed;
-	bool full, mutants, quiet;
+	bool full, mutants;
 	enum mutant mutant;
 	const char *one;
 	unsigned third;

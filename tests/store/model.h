@@ -58,8 +58,8 @@ struct model_replica {
 };
 
 struct model {
-	uint16_t replica_count;
-	uint16_t next_number; /* of a write */
+	uint16_t replica_count; /* ever: the numbers that were given */
+	uint16_t next_number;   /* of a write */
 	uint32_t wgen;
 	uint64_t value_wgen[MODEL_VALUES_MAX];
 	struct model_replica replicas[MODEL_REPLICAS];
