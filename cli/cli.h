@@ -27,7 +27,8 @@ struct names {
 struct args {
 	const char *run_dir;
 	enum output output;
-	const char *name; /* the positional argument behind noun and verb, or NULL */
+	const char *name;   /* the positional argument behind noun and verb, or NULL */
+	const char *second; /* and the one behind it, or NULL */
 	uint64_t size_bytes;
 	bool has_size;
 	const char *disk;
@@ -46,10 +47,16 @@ struct args {
 	const char *frontend;
 	unsigned replicas;
 	unsigned min_insync;
+	unsigned no_quorum_s; /* 0: stall */
+	bool has_no_quorum;
 	unsigned attach;
+	const char *key_file; /* NULL: none */
+	unsigned key_number;  /* 0: 1 */
 	bool force;
 	bool forget;
 	bool wait;
+	bool previous;
+	bool follow;
 	unsigned timeout_s;
 };
 
@@ -89,9 +96,17 @@ struct daemon *cli_find_volume(struct cli *cli, const char *name, Strake__V1__Vo
 void *cli_call(struct daemon *daemon, const char *method, const ProtobufCMessage *request,
 	struct err *err);
 void cli_free(void *message);
+void cli_pause_ms(unsigned ms);
 
 /* "strake: ..." on standard error; returns 1, the exit code. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- key.c ---- */
+
+struct volume_key;
+/* The volume's key from the master secret in --key-file; without that number 0.  0, or an exit code
+ * after an error text. */
+int cli_volume_key(const struct args *args, const char *volume_uuid, struct volume_key *ret_key);
 
 /* ---- output.c ---- */
 
@@ -122,10 +137,12 @@ int replica_list(struct cli *cli);
 int replica_show(struct cli *cli);
 int replica_create(struct cli *cli);
 int replica_delete(struct cli *cli);
+int replica_set_key(struct cli *cli);
 int replica_export(struct cli *cli);
 int replica_unexport(struct cli *cli);
 int volume_create(struct cli *cli);
 int volume_open(struct cli *cli);
+int volume_set(struct cli *cli);
 int volume_publish(struct cli *cli);
 int volume_status(struct cli *cli);
 int volume_list(struct cli *cli);
@@ -133,6 +150,11 @@ int volume_unpublish(struct cli *cli);
 int volume_close(struct cli *cli);
 int volume_delete(struct cli *cli);
 int volume_compare(struct cli *cli);
+int volume_add_replica(struct cli *cli);
+int volume_remove_replica(struct cli *cli);
+int volume_move_replica(struct cli *cli);
+int volume_set(struct cli *cli);
 int daemon_list(struct cli *cli);
+int daemon_trace(struct cli *cli);
 
 #endif

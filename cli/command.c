@@ -32,16 +32,22 @@ enum option_id {
 	OPT_FRONTEND,
 	OPT_REPLICAS,
 	OPT_MIN_INSYNC,
+	OPT_ON_NO_QUORUM,
 	OPT_ATTACH,
+	OPT_KEY_FILE,
+	OPT_KEY_NUMBER,
 	OPT_FORCE,
 	OPT_FORGET,
 	OPT_WAIT,
 	OPT_TIMEOUT,
+	OPT_PREVIOUS,
+	OPT_FOLLOW,
 	OPT_COUNT,
 };
 
-#define BIT(id)  (1u << (id))
-#define OPTION_0 1000 /* getopt's numbers, above the characters */
+#define BIT(id)           (1u << (id))
+#define NO_QUORUM_ERROR_S 30
+#define OPTION_0          1000 /* getopt's numbers, above the characters */
 
 static const struct {
 	const char *name;
@@ -72,15 +78,23 @@ static const struct {
 	[OPT_UUID] = {"uuid", "UUID", "of the volume (default: a new one)"},
 	[OPT_ARBITER] = {"arbiter", NULL, "votes and has no data"},
 	[OPT_KEEP_REPLICAS] = {"keep-replicas", NULL,
-		"forget the volume only; its replicas are deleted on their machines"},
+		"replicas are not deleted: that is done on their machines"},
 	[OPT_VOLUME] = {"volume", "NAME", "only replicas of this volume"},
 	[OPT_FRONTEND] = {"frontend", "KIND",
 		"fuse (a block device here, default) or nvme (export over NVMe/TCP)"},
 	[OPT_REPLICAS] = {"replicas", "N", "copies, each on another pool-agent (default 3)"},
 	[OPT_MIN_INSYNC] = {"min-insync", "N",
 		"copies that must have a write before it is acknowledged (default 1 of 2, 2 of 3)"},
+	[OPT_ON_NO_QUORUM] = {"on-no-quorum", "WHAT",
+		"when too few copies are reached: stall (requests wait, default), error (they fail "
+		"after 30 s) or error:SECONDS"},
 	[OPT_ATTACH] = {"attach", "N",
 		"attach number: a higher one takes the volume over (default: as before)"},
+	[OPT_KEY_FILE] = {"key-file", "FILE",
+		"master secret, 64 hexadecimal digits: the volume can only be opened by who has "
+		"it"},
+	[OPT_KEY_NUMBER] = {"key-number", "N",
+		"of the secret, raised with each new one (default 1)"},
 	[OPT_FORCE] = {"force", NULL,
 		"take the block device away even if it is mounted or cannot be written back: WHAT "
 		"WAS NOT WRITTEN IS LOST"},
@@ -88,13 +102,17 @@ static const struct {
 		"also when its disk is lost, faulted or not configured any more: the disk is left "
 		"as it is, WHAT REPLICAS IT HAD ARE LOST"},
 	[OPT_WAIT] = {"wait", NULL, "until the volume serves"},
-	[OPT_TIMEOUT] = {"timeout", "SECONDS", "of --wait (default 60)"},
+	[OPT_TIMEOUT] = {"timeout", "SECONDS",
+		"of the waiting (default 60 for a volume to serve, none for replicas)"},
+	[OPT_PREVIOUS] = {"previous", NULL, "of the process before the one that runs"},
+	[OPT_FOLLOW] = {"follow", NULL,
+		"go on with what is written from now on, also by the next process"},
 };
 
 static const struct command {
 	const char *noun, *verb;
-	const char *argument; /* "NAME", or NULL: takes none */
-	unsigned options;     /* besides the common ones */
+	const char *argument; /* "NAME", "NAME REPLICA", or NULL: takes none */
+	uint64_t options;     /* besides the common ones */
 	int (*run)(struct cli *cli);
 	const char *help;
 } commands[] = {
@@ -114,7 +132,8 @@ static const struct command {
 	{"replica", "show", "UUID", 0, replica_show,
 		"One replica; the beginning of its uuid will do."},
 	{"replica", "create", "NAME",
-		BIT(OPT_POOL) | BIT(OPT_SIZE) | BIT(OPT_AGENT) | BIT(OPT_UUID) | BIT(OPT_ARBITER),
+		BIT(OPT_POOL) | BIT(OPT_SIZE) | BIT(OPT_AGENT) | BIT(OPT_UUID) | BIT(OPT_ARBITER) |
+			BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER),
 		replica_create,
 		"Makes a single replica: for export, or for a volume across machines, NAME and "
 		"--uuid being\n"
@@ -123,27 +142,38 @@ static const struct command {
 		"  strake replica create db --uuid $(uuidgen) --pool p1 --size 1G"},
 	{"replica", "delete", "UUID", 0, replica_delete,
 		"Deletes a replica: ITS DATA IS LOST.  Volumes: use volume delete."},
+	{"replica", "set-key", "UUID", BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER), replica_set_key,
+		"Gives a replica the key of a new master secret; the key before stays good.\n"
+		"  strake replica set-key 0f5b --key-file new.key --key-number 2"},
 	{"replica", "export", "UUID", 0, replica_export,
 		"Shows a replica that no volume uses to any NVMe/TCP host; prints NQN and "
 		"address."},
 	{"replica", "unexport", "UUID", 0, replica_unexport, "Ends the export."},
 	{"volume", "create", "NAME",
 		BIT(OPT_SIZE) | BIT(OPT_REPLICAS) | BIT(OPT_MIN_INSYNC) | BIT(OPT_POOL) |
-			BIT(OPT_AGENT) | BIT(OPT_NEXUS) | BIT(OPT_OVERCOMMIT) | BIT(OPT_LOCAL) |
-			BIT(OPT_VOTER) | BIT(OPT_UUID),
+			BIT(OPT_ON_NO_QUORUM) | BIT(OPT_AGENT) | BIT(OPT_NEXUS) |
+			BIT(OPT_OVERCOMMIT) | BIT(OPT_LOCAL) | BIT(OPT_VOTER) | BIT(OPT_UUID) |
+			BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER),
 		volume_create,
 		"Makes a volume: its replicas on different pool-agents, those with the most free "
 		"space first.\n"
-		"An even number of replicas gets an arbiter on one agent more.\n"
+		"An even number of replicas gets an arbiter on one agent more, when there is one.\n"
 		"  strake volume create db --size 10G\n"
 		"  strake volume create db --size 10G --replicas 3 --pool p1 --pool p2 --pool p3\n"
 		"Across machines: strake replica create on each, then here the volume of them.\n"
 		"  strake volume create db --size 10G --uuid UUID --voter "
 		"replica=UUID,agent=UUID,address=10.0.0.2:4430,nsid=1 ..."},
 	{"volume", "open", "NAME",
-		BIT(OPT_ATTACH) | BIT(OPT_WAIT) | BIT(OPT_TIMEOUT) | BIT(OPT_NEXUS), volume_open,
+		BIT(OPT_ATTACH) | BIT(OPT_WAIT) | BIT(OPT_TIMEOUT) | BIT(OPT_NEXUS) |
+			BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER),
+		volume_open,
 		"Opens a volume on the nexus; it stays open, also after a restart, until it is "
 		"closed."},
+	{"volume", "set", "NAME", BIT(OPT_MIN_INSYNC) | BIT(OPT_ON_NO_QUORUM) | BIT(OPT_NEXUS),
+		volume_set,
+		"Changes a volume, also while it is in use.\n"
+		"  strake volume set db --min-insync 1\n"
+		"  strake volume set db --on-no-quorum error:60"},
 	{"volume", "publish", "NAME", BIT(OPT_FRONTEND) | BIT(OPT_NEXUS), volume_publish,
 		"Shows an open volume as a block device of this machine, or over NVMe/TCP.\n"
 		"Prints the device, or NQN and address."},
@@ -156,17 +186,49 @@ static const struct command {
 		"Closes a volume that is not published."},
 	{"volume", "delete", "NAME", BIT(OPT_NEXUS) | BIT(OPT_KEEP_REPLICAS), volume_delete,
 		"Deletes a closed volume and its replicas: ITS DATA IS LOST."},
+	{"volume", "add-replica", "NAME",
+		BIT(OPT_POOL) | BIT(OPT_AGENT) | BIT(OPT_ARBITER) | BIT(OPT_OVERCOMMIT) |
+			BIT(OPT_LOCAL) | BIT(OPT_VOTER) | BIT(OPT_WAIT) | BIT(OPT_TIMEOUT) |
+			BIT(OPT_NEXUS) | BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER),
+		volume_add_replica,
+		"Adds a replica, or an arbiter, to an open volume, on a pool-agent that has none "
+		"of "
+		"it.\n"
+		"--wait: until it has all data.  Given again after it was broken off, it goes on.\n"
+		"  strake volume add-replica db --pool p4 --wait\n"
+		"  strake volume add-replica db --arbiter\n"
+		"--voter: one that is there already, as replica create on another machine prints "
+		"it; "
+		"also tells\n"
+		"where a voter is found of which the status says `place unknown`."},
+	{"volume", "remove-replica", "NAME REPLICA",
+		BIT(OPT_NEXUS) | BIT(OPT_TIMEOUT) | BIT(OPT_KEEP_REPLICAS), volume_remove_replica,
+		"Removes a replica or arbiter from an open volume and deletes it; the beginning of "
+		"its uuid\n"
+		"will do.  Refused while it cannot be spared."},
+	{"volume", "move-replica", "NAME REPLICA",
+		BIT(OPT_POOL) | BIT(OPT_AGENT) | BIT(OPT_OVERCOMMIT) | BIT(OPT_LOCAL) |
+			BIT(OPT_TIMEOUT) | BIT(OPT_NEXUS) | BIT(OPT_KEEP_REPLICAS) |
+			BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER),
+		volume_move_replica,
+		"Makes a new replica in another pool, waits until it has all data, and removes the "
+		"old one.\n"
+		"Given again after it was broken off, it goes on.\n"
+		"  strake volume move-replica db 1b9d6bcd --pool p4"},
 	{"volume", "compare", "NAME", BIT(OPT_NEXUS), volume_compare,
 		"Reads every replica directly and compares them; the volume stays in use.\n"
 		"Exit code 1 when they differ, with the first differing byte offset."},
 	{"daemon", "list", NULL, 0, daemon_list, "The daemons that answer on this machine."},
+	{"daemon", "trace", "NAME", BIT(OPT_PREVIOUS) | BIT(OPT_FOLLOW), daemon_trace,
+		"What a pool-agent or nexus did last, point by point; it need not live any more.\n"
+		"  strake daemon trace nexus --previous      after a crash"},
 };
 
 #define COMMON_OPTIONS (BIT(OPT_RUN_DIR) | BIT(OPT_OUTPUT) | BIT(OPT_HELP))
 
 /* ---- help ---- */
 
-static void print_options(FILE *to, unsigned mask)
+static void print_options(FILE *to, uint64_t mask)
 {
 	for (unsigned id = 0; id < OPT_COUNT; id++) {
 		if ((mask & BIT(id)) != 0) {
@@ -246,6 +308,22 @@ static int parse_number(enum option_id id, const char *text, unsigned *ret_numbe
 	return 0;
 }
 
+static int parse_no_quorum(const char *text, unsigned *ret_seconds)
+{
+	if (strcmp(text, "stall") == 0) {
+		*ret_seconds = 0;
+		return 0;
+	}
+	if (strcmp(text, "error") == 0) {
+		*ret_seconds = NO_QUORUM_ERROR_S;
+		return 0;
+	}
+	if (strncmp(text, "error:", 6) == 0) {
+		return parse_number(OPT_ON_NO_QUORUM, text + 6, ret_seconds);
+	}
+	return usage("--on-no-quorum is stall, error or error:SECONDS, not", text);
+}
+
 static int parse_output(struct args *args, const char *text)
 {
 	if (strcmp(text, "json") == 0) {
@@ -291,6 +369,20 @@ static int parse_uuid(struct args *args, const char *text)
 	return 0;
 }
 
+/* Options without a value. */
+static void take_flag(struct args *args, enum option_id id)
+{
+	args->wipe |= id == OPT_WIPE;
+	args->overcommit |= id == OPT_OVERCOMMIT;
+	args->arbiter |= id == OPT_ARBITER;
+	args->keep_replicas |= id == OPT_KEEP_REPLICAS;
+	args->force |= id == OPT_FORCE;
+	args->forget |= id == OPT_FORGET;
+	args->wait |= id == OPT_WAIT;
+	args->previous |= id == OPT_PREVIOUS;
+	args->follow |= id == OPT_FOLLOW;
+}
+
 static int take_option(struct args *args, enum option_id id, const char *value)
 {
 	switch (id) {
@@ -303,12 +395,6 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return parse_size(args, value);
 	case OPT_DISK:
 		args->disk = value;
-		return 0;
-	case OPT_WIPE:
-		args->wipe = true;
-		return 0;
-	case OPT_OVERCOMMIT:
-		args->overcommit = true;
 		return 0;
 	case OPT_AGENT:
 		return add_name(id, &args->agents, value);
@@ -323,12 +409,6 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return add_name(id, &args->voters, value);
 	case OPT_UUID:
 		return parse_uuid(args, value);
-	case OPT_ARBITER:
-		args->arbiter = true;
-		return 0;
-	case OPT_KEEP_REPLICAS:
-		args->keep_replicas = true;
-		return 0;
 	case OPT_VOLUME:
 		args->volume = value;
 		return 0;
@@ -339,19 +419,29 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 		return parse_number(id, value, &args->replicas);
 	case OPT_MIN_INSYNC:
 		return parse_number(id, value, &args->min_insync);
+	case OPT_ON_NO_QUORUM:
+		args->has_no_quorum = true;
+		return parse_no_quorum(value, &args->no_quorum_s);
 	case OPT_ATTACH:
 		return parse_number(id, value, &args->attach);
-	case OPT_FORCE:
-		args->force = true;
+	case OPT_KEY_FILE:
+		args->key_file = value;
 		return 0;
-	case OPT_FORGET:
-		args->forget = true;
-		return 0;
-	case OPT_WAIT:
-		args->wait = true;
-		return 0;
+	case OPT_KEY_NUMBER:
+		return parse_number(id, value, &args->key_number);
 	case OPT_TIMEOUT:
 		return parse_number(id, value, &args->timeout_s);
+	case OPT_WIPE:
+	case OPT_OVERCOMMIT:
+	case OPT_ARBITER:
+	case OPT_KEEP_REPLICAS:
+	case OPT_FORCE:
+	case OPT_FORGET:
+	case OPT_WAIT:
+	case OPT_PREVIOUS:
+	case OPT_FOLLOW:
+		take_flag(args, id);
+		return 0;
 	case OPT_HELP:
 	case OPT_VERSION:
 	case OPT_COUNT:
@@ -361,7 +451,7 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 }
 
 /* 0, or the exit code of wrong usage.  *ret_given has the bits of the options. */
-static int parse_options(int argc, char **argv, struct args *args, unsigned *ret_given)
+static int parse_options(int argc, char **argv, struct args *args, uint64_t *ret_given)
 {
 	struct option table[OPT_COUNT + 1] = {0};
 	int found;
@@ -412,9 +502,9 @@ static bool is_noun(const char *noun)
 }
 
 static int run_command(
-	struct cli *cli, const struct command *command, unsigned given, int argc, char **argv)
+	struct cli *cli, const struct command *command, uint64_t given, int argc, char **argv)
 {
-	unsigned allowed = command->options | COMMON_OPTIONS;
+	uint64_t allowed = command->options | COMMON_OPTIONS;
 
 	if ((given & BIT(OPT_HELP)) != 0) {
 		print_command(stdout, command);
@@ -428,15 +518,18 @@ static int run_command(
 			return EXIT_USAGE;
 		}
 	}
-	if (argc > 3 || (argc == 3 && command->argument == NULL)) {
+	int wanted = command->argument == NULL ? 2 : strchr(command->argument, ' ') == NULL ? 3 : 4;
+
+	if (argc > wanted) {
 		return usage("unexpected argument", argv[argc - 1]);
 	}
-	if (command->argument != NULL && (argc < 3 || argv[2][0] == '\0')) {
+	if (argc < wanted || (wanted > 2 && argv[wanted - 1][0] == '\0')) {
 		(void)cli_fail("%s is missing; usage: strake %s %s %s", command->argument,
 			command->noun, command->verb, command->argument);
 		return EXIT_USAGE;
 	}
-	cli->args.name = argc == 3 ? argv[2] : NULL;
+	cli->args.name = argc >= 3 ? argv[2] : NULL;
+	cli->args.second = argc == 4 ? argv[3] : NULL;
 	int result = command->run(cli);
 
 	cli_done(cli);
@@ -447,7 +540,7 @@ int command_main(int argc, char **argv)
 {
 	struct cli cli = {0};
 	const char *run_dir = getenv("STRAKE_RUN_DIR");
-	unsigned given;
+	uint64_t given;
 
 	cli.args.run_dir = run_dir != NULL && run_dir[0] != '\0' ? run_dir : "/run/strake";
 	int result = parse_options(argc, argv, &cli.args, &given);

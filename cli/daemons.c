@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define CONNECT_MS 3000
 /* Making a pool on a large disk is the slowest. */
@@ -28,6 +29,7 @@ static const struct grpc_method methods[] = {
 	METHOD("PoolAgent", "CreateReplica", create_replica_request, replica),
 	METHOD("PoolAgent", "ListReplicas", list_replicas_request, list_replicas_response),
 	METHOD("PoolAgent", "DeleteReplica", delete_replica_request, delete_replica_response),
+	METHOD("PoolAgent", "SetReplicaKey", set_replica_key_request, replica),
 	METHOD("PoolAgent", "ExportReplica", export_replica_request, export_replica_response),
 	METHOD("PoolAgent", "UnexportReplica", unexport_replica_request, unexport_replica_response),
 	METHOD("Nexus", "GetNexus", get_nexus_request, nexus_info),
@@ -38,6 +40,9 @@ static const struct grpc_method methods[] = {
 	METHOD("Nexus", "UnpublishVolume", unpublish_volume_request, volume),
 	METHOD("Nexus", "ListVolumes", list_volumes_request, list_volumes_response),
 	METHOD("Nexus", "DeleteVolume", delete_volume_request, delete_volume_response),
+	METHOD("Nexus", "SetVolume", set_volume_request, volume),
+	METHOD("Nexus", "AddReplica", add_replica_request, volume),
+	METHOD("Nexus", "RemoveReplica", remove_replica_request, volume),
 	METHOD("Nexus", "CompareVolume", compare_volume_request, compare_volume_response),
 };
 
@@ -51,6 +56,13 @@ int cli_fail(const char *format, ...)
 	va_end(args);
 	(void)fputc('\n', stderr);
 	return 1;
+}
+
+void cli_pause_ms(unsigned ms)
+{
+	const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+
+	(void)nanosleep(&time, NULL);
 }
 
 void cli_free(void *message)

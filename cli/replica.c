@@ -2,6 +2,7 @@
 #include "base/bytes.h"
 #include "cli/cli.h"
 #include "cli/voter.h"
+#include "repl/capability.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -206,6 +207,7 @@ int replica_show(struct cli *cli)
 		print_line("host", replica->host);
 		print_line("token", replica->token);
 		printf("%-14s %llu\n", "refused", (unsigned long long)replica->refused);
+		printf("%-14s %u\n", "key", replica->key_number);
 		print_line("export", replica->export_nqn);
 	}
 	free_replicas(&replicas);
@@ -253,6 +255,7 @@ int replica_create(struct cli *cli)
 	struct err err = {0};
 	struct uuid replica, volume;
 	struct rng rng;
+	struct volume_key key;
 	char replica_text[UUID_TEXT_SIZE], volume_text[UUID_TEXT_SIZE];
 	int result = check_create(args);
 
@@ -272,6 +275,14 @@ int replica_create(struct cli *cli)
 	request.volume_uuid = uuid_to_text(args->has_uuid ? &args->uuid : &volume, volume_text);
 	request.size_bytes = args->size_bytes;
 	request.kind = text_of(args->arbiter ? "arbiter" : "data");
+	result = cli_volume_key(args, volume_text, &key);
+	if (result != 0) {
+		return result;
+	}
+	if (key.number != 0) {
+		request.key_number = key.number;
+		request.key = (ProtobufCBinaryData){sizeof(key.secret), key.secret};
+	}
 	Strake__V1__Replica *made = cli_call(agent, "CreateReplica", &request.base, &err);
 
 	if (made == NULL) {
@@ -300,6 +311,40 @@ int replica_delete(struct cli *cli)
 		if (result == 0 && cli->args.output != OUTPUT_JSON) {
 			printf("replica %s deleted\n", replica->uuid);
 		}
+	}
+	free_replicas(&replicas);
+	return result;
+}
+
+int replica_set_key(struct cli *cli)
+{
+	Strake__V1__SetReplicaKeyRequest request = STRAKE__V1__SET_REPLICA_KEY_REQUEST__INIT;
+	struct replicas replicas;
+	struct daemon *agent = NULL;
+	struct volume_key key;
+	struct err err = {0};
+
+	if (cli->args.key_file == NULL) {
+		(void)cli_fail("replica set-key needs --key-file");
+		return EXIT_USAGE;
+	}
+	const Strake__V1__Replica *replica = choose(cli, &replicas, &agent);
+	int result = replica == NULL ? 1 : cli_volume_key(&cli->args, replica->volume_uuid, &key);
+
+	if (result == 0) {
+		request.uuid = replica->uuid;
+		request.key_number = key.number;
+		request.key = (ProtobufCBinaryData){sizeof(key.secret), key.secret};
+		Strake__V1__Replica *changed =
+			cli_call(agent, "SetReplicaKey", &request.base, &err);
+
+		result = changed == NULL ? cli_fail("%s: %s", agent->name, err.text) : 0;
+		if (result == 0 && cli->args.output == OUTPUT_JSON) {
+			json_print_message(&changed->base, stdout);
+		} else if (result == 0) {
+			printf("replica %s has key %u\n", changed->uuid, changed->key_number);
+		}
+		cli_free(changed);
 	}
 	free_replicas(&replicas);
 	return result;

@@ -3,12 +3,12 @@
 #include "base/bytes.h"
 #include "base/size.h"
 #include "cli/cli.h"
+#include "repl/capability.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define POLL_MS 100
@@ -23,13 +23,6 @@ static char *text_of(const char *text)
 static bool is_state(const Strake__V1__Volume *volume, const char *state)
 {
 	return strcmp(volume->state, state) == 0;
-}
-
-static void pause_ms(unsigned ms)
-{
-	const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-
-	(void)nanosleep(&time, NULL);
 }
 
 /* ---- showing ---- */
@@ -51,10 +44,18 @@ static void rebuild_text(const Strake__V1__VolumeReplica *replica, char text[80]
 				  div_up_u64(replica->rebuild_total_bytes, 100));
 }
 
+static const char *voter_text(const char *membership)
+{
+	return strcmp(membership, "Voter") == 0     ? "yes"
+	       : strcmp(membership, "None") == 0    ? "no"
+	       : strcmp(membership, "Unknown") == 0 ? "-"
+						    : membership;
+}
+
 static void print_replicas(struct cli *cli, const Strake__V1__Volume *volume)
 {
-	static const char *const headers[] = {"REPLICA", "AGENT", "ADDRESS", "NSID", "STATE",
-		"REBUILD", "READS", "WRITES", "ERRORS", "REASON"};
+	static const char *const headers[] = {"REPLICA", "KIND", "AGENT", "ADDRESS", "NSID",
+		"VOTER", "STATE", "REBUILD", "READS", "WRITES", "ERRORS", "REASON"};
 	struct table *table = table_new(ARRAY_COUNT(headers), headers);
 
 	for (size_t i = 0; i < volume->n_replicas; i++) {
@@ -64,13 +65,15 @@ static void print_replicas(struct cli *cli, const Strake__V1__Volume *volume)
 
 		rebuild_text(replica, rebuild);
 		table_cell(table, cli->args.output == OUTPUT_WIDE ? "%s" : "%.8s", replica->uuid);
+		table_cell(table, "%s", replica->kind);
 		if (agent != NULL) {
 			table_cell(table, "%s", agent->name);
 		} else {
-			table_cell(table, "%.8s", replica->agent);
+			table_cell(table, "%.8s", text_cell(replica->agent));
 		}
-		table_cell(table, "%s", replica->address);
+		table_cell(table, "%s", text_cell(replica->address));
 		table_cell(table, "%u", replica->nsid);
+		table_cell(table, "%s", voter_text(replica->membership));
 		table_cell(table, "%s", replica->state);
 		table_cell(table, "%s", rebuild);
 		table_cell(table, "%" PRIu64, replica->reads);
@@ -94,6 +97,11 @@ static void print_volume(const Strake__V1__Volume *volume, const struct daemon *
 	printf("attach      %u, epoch %s, generation %u\n", volume->attach,
 		text_cell(volume->epoch), volume->generation);
 	printf("min-insync  %u\n", volume->min_insync);
+	if (volume->no_quorum_s != 0) {
+		printf("no quorum   requests fail after %u s\n", volume->no_quorum_s);
+	} else {
+		printf("no quorum   requests wait\n");
+	}
 	if (volume->frontend[0] == '\0') {
 		printf("published   no\n");
 	} else if (volume->nqn[0] != '\0') {
@@ -149,15 +157,18 @@ int volume_status(struct cli *cli)
 static void add_row(struct table *table, const Strake__V1__Volume *volume, const char *nexus)
 {
 	char size[SIZE_TEXT_SIZE];
-	unsigned online = 0;
+	unsigned online = 0, data = 0;
 
 	for (size_t i = 0; i < volume->n_replicas; i++) {
-		online += strcmp(volume->replicas[i]->state, "Online") == 0;
+		if (strcmp(volume->replicas[i]->kind, "data") == 0) {
+			online += strcmp(volume->replicas[i]->state, "Online") == 0;
+			data++;
+		}
 	}
 	table_cell(table, "%s", volume->name);
 	table_cell(table, "%s", volume->state);
 	table_cell(table, "%s", size_to_text(volume->size_bytes, size));
-	table_cell(table, "%u of %zu", online, volume->n_replicas);
+	table_cell(table, "%u of %u", online, data);
 	table_cell(table, "%s", text_cell(volume->frontend));
 	table_cell(
 		table, "%s", text_cell(volume->device[0] != '\0' ? volume->device : volume->nqn));
@@ -255,7 +266,7 @@ static Strake__V1__Volume *wait_until_serving(
 			cli_free(volume);
 			return NULL;
 		}
-		pause_ms(POLL_MS);
+		cli_pause_ms(POLL_MS);
 		cli_free(volume);
 		volume = ask_volume(nexus, cli->args.name, &err);
 		if (volume == NULL) {
@@ -265,9 +276,34 @@ static Strake__V1__Volume *wait_until_serving(
 	}
 }
 
+/* With --key-file: what shows the replicas that this attachment to this nexus is meant. */
+static int add_capability(struct cli *cli, const struct daemon *nexus,
+	const Strake__V1__Volume *volume, Strake__V1__OpenVolumeRequest *request,
+	uint8_t bytes[CAPABILITY_ENCODED_SIZE])
+{
+	struct capability capability;
+	struct volume_key key;
+	struct uuid uuid, node;
+	int result = cli_volume_key(&cli->args, volume->uuid, &key);
+
+	if (result != 0 || key.number == 0) {
+		return result;
+	}
+	if (uuid_parse(volume->uuid, &uuid) < 0 || uuid_parse(nexus->nexus->uuid, &node) < 0) {
+		return cli_fail("%s: its uuid, or the volume's, is malformed", nexus->name);
+	}
+	/* An attach number that rises between this and the opening is refused. */
+	request->attach = request->attach != 0 ? request->attach : volume->attach;
+	capability_make(&key, &uuid, request->attach, &node, &capability);
+	capability_encode(&capability, bytes);
+	request->capability = (ProtobufCBinaryData){CAPABILITY_ENCODED_SIZE, bytes};
+	return 0;
+}
+
 int volume_open(struct cli *cli)
 {
 	Strake__V1__OpenVolumeRequest request = STRAKE__V1__OPEN_VOLUME_REQUEST__INIT;
+	uint8_t bytes[CAPABILITY_ENCODED_SIZE];
 	Strake__V1__Volume *volume = NULL;
 	struct err err = {0};
 	struct daemon *nexus = cli_find_volume(cli, cli->args.name, &volume);
@@ -275,9 +311,14 @@ int volume_open(struct cli *cli)
 	if (nexus == NULL) {
 		return 1;
 	}
-	cli_free(volume);
 	request.name = text_of(cli->args.name);
 	request.attach = cli->args.attach;
+	int result = add_capability(cli, nexus, volume, &request, bytes);
+
+	cli_free(volume);
+	if (result != 0) {
+		return result;
+	}
 	volume = cli_call(nexus, "OpenVolume", &request.base, &err);
 	if (volume == NULL) {
 		return cli_fail("%s: %s", nexus->name, err.text);
@@ -286,6 +327,34 @@ int volume_open(struct cli *cli)
 		volume = wait_until_serving(cli, nexus, volume);
 	}
 	return volume == NULL ? 1 : changed(cli, volume, "opened");
+}
+
+int volume_set(struct cli *cli)
+{
+	Strake__V1__SetVolumeRequest request = STRAKE__V1__SET_VOLUME_REQUEST__INIT;
+	Strake__V1__Volume *volume = NULL;
+	struct err err = {0};
+	struct daemon *nexus;
+
+	if (cli->args.min_insync == 0 && !cli->args.has_no_quorum) {
+		(void)cli_fail("volume set needs --min-insync or --on-no-quorum");
+		return EXIT_USAGE;
+	}
+	nexus = cli_find_volume(cli, cli->args.name, &volume);
+	if (nexus == NULL) {
+		return 1;
+	}
+	cli_free(volume);
+	request.name = text_of(cli->args.name);
+	request.set_min_insync = cli->args.min_insync != 0;
+	request.min_insync = cli->args.min_insync;
+	request.set_no_quorum = cli->args.has_no_quorum;
+	request.no_quorum_s = cli->args.no_quorum_s;
+	volume = cli_call(nexus, "SetVolume", &request.base, &err);
+	if (volume == NULL) {
+		return cli_fail("%s: %s", nexus->name, err.text);
+	}
+	return changed(cli, volume, "changed");
 }
 
 int volume_publish(struct cli *cli)
@@ -516,7 +585,7 @@ int volume_compare(struct cli *cli)
 	request.start = true;
 	do {
 		if (response != NULL) {
-			pause_ms(POLL_MS);
+			cli_pause_ms(POLL_MS);
 		}
 		cli_free(response);
 		response = cli_call(nexus, "CompareVolume", &request.base, &err);

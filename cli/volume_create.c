@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "cli/placement.h"
 #include "cli/voter.h"
+#include "repl/capability.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -25,6 +26,7 @@ struct creation {
 	unsigned list_count;
 	struct rng rng;
 	char volume_uuid[UUID_TEXT_SIZE];
+	struct volume_key key; /* number 0: none */
 	bool arbiter;
 	unsigned voter_count;
 	size_t chosen[VOTERS_MAX];
@@ -147,12 +149,27 @@ static int place(struct creation *creation)
 	/* An even number of voters stalls as soon as one of them is lost: the arbiter makes it odd.
 	 */
 	wish.arbiter = args->replicas % 2 == 0;
-	creation->arbiter = wish.arbiter;
-	creation->voter_count = wish.replicas + wish.arbiter;
-	if (placement_choose(creation->pools, creation->pool_count, &wish, creation->chosen, &err) <
-		0) {
+	int result = placement_choose(
+		creation->pools, creation->pool_count, &wish, creation->chosen, &err);
+
+	if (result < 0 && wish.arbiter) {
+		wish.arbiter = false;
+		result = placement_choose(
+			creation->pools, creation->pool_count, &wish, creation->chosen, &err);
+		if (result == 0) {
+			(void)fprintf(stderr,
+				"strake: volume %s gets no arbiter: there is no pool-agent for "
+				"one; "
+				"it stalls when one of its replicas is lost (later: strake volume "
+				"add-replica %s --arbiter)\n",
+				args->name, args->name);
+		}
+	}
+	if (result < 0) {
 		return cli_fail("volume %s: %s", args->name, err.text);
 	}
+	creation->arbiter = wish.arbiter;
+	creation->voter_count = wish.replicas + wish.arbiter;
 	return 0;
 }
 
@@ -174,6 +191,11 @@ static int make_replica(struct creation *creation, unsigned index)
 	request.volume_uuid = creation->volume_uuid;
 	request.size_bytes = is_arbiter ? 0 : creation->cli->args.size_bytes;
 	request.kind = text_of(is_arbiter ? "arbiter" : "data");
+	if (creation->key.number != 0) {
+		request.key_number = creation->key.number;
+		request.key =
+			(ProtobufCBinaryData){sizeof(creation->key.secret), creation->key.secret};
+	}
 	creation->replicas[index] =
 		cli_call(creation->agents[at], "CreateReplica", &request.base, &err);
 	if (creation->replicas[index] == NULL) {
@@ -230,6 +252,7 @@ static Strake__V1__Volume *make_volume(struct creation *creation, struct err *er
 	request.uuid = creation->volume_uuid;
 	request.size_bytes = creation->cli->args.size_bytes;
 	request.min_insync = creation->cli->args.min_insync;
+	request.no_quorum_s = creation->cli->args.no_quorum_s;
 	request.voters = pointers;
 	request.n_voters = creation->voter_count;
 	return cli_call(creation->nexus, "CreateVolume", &request.base, err);
@@ -244,8 +267,12 @@ static void print_created(const struct creation *creation, const Strake__V1__Vol
 	for (unsigned i = 0; i < creation->voter_count; i++) {
 		printf("%s %s", i > 0 ? "," : "", creation->agents[creation->chosen[i]]->name);
 	}
-	printf("%s\nnext: strake volume open %s --wait\n", creation->arbiter ? " (arbiter)" : "",
+	printf("%s\nnext: strake volume open %s --wait", creation->arbiter ? " (arbiter)" : "",
 		volume->name);
+	if (creation->key.number != 0) {
+		printf(" --key-file %s", creation->cli->args.key_file);
+	}
+	printf("\n");
 }
 
 static int create(struct creation *creation)
@@ -306,6 +333,7 @@ static int create_of_voters(struct creation *creation)
 	request.uuid = creation->volume_uuid;
 	request.size_bytes = args->size_bytes;
 	request.min_insync = args->min_insync;
+	request.no_quorum_s = args->no_quorum_s;
 	request.voters = pointers;
 	request.n_voters = args->voters.count;
 	Strake__V1__Volume *volume = cli_call(creation->nexus, "CreateVolume", &request.base, &err);
@@ -336,9 +364,9 @@ static int check_voters(const struct args *args)
 		return EXIT_USAGE;
 	}
 	if (args->replicas != 0 || args->pools.count > 0 || args->agents.count > 0 ||
-		args->locals.count > 0 || args->overcommit) {
+		args->locals.count > 0 || args->overcommit || args->key_file != NULL) {
 		(void)cli_fail("--voter says which replicas the volume has: --replicas, --pool, "
-			       "--agent, --local and --overcommit cannot go with it");
+			       "--agent, --local, --overcommit and --key-file cannot go with it");
 		return EXIT_USAGE;
 	}
 	return 0;
@@ -389,7 +417,10 @@ int volume_create(struct cli *cli)
 	creation->nexus = nexus;
 	uuid_make(&uuid, &creation->rng);
 	(void)uuid_to_text(cli->args.has_uuid ? &cli->args.uuid : &uuid, creation->volume_uuid);
-	result = cli->args.voters.count > 0 ? create_of_voters(creation) : create(creation);
+	result = cli_volume_key(&cli->args, creation->volume_uuid, &creation->key);
+	if (result == 0) {
+		result = cli->args.voters.count > 0 ? create_of_voters(creation) : create(creation);
+	}
 	for (unsigned i = 0; i < creation->made; i++) {
 		cli_free(creation->replicas[i]);
 	}

@@ -32,6 +32,7 @@ void act_on_volume(void *controller, const char *key);
 void act_on_pool(void *controller, const char *key);
 void act_on_replica(void *controller, const char *key);
 void act_on_node(void *controller, const char *key);
+void act_on_master(void *controller, const char *key);
 
 struct act *act_begin(struct controller *controller, unsigned queue, const char *key);
 /* The builder is done; the work ends with the last answer. */

@@ -4,6 +4,7 @@
 #include "csi-controller/plan_volume.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -189,16 +190,47 @@ static void verify(struct act *act)
 
 /* ---- replicas ---- */
 
+/* The volume's key, for the eyes of the pool's node.  NULL: nothing can be sealed for it. */
+static json_t *seal_key(struct controller *controller, const struct world_volume *volume,
+	const struct volume_placement *placement, const struct uuid *replica)
+{
+	const struct world_pool *pool = world_pool(&controller->world, placement->pool);
+	char purpose[OBJECTS_SEAL_PURPOSE_SIZE], sealed[SEAL_TEXT_SIZE];
+	struct volume_key key;
+	struct err err;
+	int result;
+
+	volume_key_derive(controller->master, &volume->object.uuid, controller->key_number, &key);
+	result = seal(pool != NULL ? pool->object.sealing_key : "",
+		replica_seal_purpose(replica, purpose), key.secret, sealed, &err);
+	OPENSSL_cleanse(&key, sizeof(key));
+	if (result < 0) {
+		log_warning(controller->log, "act", "key-not-sealed", "pool=%s error=%s",
+			placement->pool, err.text);
+		return NULL;
+	}
+	return json_pack(
+		"{s:I, s:s}", "number", (json_int_t)controller->key_number, "sealed", sealed);
+}
+
+/* NULL: its key cannot be sealed. */
 static json_t *make_replica(struct controller *controller, const struct world_volume *volume,
 	const struct volume_placement *placement)
 {
 	char uuid_text[UUID_TEXT_SIZE], volume_uuid_text[UUID_TEXT_SIZE];
 	char size[KUBE_QUANTITY_TEXT_SIZE];
 	struct uuid uuid;
+
+	uuid_make(&uuid, &controller->rng);
+
+	json_t *key = seal_key(controller, volume, placement, &uuid);
+
+	if (key == NULL) {
+		return NULL;
+	}
 	json_t *object = object_new(&objects_replicas, placement->name);
 	json_t *metadata = json_object_get(object, "metadata");
 
-	uuid_make(&uuid, &controller->rng);
 	(void)json_object_set_new(
 		metadata, "finalizers", json_pack("[s]", OBJECTS_FINALIZER_REPLICA));
 	(void)json_object_set_new(metadata, "ownerReferences",
@@ -207,13 +239,16 @@ static json_t *make_replica(struct controller *controller, const struct world_vo
 			volume->object.meta.name, "uid", volume->object.meta.uid, "controller", 1,
 			"blockOwnerDeletion", 0));
 	(void)json_object_set_new(object, "spec",
-		json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I}", "volume",
+		json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o}", "volume",
 			volume->object.meta.name, "volumeUUID",
 			uuid_to_text(&volume->object.uuid, volume_uuid_text), "uuid",
 			uuid_to_text(&uuid, uuid_text), "pool", placement->pool, "node",
-			placement->node, "kind", "Data", "size",
-			kube_quantity_to_text(volume->object.size_bytes, size), "slot",
-			(json_int_t)placement->slot));
+			placement->node, "kind", placement->is_arbiter ? "Arbiter" : "Data", "slot",
+			(json_int_t)placement->slot, "key", key));
+	if (!placement->is_arbiter) {
+		(void)json_object_set_new(json_object_get(object, "spec"), "size",
+			json_string(kube_quantity_to_text(volume->object.size_bytes, size)));
+	}
 	return object;
 }
 
@@ -271,17 +306,29 @@ static void make_replicas(
 	/* All at once: what others place meanwhile sees their room taken. */
 	for (unsigned i = 0; i < plan->placement_count; i++) {
 		const struct volume_placement *placement = &plan->placements[i];
-		struct act_request *request =
-			act_request_new(act, KUBE_CREATE, &objects_replicas, placement->name);
+		json_t *replica = make_replica(controller, volume, placement);
+		struct act_request *request;
 
+		if (replica == NULL) {
+			act->failed = true;
+			continue;
+		}
+		request = act_request_new(act, KUBE_CREATE, &objects_replicas, placement->name);
 		world_reserve(&controller->world, volume, placement->name, placement->slot,
-			placement->pool, placement->node);
+			placement->pool, placement->node, placement->is_arbiter);
 		log_info(controller->log, "act", "replica-placed",
-			"volume=%s replica=%s pool=%s node=%s", act->key, placement->name,
-			placement->pool, placement->node);
+			"volume=%s replica=%s kind=%s pool=%s node=%s", act->key, placement->name,
+			placement->is_arbiter ? "Arbiter" : "Data", placement->pool,
+			placement->node);
+		if (volume->object.attach_number > 0) {
+			kube_event(controller->recorder, volume->json, false, "ReplicaPlaced",
+				"Placing", "%s %s on pool %s of node %s",
+				placement->is_arbiter ? "arbiter" : "replica", placement->name,
+				placement->pool, placement->node);
+		}
 		request->cache = controller->caches[CACHE_REPLICAS];
 		request->answered = replica_answered;
-		act_send(request, make_replica(controller, volume, placement));
+		act_send(request, replica);
 	}
 }
 
@@ -302,6 +349,9 @@ static void drop_replicas(struct act *act, const struct volume_plan *plan)
 			act, KUBE_DELETE, &objects_replicas, victim->object.meta.name);
 		world_doom(&act->controller->world, victim->object.meta.name);
 		request->request.uid = victim->object.meta.uid;
+		/* Of what was decided on: meanwhile it may have been made, and got a vote. */
+		request->request.resource_version =
+			kube_text(victim->json, "metadata.resourceVersion");
 		request->cache = act->controller->caches[CACHE_REPLICAS];
 		act_send(request, NULL);
 	}

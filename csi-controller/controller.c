@@ -52,22 +52,24 @@ static void look_at_unplaced(struct controller *controller)
 		entry = table_next(volumes, entry)) {
 		const struct world_volume *volume = container_of(entry, struct world_volume, entry);
 
-		if (volume->is_valid && !volume->object.is_available) {
+		if (volume->is_valid &&
+			(!volume->object.is_available || !volume->object.is_redundant)) {
 			look_at(controller, QUEUE_VOLUMES, entry->key);
 		}
 	}
 }
 
-static void look_at_all(struct controller *controller)
+void controller_look_at_all(struct controller *controller)
 {
-	const struct table *const tables[QUEUE_COUNT] = {
+	const struct table *const tables[QUEUE_MASTER] = {
 		[QUEUE_NODES] = &controller->world.nodes,
 		[QUEUE_POOLS] = &controller->world.pools,
 		[QUEUE_VOLUMES] = &controller->world.volumes,
 		[QUEUE_REPLICAS] = &controller->world.replicas,
 	};
 
-	for (unsigned queue = 0; queue < QUEUE_COUNT; queue++) {
+	look_at(controller, QUEUE_MASTER, CONTROLLER_MASTER_SECRET);
+	for (unsigned queue = 0; queue < QUEUE_MASTER; queue++) {
 		for (struct table_entry *entry = table_next(tables[queue], NULL); entry != NULL;
 			entry = table_next(tables[queue], entry)) {
 			look_at(controller, queue, entry->key);
@@ -217,10 +219,15 @@ bool controller_is_ready(const struct controller *controller)
 	return controller->synced_count == CACHE_COUNT;
 }
 
-bool controller_leads(const struct controller *controller)
+bool controller_has_lease(const struct controller *controller)
 {
 	return controller_is_ready(controller) && !controller->is_stopping &&
 	       controller->lease != NULL && kube_lease_is_leading(controller->lease);
+}
+
+bool controller_leads(const struct controller *controller)
+{
+	return controller->key_number != 0 && controller_has_lease(controller);
 }
 
 static void cache_synced(void *ctx)
@@ -233,7 +240,7 @@ static void cache_synced(void *ctx)
 			"volumes=%zu replicas=%zu pools=%zu nodes=%zu",
 			controller->world.volumes.count, controller->world.replicas.count,
 			controller->world.pools.count, controller->world.nodes.count);
-		look_at_all(controller);
+		controller_look_at_all(controller);
 		if (controller->options.ready != NULL) {
 			controller->options.ready(controller->options.ctx);
 		}
@@ -246,7 +253,7 @@ static void leading(void *ctx, bool leads)
 
 	log_info(controller->log, "controller", leads ? "leading" : "not-leading", NULL);
 	if (leads) {
-		look_at_all(controller);
+		controller_look_at_all(controller);
 	} else {
 		world_forget_asked(&controller->world);
 		waits_end(controller, "this csi-controller is not the leader any more");
@@ -257,7 +264,7 @@ static void resync(struct loop_timer *timer)
 {
 	struct controller *controller = container_of(timer, struct controller, resync);
 
-	look_at_all(controller);
+	controller_look_at_all(controller);
 	loop_timer_start(kube_loop(controller->kube), timer, RESYNC_MS);
 }
 
@@ -300,6 +307,7 @@ static int start_queues(struct controller *controller, struct err *err)
 		[QUEUE_POOLS] = {.name = "pools", .work = act_on_pool},
 		[QUEUE_VOLUMES] = {.name = "volumes", .work = act_on_volume},
 		[QUEUE_REPLICAS] = {.name = "replicas", .work = act_on_replica},
+		[QUEUE_MASTER] = {.name = "master", .work = act_on_master},
 	};
 	int result = 0;
 
@@ -330,6 +338,7 @@ int controller_start(
 	}
 	rng_init(&controller->rng, options->seed);
 	world_init(&controller->world, options->overcommit_percent);
+	controller->world.replace_after_s = options->replace_after_s;
 	list_init(&controller->waits);
 	controller->resync.expired = resync;
 	loop_timer_start(kube_loop(options->kube), &controller->resync, RESYNC_MS);

@@ -8,6 +8,7 @@
 #define CSI_CONTROLLER_CONTROLLER_H
 
 #include "csi-controller/world.h"
+#include "repl/capability.h"
 
 /* A write that was sent before the Lease was lost is not executed under the next leader. */
 #define CONTROLLER_WRITE_MS_MAX 5000
@@ -18,15 +19,20 @@ struct controller_options {
 	const char *namespace; /* of the Lease and of Events on cluster-scoped objects */
 	const char *identity;  /* of this process in the Lease */
 	unsigned overcommit_percent;
-	uint64_t seed;          /* of uuids: unpredictable, but in tests */
-	int64_t (*now_s)(void); /* NULL: the wall clock */
+	unsigned replace_after_s; /* a replica that is away for so long is replaced */
+	uint64_t seed;            /* of uuids: unpredictable, but in tests */
+	int64_t (*now_s)(void);   /* NULL: the wall clock */
 	/* All caches were read for the first time; once. */
 	void (*ready)(void *ctx);
 	void *ctx;
 };
 
 enum { CACHE_NODES, CACHE_POOLS, CACHE_VOLUMES, CACHE_REPLICAS, CACHE_COUNT };
-enum { QUEUE_NODES, QUEUE_POOLS, QUEUE_VOLUMES, QUEUE_REPLICAS, QUEUE_COUNT };
+enum { QUEUE_NODES, QUEUE_POOLS, QUEUE_VOLUMES, QUEUE_REPLICAS, QUEUE_MASTER, QUEUE_COUNT };
+
+/* In options.namespace: "key" is the master secret, "number" (1 without one) the number of the
+ * volume keys that are made of it. */
+#define CONTROLLER_MASTER_SECRET "strake-master-key"
 
 struct controller {
 	struct controller_options options;
@@ -40,6 +46,8 @@ struct controller {
 	struct kube_recorder *recorder;
 	struct kube_lease *lease;
 	bool is_stopping;
+	uint16_t key_number; /* 0: the master secret was not read yet */
+	uint8_t master[CAPABILITY_SECRET_SIZE];
 	struct list waits; /* wait.h */
 	struct loop_timer resync;
 
@@ -57,8 +65,11 @@ void controller_stop(struct controller *controller, void (*stopped)(void *ctx), 
 
 /* The caches were read. */
 bool controller_is_ready(const struct controller *controller);
-/* Ready, and the one that acts. */
+/* Ready, and the one that acts as soon as it has the master secret. */
+bool controller_has_lease(const struct controller *controller);
+/* The one that acts. */
 bool controller_leads(const struct controller *controller);
+void controller_look_at_all(struct controller *controller);
 /* Brings the world's clock up to date. */
 void controller_look_at_clock(struct controller *controller);
 

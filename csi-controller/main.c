@@ -27,6 +27,8 @@ static const struct config_key keys[] = {
 		"of this process in the Lease; the host's name when not given"},
 	{"overcommit_percent", CONFIG_UINT, false, "100", 10, 1000,
 		"of a pool's capacity that the sizes of its replicas may sum up to"},
+	{"replace_after_s", CONFIG_UINT, false, "600", 1, 86400,
+		"a replica that is away for so many seconds is replaced"},
 };
 
 struct program {
@@ -84,6 +86,7 @@ static int start_controller(struct program *program, struct err *err)
 		.namespace = config_string(config, "namespace"),
 		.identity = program->identity,
 		.overcommit_percent = (unsigned)config_number(config, "overcommit_percent"),
+		.replace_after_s = (unsigned)config_number(config, "replace_after_s"),
 		.ready = ready,
 		.ctx = program,
 	};

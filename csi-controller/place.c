@@ -84,6 +84,16 @@ static bool is_unguarded(
 	return !pool->object.meta.has_finalizer;
 }
 
+/* Nobody else may read the volume's key on its way there. */
+static bool has_no_sealing_key(
+	const struct place_request *request, const struct world_pool *pool, char why[WHY_SIZE])
+{
+	(void)request;
+	(void)snprintf(why, WHY_SIZE, "csi-node of %.64s has not published its sealing key",
+		pool->object.node);
+	return pool->object.sealing_key[0] == '\0';
+}
+
 static bool is_tried(
 	const struct place_request *request, const struct world_pool *pool, char why[WHY_SIZE])
 {
@@ -138,7 +148,7 @@ static bool is_too_full(
 }
 
 static place_filter *const filters[] = {is_invalid, is_deleted, is_unschedulable, is_not_selected,
-	is_unusable, is_unguarded, is_tried, is_on_taken_node, is_too_full};
+	is_unusable, is_unguarded, has_no_sealing_key, is_tried, is_on_taken_node, is_too_full};
 
 static bool is_refused(
 	const struct place_request *request, const struct world_pool *pool, char why[WHY_SIZE])

@@ -18,7 +18,7 @@ struct place_request {
 	const json_t *pool_selector; /* map of texts, NULL: every pool */
 	unsigned count;              /* that many, each on a node of its own */
 	/* Replicas that stay: their nodes are taken. */
-	const struct world_replica *kept[OBJECTS_REPLICAS_MAX];
+	const struct world_replica *kept[OBJECTS_REPLICAS_MAX * 2];
 	unsigned kept_count;
 };
 

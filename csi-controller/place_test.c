@@ -124,12 +124,12 @@ static void test_reserved_room_is_taken_at_once(void **state)
 	(void)state;
 	set_pool(&world, &(struct test_pool){.name = "a", "n1", 10});
 	volume = set_volume(&world, &(struct test_volume){.name = "v", 6, 1});
-	world_reserve(&world, volume, "v-x", 0, "a", "n1");
+	world_reserve(&world, volume, "v-x", 0, "a", "n1", false);
 	assert_false(ask(6, 1, "").is_possible);
 	world_unreserve(&world, "v-x");
 	assert_true(ask(6, 1, "").is_possible);
 	/* The real one replaces what was reserved. */
-	world_reserve(&world, volume, replica_name_of_slot("v", 0), 0, "a", "n1");
+	world_reserve(&world, volume, replica_name_of_slot("v", 0), 0, "a", "n1", false);
 	set_replica(&world, &(struct test_replica){.volume = "v", "a", "n1", 0, 6});
 	world_unreserve(&world, replica_name_of_slot("v", 0));
 	assert_false(ask(6, 1, "").is_possible);
@@ -154,6 +154,8 @@ static void test_every_refusal_is_told(void **state)
 		{{.name = "p", "n9", 10}, "pool p: there is no node n9"},
 		{{.name = "p", "away", 10}, "pool p: node away is not ready"},
 		{{.name = "p", "n1", 10, .has_no_finalizer = true}, "pool p: is new"},
+		{{.name = "p", "n1", 10, .has_no_sealing_key = true},
+			"pool p: csi-node of n1 has not published its sealing key"},
 		{{.name = "p", "n1", 0}, "pool p: 1.0 GiB short"},
 	};
 

@@ -7,15 +7,6 @@
 #include <string.h>
 #include <strings.h>
 
-#define PROGRESS_NONE 101
-
-struct view {
-	const struct world_replica *replica;
-	const char *state;         /* for status.replicas: Replica's states, and Offline */
-	unsigned progress_percent; /* of Rebuilding, else PROGRESS_NONE */
-	bool is_good;              /* in sync and reachable */
-};
-
 /* ---- replicas ---- */
 
 void replica_problem(const struct world_replica *replica, char *text, size_t size)
@@ -53,8 +44,8 @@ static const char *nexus_state_of(
 	return NULL;
 }
 
-/* What status.replicas said of it last. */
-static const char *last_state_of(const struct world_volume *volume, const char *name)
+/* What status.replicas said of it last; NULL: nothing. */
+static const json_t *last_of(const struct world_volume *volume, const char *name)
 {
 	const json_t *list = kube_at(volume->json, "status.replicas");
 
@@ -62,16 +53,15 @@ static const char *last_state_of(const struct world_volume *volume, const char *
 		const json_t *item = json_array_get(list, i);
 
 		if (strcmp(kube_text(item, "name"), name) == 0) {
-			return kube_text(item, "state");
+			return item;
 		}
 	}
-	return "";
+	return NULL;
 }
 
-static void look_at_closed(const struct world_volume *volume, struct view *view)
+static void look_at_closed(const char *last, struct replica_view *view)
 {
 	const struct replica_object *object = &view->replica->object;
-	const char *last = last_state_of(volume, object->meta.name);
 
 	if (!world_pool_is_usable(view->replica->pool) && object->state == REPLICA_ONLINE) {
 		view->state = "Offline";
@@ -85,7 +75,7 @@ static void look_at_closed(const struct world_volume *volume, struct view *view)
 	}
 }
 
-static void look_at_open(const char *state, unsigned progress, struct view *view)
+static void look_at_open(const char *state, unsigned progress, struct replica_view *view)
 {
 	static const char *const states[] = {"Online", "OutOfSync", "Rebuilding", "Faulted"};
 
@@ -99,8 +89,7 @@ static void look_at_open(const char *state, unsigned progress, struct view *view
 	}
 }
 
-/* A nexus on a node that does not answer says nothing any more. */
-static bool is_nexus_heard(const struct world *world, const struct world_volume *volume)
+bool volume_nexus_is_heard(const struct world *world, const struct world_volume *volume)
 {
 	const struct volume_nexus *nexus = &volume->object.nexus;
 
@@ -108,27 +97,66 @@ static bool is_nexus_heard(const struct world *world, const struct world_volume 
 	       strcmp(nexus->state, "Superseded") != 0 && strcmp(nexus->state, "Closed") != 0;
 }
 
-static void look(const struct world *world, const struct world_volume *volume, struct view *view)
+static void look(
+	const struct world *world, const struct world_volume *volume, struct replica_view *view)
 {
+	const json_t *last = last_of(volume, view->replica->object.meta.name);
 	unsigned progress = 0;
 	const char *state = NULL;
 
 	view->progress_percent = PROGRESS_NONE;
-	if (is_nexus_heard(world, volume)) {
+	view->is_leaving = kube_bool(last, "leaving");
+	if (volume_nexus_is_heard(world, volume)) {
 		state = nexus_state_of(
 			&volume->object.nexus, &view->replica->object.uuid, &progress);
 	}
 	if (state != NULL && strcmp(state, "Unknown") != 0) {
 		look_at_open(state, progress, view);
 	} else {
-		look_at_closed(volume, view);
+		look_at_closed(kube_text(last, "state"), view);
+	}
+	view->since_s = world_time_parse(kube_text(last, "since"));
+	if (view->since_s == 0 || strcmp(kube_text(last, "state"), view->state) != 0) {
+		view->since_s = world->now_s;
+	}
+	(void)world_time_text(view->since_s, view->since);
+}
+
+void volume_look(
+	const struct world *world, const struct world_volume *volume, struct volume_facts *facts)
+{
+	for (unsigned i = 0; i < facts->live_count; i++) {
+		facts->views[i] = (struct replica_view){.replica = facts->live[i]};
+		look(world, volume, &facts->views[i]);
 	}
 }
 
 /* ---- the whole ---- */
 
+/* Of those that stay. */
+struct tally {
+	unsigned good_count, arbiter_count, good_arbiter_count;
+};
+
+static struct tally tally_of(const struct volume_facts *facts)
+{
+	struct tally tally = {0};
+
+	for (unsigned i = 0; i < facts->live_count; i++) {
+		const struct replica_view *view = &facts->views[i];
+
+		if (view->replica->object.is_arbiter) {
+			tally.arbiter_count += !view->is_leaving;
+			tally.good_arbiter_count += !view->is_leaving && view->is_good;
+		} else {
+			tally.good_count += !view->is_leaving && view->is_good;
+		}
+	}
+	return tally;
+}
+
 static enum volume_state judge(const struct world *world, const struct world_volume *volume,
-	const struct volume_facts *facts, unsigned good_count)
+	const struct volume_facts *facts, const struct tally *tally)
 {
 	static const enum volume_state of_nexus[] = {
 		VOLUME_ONLINE, VOLUME_DEGRADED, VOLUME_STALLED, VOLUME_FAULTED};
@@ -140,35 +168,46 @@ static enum volume_state judge(const struct world *world, const struct world_vol
 	if (!facts->is_available) {
 		return VOLUME_CREATING;
 	}
-	for (size_t i = 0; i < ARRAY_COUNT(of_nexus) && is_nexus_heard(world, volume); i++) {
+	for (size_t i = 0; i < ARRAY_COUNT(of_nexus) && volume_nexus_is_heard(world, volume); i++) {
 		if (strcmp(object->nexus.state, volume_state_name(of_nexus[i])) == 0) {
 			return of_nexus[i];
 		}
 	}
-	/* Opening takes a majority of the voters. */
-	return good_count >= object->replicas       ? VOLUME_ONLINE
-	       : good_count > object->replicas / 2u ? VOLUME_DEGRADED
-						    : VOLUME_STALLED;
+	/* Opening takes a majority of the voters, and data. */
+	return tally->good_count >= object->replicas ? VOLUME_ONLINE
+	       : tally->good_count > 0 && 2 * (tally->good_count + tally->good_arbiter_count) >
+						  object->replicas + tally->arbiter_count
+		       ? VOLUME_DEGRADED
+		       : VOLUME_STALLED;
 }
 
-static void explain_replicas(const struct view *views, const struct volume_facts *facts,
-	const struct world_volume *volume, char *why, size_t size)
+static void explain_replicas(
+	const struct volume_facts *facts, const struct world_volume *volume, char *why, size_t size)
 {
 	size_t length = 0;
+	unsigned data_count = 0;
 
 	why[0] = '\0';
 	for (unsigned i = 0; i < facts->live_count && length < size; i++) {
-		if (!views[i].is_good) {
+		const struct replica_view *view = &facts->views[i];
+		const struct replica_object *object = &view->replica->object;
+
+		data_count += !object->is_arbiter && !view->is_leaving;
+		if (!view->is_good && !view->is_leaving) {
 			length += (size_t)snprintf(why + length, size - length,
-				"%sreplica %.80s on node %.64s: %s", length > 0 ? "; " : "",
-				views[i].replica->object.meta.name, views[i].replica->object.node,
-				views[i].state);
+				"%s%s %.80s on node %.64s: %s", length > 0 ? "; " : "",
+				object->is_arbiter ? "arbiter" : "replica", object->meta.name,
+				object->node, view->state);
 		}
 	}
-	if (facts->live_count < volume->object.replicas && length < size) {
-		(void)snprintf(why + length, size - length, "%s%u of %u replicas are not there",
-			length > 0 ? "; " : "", volume->object.replicas - facts->live_count,
-			volume->object.replicas);
+	if (data_count < volume->object.replicas && length < size) {
+		length += (size_t)snprintf(why + length, size - length,
+			"%s%u of %u replicas are not there", length > 0 ? "; " : "",
+			volume->object.replicas - data_count, volume->object.replicas);
+	}
+	if (facts->redundant_why[0] != '\0' && length < size) {
+		(void)snprintf(why + length, size - length, "%sno place for another: %s",
+			length > 0 ? "; " : "", facts->redundant_why);
 	}
 }
 
@@ -218,15 +257,26 @@ static json_t *make_conditions(const struct world *world, const struct world_vol
 	return conditions;
 }
 
-static json_t *make_replicas(const struct view *views, unsigned count)
+static json_t *make_replicas(const struct replica_view *views, unsigned count)
 {
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < count; i++) {
 		const struct replica_object *object = &views[i].replica->object;
-		json_t *item = json_pack("{s:s, s:s, s:s, s:s}", "name", object->meta.name, "pool",
-			object->pool, "node", object->node, "state", views[i].state);
+		char uuid[UUID_TEXT_SIZE];
 
+		/* Its uuid is not known yet. */
+		if (views[i].replica->is_pending) {
+			continue;
+		}
+		json_t *item = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "name",
+			object->meta.name, "uuid", uuid_to_text(&object->uuid, uuid), "kind",
+			object->is_arbiter ? "Arbiter" : "Data", "pool", object->pool, "node",
+			object->node, "state", views[i].state, "since", views[i].since);
+
+		if (views[i].is_leaving) {
+			(void)json_object_set_new(item, "leaving", json_true());
+		}
 		if (views[i].progress_percent != PROGRESS_NONE) {
 			(void)json_object_set_new(item, "progress",
 				json_integer((json_int_t)views[i].progress_percent));
@@ -246,32 +296,57 @@ static const char *choose_reason(const struct world *world, const struct world_v
 	if (state == VOLUME_CREATING) {
 		return facts->available_why;
 	}
-	if (is_nexus_heard(world, volume) && volume->object.nexus.reason[0] != '\0') {
+	if (volume_nexus_is_heard(world, volume) && volume->object.nexus.reason[0] != '\0') {
 		return volume->object.nexus.reason;
 	}
 	return bad_why;
 }
 
+/* "attach.inc/generation" of the newest configuration that was heard of. */
+static void set_record(json_t *status, const struct world_volume *volume)
+{
+	const struct volume_nexus *nexus = &volume->object.nexus;
+	const char *last = kube_text(volume->json, "status.record");
+	unsigned was[3] = {0}, is[3] = {0};
+	char text[64];
+
+	if (last[0] != '\0' && sscanf(last, "%u.%u/%u", &was[0], &was[1], &was[2]) != 3) {
+		last = "";
+	}
+	if (nexus->is_there && nexus->generation > 0 &&
+		sscanf(nexus->epoch, "%u.%u", &is[0], &is[1]) == 2) {
+		is[2] = nexus->generation;
+		(void)snprintf(text, sizeof(text), "%u.%u/%u", is[0], is[1], is[2]);
+		for (unsigned i = 0; i < 3; i++) {
+			if (is[i] != was[i]) {
+				last = is[i] > was[i] ? text : last;
+				break;
+			}
+		}
+	}
+	if (last[0] != '\0') {
+		(void)json_object_set_new(status, "record", json_string(last));
+	}
+}
+
 json_t *volume_status_make(const struct world *world, const struct world_volume *volume,
 	const struct volume_facts *facts)
 {
-	struct view views[ARRAY_COUNT(facts->live)] = {0};
-	char bad_why[512], in_sync[32];
-	unsigned good_count = 0;
+	struct tally tally = tally_of(facts);
+	char bad_why[768], in_sync[32];
+	unsigned good_count = tally.good_count < volume->object.replicas ? tally.good_count
+									 : volume->object.replicas;
 
-	for (unsigned i = 0; i < facts->live_count; i++) {
-		views[i].replica = facts->live[i];
-		look(world, volume, &views[i]);
-		good_count += views[i].is_good;
-	}
-	explain_replicas(views, facts, volume, bad_why, sizeof(bad_why));
+	explain_replicas(facts, volume, bad_why, sizeof(bad_why));
 	(void)snprintf(in_sync, sizeof(in_sync), "%u/%u", good_count, volume->object.replicas);
-	enum volume_state state = judge(world, volume, facts, good_count);
+	enum volume_state state = judge(world, volume, facts, &tally);
 	const char *reason = choose_reason(world, volume, facts, state, bad_why);
 	json_t *status = json_pack("{s:s, s:s, s:I, s:o, s:o}", "state", volume_state_name(state),
 		"inSync", in_sync, "observedGeneration", (json_int_t)volume->object.meta.generation,
-		"replicas", make_replicas(views, facts->live_count), "conditions",
+		"replicas", make_replicas(facts->views, facts->live_count), "conditions",
 		make_conditions(world, volume, facts, good_count, bad_why));
+
+	set_record(status, volume);
 
 	/* A cut in the middle of a character would be no JSON text. */
 	if (reason[0] != '\0') {
@@ -304,8 +379,8 @@ static bool is_same_list(const json_t *is, const json_t *shall_be)
 
 bool volume_status_is(const json_t *object, const json_t *status)
 {
-	static const char *const ours[] = {
-		"state", "reason", "observedGeneration", "replicas", "inSync", "conditions"};
+	static const char *const ours[] = {"state", "reason", "observedGeneration", "replicas",
+		"inSync", "record", "conditions"};
 	const json_t *now = kube_at(object, "status");
 
 	for (size_t i = 0; i < ARRAY_COUNT(ours); i++) {

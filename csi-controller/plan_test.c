@@ -116,7 +116,7 @@ static void test_what_was_asked_for_and_not_answered_is_asked_for_again(void **s
 
 	(void)state;
 	/* Elsewhere there is as much room, but it may be there. */
-	world_reserve(&world, volume, replica_name_of_slot("v", 1), 1, "p4", "n4");
+	world_reserve(&world, volume, replica_name_of_slot("v", 1), 1, "p4", "n4", false);
 	set_replica(&world, &(struct test_replica){.volume = "v", "p1", "n1", 0});
 	assert_int_equal(ask(), VOLUME_PLACE);
 	assert_int_equal(plan.placement_count, 1);

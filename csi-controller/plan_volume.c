@@ -50,8 +50,7 @@ static void look_again(struct volume_plan *plan, int64_t in_s)
 	plan->again_s = plan->again_s == 0 || seconds < plan->again_s ? seconds : plan->again_s;
 }
 
-/* Whether `limit_s` have passed since; else the plan is asked again then. */
-static bool is_over(
+bool plan_is_over(
 	const struct world *world, struct volume_plan *plan, int64_t since_s, int64_t limit_s)
 {
 	if (world->now_s >= since_s + limit_s) {
@@ -61,8 +60,7 @@ static bool is_over(
 	return false;
 }
 
-/* Better made elsewhere. */
-static bool is_bad(
+bool plan_replica_is_bad(
 	const struct world *world, struct volume_plan *plan, const struct world_replica *replica)
 {
 	const struct world_pool *pool = replica->pool;
@@ -78,22 +76,23 @@ static bool is_bad(
 	}
 	if (strcmp(replica->ready.status, "False") == 0) {
 		return strcmp(replica->ready.reason, "NoSpace") == 0 ||
-		       is_over(world, plan, replica->ready.since_s, BAD_AFTER_S);
+		       plan_is_over(world, plan, replica->ready.since_s, BAD_AFTER_S);
 	}
 	if (!world_pool_is_usable(pool)) {
 		int64_t since_s = pool->ready.since_s > replica->created_s ? pool->ready.since_s
 									   : replica->created_s;
 
-		return is_over(world, plan, since_s, BAD_AFTER_S);
+		return plan_is_over(world, plan, since_s, BAD_AFTER_S);
 	}
-	return is_over(world, plan, replica->created_s, SILENT_AFTER_S);
+	return plan_is_over(world, plan, replica->created_s, SILENT_AFTER_S);
 }
 
 /* ---- making replicas ---- */
 
 /* The lowest slots that nothing has: what was sent and not answered gets the same name again. */
-static void plan_placements(const struct world *world, const struct world_volume *volume,
-	const struct place_answer *answer, unsigned count, struct volume_plan *plan)
+void plan_placements(const struct world *world, const struct world_volume *volume,
+	const struct place_answer *answer, unsigned count, bool of_arbiter,
+	struct volume_plan *plan)
 {
 	uint32_t slot = 0;
 
@@ -107,19 +106,19 @@ static void plan_placements(const struct world *world, const struct world_volume
 		} while (world_replica(world, placement->name) != NULL);
 		placement->pool = answer->pools[i]->object.meta.name;
 		placement->node = answer->pools[i]->object.node;
+		placement->is_arbiter = of_arbiter;
 	}
 	plan->placement_count = count;
 	plan->action = VOLUME_PLACE;
 }
 
-/* What was asked for before and not answered is asked for again, in the same place: it may be
- * there. */
-static bool plan_again(const struct volume_facts *facts, struct volume_plan *plan)
+/* In the same place: it may be there. */
+bool plan_pending(const struct volume_facts *facts, struct volume_plan *plan)
 {
 	for (unsigned i = 0; i < facts->live_count; i++) {
 		const struct world_replica *replica = facts->live[i];
 
-		if (replica->is_pending && plan->placement_count < OBJECTS_REPLICAS_MAX) {
+		if (replica->is_pending && plan->placement_count < OBJECTS_VOTERS_MAX) {
 			struct volume_placement *placement =
 				&plan->placements[plan->placement_count++];
 
@@ -128,14 +127,23 @@ static bool plan_again(const struct volume_facts *facts, struct volume_plan *pla
 				replica->object.meta.name);
 			placement->pool = replica->object.pool;
 			placement->node = replica->object.node;
-		} else if (replica->is_doomed) {
-			plan->victims[plan->victim_count++] = replica;
+			placement->is_arbiter = replica->object.is_arbiter;
 		}
 	}
-	plan->action = plan->victim_count > 0      ? VOLUME_DROP
-		       : plan->placement_count > 0 ? VOLUME_PLACE
-						   : plan->action;
-	return plan->action != VOLUME_NOTHING;
+	plan->action = plan->placement_count > 0 ? VOLUME_PLACE : plan->action;
+	return plan->action == VOLUME_PLACE;
+}
+
+/* What was asked for before and not answered is asked for again: deletions first. */
+static bool plan_again(const struct volume_facts *facts, struct volume_plan *plan)
+{
+	for (unsigned i = 0; i < facts->live_count; i++) {
+		if (facts->live[i]->is_doomed && !facts->live[i]->is_pending) {
+			plan->victims[plan->victim_count++] = facts->live[i];
+		}
+	}
+	plan->action = plan->victim_count > 0 ? VOLUME_DROP : plan->action;
+	return plan->action == VOLUME_DROP || plan_pending(facts, plan);
 }
 
 static void wait_for_replicas(
@@ -186,10 +194,14 @@ static void sort_replicas(const struct world *world, const struct world_volume *
 	};
 	for (unsigned i = 0; i < facts->live_count; i++) {
 		const struct world_replica *replica = facts->live[i];
+
+		if (replica->object.is_arbiter) {
+			continue;
+		}
 		bool is_surplus = request->kept_count == object->replicas;
 		bool may_stay = is_lenient && is_made(replica) && replica->pool->is_there;
 
-		if (is_surplus || (!may_stay && is_bad(world, plan, replica))) {
+		if (is_surplus || (!may_stay && plan_replica_is_bad(world, plan, replica))) {
 			ret_sorted->bad[ret_sorted->bad_count++] = replica;
 		} else {
 			request->kept[request->kept_count++] = replica;
@@ -197,9 +209,60 @@ static void sort_replicas(const struct world *world, const struct world_volume *
 		}
 	}
 	request->count = object->replicas - request->kept_count;
+	/* An arbiter must not stand where data can: it comes last. */
+	for (unsigned i = 0; i < facts->live_count && request->count > 0; i++) {
+		if (facts->live[i]->object.is_arbiter) {
+			ret_sorted->bad[ret_sorted->bad_count++] = facts->live[i];
+		}
+	}
 	if (request->count > 0) {
 		place(request, &ret_sorted->answer);
 	}
+}
+
+/*
+ * With an even number of replicas a majority of the voters is lost with the first of them, unless
+ * an arbiter on another node votes too.  Where there is no such node there is none.  true: a step
+ * is to be taken, or waited for.
+ */
+static bool plan_arbiter(const struct world *world, const struct world_volume *volume,
+	struct volume_facts *facts, struct sorted *data, struct volume_plan *plan)
+{
+	struct place_request *request = &data->request;
+	struct place_answer answer;
+	unsigned kept_count = 0;
+	bool is_made_now = true;
+
+	for (unsigned i = 0; i < facts->live_count; i++) {
+		const struct world_replica *replica = facts->live[i];
+
+		if (!replica->object.is_arbiter) {
+			continue;
+		}
+		if (kept_count == 1 || volume->object.replicas % 2 != 0 ||
+			plan_replica_is_bad(world, plan, replica)) {
+			plan->victims[plan->victim_count++] = replica;
+		} else {
+			kept_count++;
+			is_made_now = is_made(replica);
+		}
+	}
+	if (plan->victim_count > 0) {
+		plan->action = VOLUME_DROP;
+		return true;
+	}
+	if (kept_count == 1 || volume->object.replicas % 2 != 0) {
+		return !is_made_now;
+	}
+	request->count = 1;
+	request->size_bytes = 0;
+	request->preferred_node = "";
+	request->pool_selector = NULL;
+	place(request, &answer);
+	if (answer.is_possible) {
+		plan_placements(world, volume, &answer, 1, true, plan);
+	}
+	return answer.is_possible;
 }
 
 /* Of a volume that is not available: what it waits for. */
@@ -233,8 +296,16 @@ static void plan_replicas(const struct world *world, const struct world_volume *
 		sort_replicas(world, volume, facts, plan, true, &sorted);
 	}
 	if (sorted.bad_count == 0 && sorted.made_count == object->replicas) {
-		facts->is_available = true;
-		facts->available_reason = "ReplicasMade";
+		if (!plan_arbiter(world, volume, facts, &sorted, plan)) {
+			facts->is_available = true;
+			facts->available_reason = "ReplicasMade";
+		} else if (plan->action != VOLUME_NOTHING && object->is_available) {
+			plan->action = VOLUME_WITHHOLD;
+		}
+		if (!facts->is_available) {
+			wait_for_replicas(
+				facts, "", facts->available_why, sizeof(facts->available_why));
+		}
 		return;
 	}
 	explain_waiting(&sorted, object->replicas, facts);
@@ -248,7 +319,7 @@ static void plan_replicas(const struct world *world, const struct world_volume *
 		plan->victim_count = sorted.bad_count;
 		memcpy(plan->victims, sorted.bad, sorted.bad_count * sizeof(sorted.bad[0]));
 	} else {
-		plan_placements(world, volume, &sorted.answer, sorted.request.count, plan);
+		plan_placements(world, volume, &sorted.answer, sorted.request.count, false, plan);
 	}
 }
 
@@ -274,7 +345,7 @@ static void plan_life(const struct world *world, const struct world_volume *volu
 	}
 	/* What was attached once was available, and stays it: its replicas hold what it is. */
 	for (unsigned i = 0; i < facts->live_count; i++) {
-		made_count += is_made(facts->live[i]);
+		made_count += is_made(facts->live[i]) && !facts->live[i]->object.is_arbiter;
 	}
 	facts->is_available = object->is_available || made_count >= object->replicas;
 	facts->available_reason = facts->is_available ? "ReplicasMade" : "WaitingForReplicas";
@@ -284,6 +355,9 @@ static void plan_life(const struct world *world, const struct world_volume *volu
 	if (object->nexus.is_there && (nexus_node == NULL || !nexus_node->is_there) &&
 		strcmp(object->attached_node, object->nexus.node) != 0) {
 		plan->action = VOLUME_FORGET_NEXUS;
+	}
+	if (plan->action == VOLUME_NOTHING && facts->is_available) {
+		plan_voters(world, volume, facts, plan);
 	}
 }
 
@@ -315,7 +389,7 @@ static void plan_erasing(const struct world *world, const struct world_volume *v
 	}
 	if (plan->victim_count > 0) {
 		plan->action = VOLUME_DROP;
-	} else if (waiting == NULL || is_over(world, plan, volume->deleted_s, ERASE_WAIT_S)) {
+	} else if (waiting == NULL || plan_is_over(world, plan, volume->deleted_s, ERASE_WAIT_S)) {
 		plan->action = VOLUME_RELEASE;
 	} else {
 		(void)snprintf(facts->end_why, sizeof(facts->end_why),
@@ -357,6 +431,7 @@ void plan_volume(
 		return;
 	}
 	gather(volume, &facts);
+	volume_look(world, volume, &facts);
 	if (volume->object.meta.is_deleted) {
 		plan_end(world, volume, &facts, plan);
 	} else {
@@ -364,7 +439,10 @@ void plan_volume(
 	}
 	plan->status = volume_status_make(world, volume, &facts);
 	if (plan->action == VOLUME_NOTHING && !volume_status_is(volume->json, plan->status)) {
-		plan->action = VOLUME_WRITE_STATUS;
+		/* A first attachment may be on its way: one of the two is lost. */
+		plan->action = volume->object.is_available && !facts.is_available
+				       ? VOLUME_WITHHOLD
+				       : VOLUME_WRITE_STATUS;
 	}
 }
 

@@ -13,8 +13,13 @@ bool service_may(struct grpc_call *call)
 		grpc_call_failf(call, -EAGAIN, "csi-controller has not read all objects yet");
 		return false;
 	}
-	if (!controller_leads(controller)) {
+	if (!controller_has_lease(controller)) {
 		grpc_call_failf(call, -EAGAIN, "this csi-controller is not the leader");
+		return false;
+	}
+	if (!controller_leads(controller)) {
+		grpc_call_failf(call, -EAGAIN, "csi-controller has not read the secret %s/%s yet",
+			controller->options.namespace, CONTROLLER_MASTER_SECRET);
 		return false;
 	}
 	return true;

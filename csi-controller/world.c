@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- times ---- */
 
@@ -21,6 +22,16 @@ static int64_t days_of(int64_t year, int64_t month, int64_t day)
 
 	return era * 146097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 +
 	       day_of_year - 719468;
+}
+
+char *world_time_text(int64_t time_s, char text[KUBE_TIME_TEXT_SIZE])
+{
+	time_t time = (time_t)time_s;
+	struct tm parts;
+
+	(void)gmtime_r(&time, &parts);
+	(void)strftime(text, KUBE_TIME_TEXT_SIZE, "%Y-%m-%dT%H:%M:%SZ", &parts);
+	return text;
 }
 
 int64_t world_time_parse(const char *text)
@@ -272,7 +283,7 @@ int world_set_replica(struct world *world, const char *name, const json_t *json,
 }
 
 void world_reserve(struct world *world, const struct world_volume *volume, const char *name,
-	uint32_t slot, const char *pool, const char *node)
+	uint32_t slot, const char *pool, const char *node, bool is_arbiter)
 {
 	struct world_replica *replica = world_replica(world, name);
 	struct replica_object *object;
@@ -289,7 +300,8 @@ void world_reserve(struct world *world, const struct world_volume *volume, const
 	(void)snprintf(object->pool, sizeof(object->pool), "%s", pool);
 	(void)snprintf(object->node, sizeof(object->node), "%s", node);
 	object->volume_uuid = volume->object.uuid;
-	object->size_bytes = volume->object.size_bytes;
+	object->is_arbiter = is_arbiter;
+	object->size_bytes = is_arbiter ? 0 : volume->object.size_bytes;
 	object->slot = slot;
 	link_replica(world, replica);
 }

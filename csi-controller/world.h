@@ -76,6 +76,7 @@ struct world {
 	struct table nodes, pools, volumes, replicas;
 	int64_t now_s;               /* Unix time; set by the owner before a plan */
 	unsigned overcommit_percent; /* of a pool's capacity that may be reserved */
+	unsigned replace_after_s;    /* a replica that is away for so long is replaced */
 };
 
 void world_init(struct world *world, unsigned overcommit_percent);
@@ -91,7 +92,7 @@ int world_set_replica(struct world *world, const char *name, const json_t *json,
 /* Takes the room of a replica that is being created, until world_set_replica or world_unreserve;
  * one that is there, or reserved already, stays as it is. */
 void world_reserve(struct world *world, const struct world_volume *volume, const char *name,
-	uint32_t slot, const char *pool, const char *node);
+	uint32_t slot, const char *pool, const char *node, bool is_arbiter);
 void world_unreserve(struct world *world, const char *name);
 /* Remembers that its deletion was asked for, until it is gone. */
 void world_doom(struct world *world, const char *name);
@@ -113,6 +114,8 @@ bool world_pool_is_usable(const struct world_pool *pool);
 /* What may still be promised of it. */
 uint64_t world_pool_room(const struct world *world, const struct world_pool *pool);
 
+/* RFC 3339 in UTC; returns text. */
+char *world_time_text(int64_t time_s, char text[KUBE_TIME_TEXT_SIZE]);
 /* Unix time of RFC 3339 in UTC; 0 when it is none. */
 int64_t world_time_parse(const char *text);
 

@@ -52,24 +52,26 @@ struct test_pool {
 	const char *more_metadata, *more_spec; /* "'a': 1," */
 	const char *state;                     /* NULL: Online */
 	const char *reason;                    /* of Ready=False; NULL: it is True */
-	bool has_no_finalizer;
+	bool has_no_finalizer, has_no_sealing_key;
 };
 
 static inline void set_pool(struct world *world, const struct test_pool *pool)
 {
 	struct err err = {0};
-	json_t *json = parse(
-		"{'metadata': {%s 'name': '%s', 'uid': 'u-%s', 'resourceVersion': '1', "
-		"'finalizers': [%s]},"
-		" 'spec': {%s 'node': '%s', 'disks': ['/dev/sdb']},"
-		" 'status': {'state': '%s', 'capacity': '%uGi', 'conditions': [{'type': 'Ready', "
-		"'status': '%s', 'reason': '%s', 'lastTransitionTime': '" TEST_BEFORE "'}]}}",
-		pool->more_metadata != NULL ? pool->more_metadata : "", pool->name, pool->name,
-		pool->has_no_finalizer ? "" : "'strake.io/in-use'",
-		pool->more_spec != NULL ? pool->more_spec : "", pool->node,
-		pool->state != NULL ? pool->state : "Online", pool->capacity_gib,
-		pool->reason != NULL ? "False" : "True",
-		pool->reason != NULL ? pool->reason : "Ready");
+	json_t *json =
+		parse("{'metadata': {%s 'name': '%s', 'uid': 'u-%s', 'resourceVersion': '1', "
+		      "'finalizers': [%s]},"
+		      " 'spec': {%s 'node': '%s', 'disks': ['/dev/sdb']},"
+		      " 'status': {'state': '%s', %s 'capacity': '%uGi', 'conditions': [{'type': "
+		      "'Ready', "
+		      "'status': '%s', 'reason': '%s', 'lastTransitionTime': '" TEST_BEFORE "'}]}}",
+			pool->more_metadata != NULL ? pool->more_metadata : "", pool->name,
+			pool->name, pool->has_no_finalizer ? "" : "'strake.io/in-use'",
+			pool->more_spec != NULL ? pool->more_spec : "", pool->node,
+			pool->state != NULL ? pool->state : "Online",
+			pool->has_no_sealing_key ? "" : "'sealingKey': 'k',", pool->capacity_gib,
+			pool->reason != NULL ? "False" : "True",
+			pool->reason != NULL ? pool->reason : "Ready");
 
 	if (world_set_pool(world, pool->name, json, &err) < 0) {
 		fail_msg("%s", err.text);

@@ -155,6 +155,7 @@ static void gather(struct node *node, const json_t *json, const struct pool_obje
 		.object = object,
 		.agent_failure = view_failure(&node->agent_poll),
 		.agent = node->agent.agent,
+		.sealing_key = node->sealing_key,
 		.pool = view_pool(node, object->meta.name),
 		.reserved_bytes = sum.bytes,
 		.replica_count = sum.count,

@@ -114,16 +114,40 @@ static void agent_done(struct work *work)
 	}
 }
 
+/* The volume's key, if the replica has one.  -EBADMSG: it is not for us. */
+static int open_key(struct act *act, const struct replica_object *object)
+{
+	char purpose[OBJECTS_SEAL_PURPOSE_SIZE];
+
+	act->wish.key_number = object->key_number;
+	if (object->key_number == 0) {
+		return 0;
+	}
+	if (seal_open(act->node->options.sealing_key, replica_seal_purpose(&object->uuid, purpose),
+		    object->key_sealed, act->wish.key, &act->err) < 0) {
+		return err_prefix(&act->err, "spec.key");
+	}
+	return 0;
+}
+
 static void ask_agent(struct act *act, const struct replica_object *object)
 {
 	(void)snprintf(act->socket, sizeof(act->socket), "%s", act->node->options.agent_socket);
 	(void)snprintf(act->wish.pool, sizeof(act->wish.pool), "%s", object->pool);
 	(void)snprintf(act->wish.volume, sizeof(act->wish.volume), "%s", object->volume);
 	act->wish.size_bytes = object->size_bytes;
+	act->wish.is_arbiter = object->is_arbiter;
 	act->wish.replica = object->uuid;
 	act->wish.volume_uuid = object->volume_uuid;
 	act->work.run = agent_run;
 	act->work.done = agent_done;
+	if (act->action == REPLICA_CREATE) {
+		act->result = open_key(act, object);
+		if (act->result < 0) {
+			agent_done(&act->work);
+			return;
+		}
+	}
 	workers_submit(act->node->daemon_workers, &act->work);
 }
 

@@ -130,7 +130,6 @@ static int plan(struct act *act, const json_t *json, struct volume_plan *ret_pla
 {
 	struct node *node = act->node;
 	char now[KUBE_TIME_TEXT_SIZE];
-	struct plan_failure ignored;
 	struct volume_object object;
 	struct err err = {0};
 	struct volume_facts facts = {
@@ -149,7 +148,7 @@ static int plan(struct act *act, const json_t *json, struct volume_plan *ret_pla
 		}
 		facts.object = &object;
 	}
-	note_fill(node, note_get(node, QUEUE_VOLUMES, act->key), &ignored, &facts.clock);
+	note_fill(node, note_get(node, QUEUE_VOLUMES, act->key), &facts.failure, &facts.clock);
 	plan_volume(&facts, ret_plan);
 	return 0;
 }
@@ -178,6 +177,9 @@ static void confirmed(struct kube_request *request)
 		remove_nexus(act);
 		return;
 	case VOLUME_WRITE_NEXUS:
+	case VOLUME_ADD_VOTER:
+	case VOLUME_REMOVE_VOTER:
+	case VOLUME_SET_POLICY:
 	case VOLUME_NOTHING:
 		/* The cache will have it. */
 		if (json == NULL || strcmp(kube_text(json, "status.nexus.node"),
@@ -205,6 +207,9 @@ static void confirm(struct act *act)
 static void begin(struct act *act, const json_t *json)
 {
 	struct volume_plan next;
+	struct volume_object object;
+	struct node *node = act->node;
+	struct err err;
 
 	if (json == NULL) {
 		confirm(act);
@@ -225,6 +230,16 @@ static void begin(struct act *act, const json_t *json)
 		return;
 	case VOLUME_REMOVE_NEXUS:
 		remove_nexus(act);
+		return;
+	case VOLUME_ADD_VOTER:
+	case VOLUME_REMOVE_VOTER:
+	case VOLUME_SET_POLICY:
+		if (volume_object_decode(json, &object, &err) == 0) {
+			act_on_voters(node, act->key, &object, &next);
+			free(act);
+		} else {
+			act_over(act, true);
+		}
 		return;
 	case VOLUME_LOST:
 		confirm(act);

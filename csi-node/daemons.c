@@ -166,6 +166,12 @@ int agent_create_replica(const char *socket, const struct agent_wish *wish, stru
 	request.volume_name = text_of(wish->volume);
 	request.volume_uuid = uuid_to_text(&wish->volume_uuid, volume_uuid);
 	request.size_bytes = wish->size_bytes;
+	request.kind = text_of(wish->is_arbiter ? "arbiter" : "data");
+	if (wish->key_number != 0) {
+		request.key_number = wish->key_number;
+		request.key =
+			(ProtobufCBinaryData){sizeof(wish->key), (uint8_t *)(uintptr_t)wish->key};
+	}
 	return change(socket, CREATE_REPLICA, &request.base, err);
 }
 

@@ -6,6 +6,7 @@
 #include "api/strake.pb-c.h"
 #include "base/err.h"
 #include "objects/objects.h"
+#include "repl/capability.h"
 
 #define DAEMON_SOCKET_SIZE 108
 
@@ -29,6 +30,9 @@ struct agent_wish {
 	bool wipe;
 	struct uuid replica, volume_uuid;
 	char volume[OBJECTS_VOLUME_SIZE];
+	bool is_arbiter;
+	uint32_t key_number; /* 0: no key */
+	uint8_t key[SEAL_SECRET_BYTES];
 };
 
 int agent_create_pool(
@@ -55,6 +59,7 @@ struct nexus_voter {
 	char address[OBJECTS_ADDRESS_SIZE];
 	uint32_t nsid;
 	bool is_local;
+	bool is_arbiter;
 };
 
 struct nexus_wish {
@@ -62,9 +67,13 @@ struct nexus_wish {
 	struct uuid uuid;
 	uint64_t size_bytes;
 	uint32_t attach;
+	uint8_t capability[CAPABILITY_ENCODED_SIZE];
+	bool has_capability;
 	unsigned min_insync;
+	/* A configuration was committed once: `voters` are places, not who has a vote. */
+	bool is_used;
 	unsigned voter_count;
-	struct nexus_voter voters[OBJECTS_REPLICAS_MAX];
+	struct nexus_voter voters[OBJECTS_VOTERS_MAX];
 };
 
 /*
@@ -78,6 +87,15 @@ int nexus_bring_up(const char *socket, const struct nexus_wish *wish, bool is_mo
 /* Unpublishes, closes and forgets it; what is gone is fine.  `force`: also what is in use. */
 int nexus_take_away(
 	const char *socket, const char *volume, bool force, struct err *err) __must_check;
+
+/* Of an open volume: begins to change its voters; repeated until the nexus lists them so.
+ * -EALREADY: another change is under way; -EBUSY: it cannot be spared now. */
+int nexus_add_voter(const char *socket, const char *volume, const struct nexus_voter *voter,
+	struct err *err) __must_check;
+int nexus_remove_voter(const char *socket, const char *volume, const struct uuid *replica,
+	struct err *err) __must_check;
+int nexus_set_min_insync(
+	const char *socket, const char *volume, unsigned min_insync, struct err *err) __must_check;
 
 void daemon_message_free(void *message);
 uint64_t monotonic_ms(void);

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/bytes.h"
+#include "base/hex.h"
 #include "csi-node/endpoint.h"
 #include "csi-node/registration.h"
 #include "csi-node/service.h"
 #include "daemon/daemon.h"
+#include "daemon/file.h"
 #include "keeper/keeper.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -43,6 +47,7 @@ struct program {
 	char csi_path[DAEMON_SOCKET_SIZE];
 	char nexus_socket[DAEMON_SOCKET_SIZE], agent_socket[DAEMON_SOCKET_SIZE];
 	char keeper_path[DAEMON_SOCKET_SIZE];
+	uint8_t sealing_key[SEAL_KEY_BYTES];
 };
 
 /* ---- end ---- */
@@ -172,6 +177,37 @@ static int take_paths(struct program *program, struct err *err)
 	return result < 0 ? result : take_socket(program, "pool_agent", program->agent_socket, err);
 }
 
+/* What is sealed for this node opens with it; made with the first start. */
+static int take_sealing_key(struct program *program, struct err *err)
+{
+	char path[PATH_MAX], text[HEX_TEXT_SIZE(SEAL_KEY_BYTES)];
+	struct strbuf read;
+
+	if (snprintf(path, sizeof(path), "%s/sealing-key", daemon_state_folder(program->daemon)) >=
+		(int)sizeof(path)) {
+		return err_set(err, -ENAMETOOLONG, "the state folder's name is too long");
+	}
+	strbuf_init(&read);
+	int result = file_read(path, sizeof(text), &read, err);
+
+	if (result == -ENOENT) {
+		err_clear(err);
+		result = seal_key_make(program->sealing_key, err);
+		result = result < 0
+				 ? result
+				 : file_replace(path,
+					   hex_to_text(program->sealing_key, SEAL_KEY_BYTES, text),
+					   sizeof(text) - 1, err);
+	} else if (result == 0 &&
+		   hex_parse(strbuf_text(&read), program->sealing_key, SEAL_KEY_BYTES) < 0) {
+		result = err_set(err, -EBADMSG,
+			"%s: not 64 hexadecimal digits; without the file another one is made",
+			path);
+	}
+	strbuf_done(&read);
+	return result;
+}
+
 static int start_node(struct program *program, struct err *err)
 {
 	struct kube_options kube_options = {
@@ -189,6 +225,7 @@ static int start_node(struct program *program, struct err *err)
 		.nexus_socket = program->nexus_socket,
 		.agent_socket = program->agent_socket,
 		.volumes_max = (unsigned)config_number(program->config, "volumes_max"),
+		.sealing_key = program->sealing_key,
 		.ready = ready,
 		.ctx = program,
 	};
@@ -209,6 +246,7 @@ static int run(struct program *program, struct err *err)
 	};
 	int result = daemon_new(&daemon_options, &program->daemon, err);
 
+	result = result < 0 ? result : take_sealing_key(program, err);
 	result = result < 0 ? result : start_keeper(program, err);
 	result = result < 0 ? result : start_node(program, err);
 	if (result < 0) {

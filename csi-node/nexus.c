@@ -27,6 +27,10 @@ static const struct grpc_method create_volume =
 	METHOD("CreateVolume", create_volume_request, volume);
 static const struct grpc_method open_volume = METHOD("OpenVolume", open_volume_request, volume);
 static const struct grpc_method close_volume = METHOD("CloseVolume", close_volume_request, volume);
+static const struct grpc_method add_replica = METHOD("AddReplica", add_replica_request, volume);
+static const struct grpc_method remove_replica =
+	METHOD("RemoveReplica", remove_replica_request, volume);
+static const struct grpc_method set_volume = METHOD("SetVolume", set_volume_request, volume);
 static const struct grpc_method publish_volume =
 	METHOD("PublishVolume", publish_volume_request, volume);
 static const struct grpc_method unpublish_volume =
@@ -124,21 +128,30 @@ int nexus_find(
 
 /* ---- one step each ---- */
 
+/* What the message points to is in `from` and `uuid`. */
+static void fill_voter(
+	const struct nexus_voter *from, Strake__V1__Voter *ret_voter, char uuid[UUID_TEXT_SIZE])
+{
+	strake__v1__voter__init(ret_voter);
+	ret_voter->replica = uuid_to_text(&from->replica, uuid);
+	ret_voter->kind = text_of(from->is_arbiter ? "arbiter" : "data");
+	ret_voter->agent = text_of(from->agent);
+	ret_voter->address = text_of(from->address);
+	ret_voter->nsid = from->nsid;
+	ret_voter->local = from->is_local;
+}
+
 static int create(struct grpc_client *client, const struct nexus_wish *wish, struct err *err)
 {
 	Strake__V1__CreateVolumeRequest request = STRAKE__V1__CREATE_VOLUME_REQUEST__INIT;
-	Strake__V1__Voter voters[OBJECTS_REPLICAS_MAX], *pointers[OBJECTS_REPLICAS_MAX];
-	char uuid[UUID_TEXT_SIZE], replicas[OBJECTS_REPLICAS_MAX][UUID_TEXT_SIZE];
+	Strake__V1__Voter voters[OBJECTS_VOTERS_MAX], *pointers[OBJECTS_VOTERS_MAX];
+	char uuid[UUID_TEXT_SIZE], replicas[OBJECTS_VOTERS_MAX][UUID_TEXT_SIZE];
 
 	for (unsigned i = 0; i < wish->voter_count; i++) {
-		strake__v1__voter__init(&voters[i]);
-		voters[i].replica = uuid_to_text(&wish->voters[i].replica, replicas[i]);
-		voters[i].agent = text_of(wish->voters[i].agent);
-		voters[i].address = text_of(wish->voters[i].address);
-		voters[i].nsid = wish->voters[i].nsid;
-		voters[i].local = wish->voters[i].is_local;
+		fill_voter(&wish->voters[i], &voters[i], replicas[i]);
 		pointers[i] = &voters[i];
 	}
+	request.used = wish->is_used;
 	request.name = text_of(wish->volume);
 	request.uuid = uuid_to_text(&wish->uuid, uuid);
 	request.size_bytes = wish->size_bytes;
@@ -154,6 +167,10 @@ static int open(struct grpc_client *client, const struct nexus_wish *wish, struc
 
 	request.name = text_of(wish->volume);
 	request.attach = wish->attach;
+	if (wish->has_capability) {
+		request.capability = (ProtobufCBinaryData){
+			sizeof(wish->capability), (uint8_t *)(uintptr_t)wish->capability};
+	}
 	return call(client, &open_volume, &request.base, err);
 }
 
@@ -341,4 +358,55 @@ int nexus_bring_up(const char *socket, const struct nexus_wish *wish, bool is_mo
 	}
 	grpc_client_free(client);
 	return result;
+}
+
+/* ---- voters of an open volume ---- */
+
+static int call_once(const char *socket, const struct grpc_method *method,
+	const ProtobufCMessage *request, struct err *err)
+{
+	struct grpc_client *client;
+	int result = connect_to(socket, &client, err);
+
+	if (result < 0) {
+		return result;
+	}
+	result = call(client, method, request, err);
+	grpc_client_free(client);
+	return result;
+}
+
+int nexus_add_voter(
+	const char *socket, const char *volume, const struct nexus_voter *voter, struct err *err)
+{
+	Strake__V1__AddReplicaRequest request = STRAKE__V1__ADD_REPLICA_REQUEST__INIT;
+	Strake__V1__Voter message;
+	char uuid[UUID_TEXT_SIZE];
+
+	fill_voter(voter, &message, uuid);
+	request.name = text_of(volume);
+	request.voter = &message;
+	return call_once(socket, &add_replica, &request.base, err);
+}
+
+int nexus_remove_voter(
+	const char *socket, const char *volume, const struct uuid *replica, struct err *err)
+{
+	Strake__V1__RemoveReplicaRequest request = STRAKE__V1__REMOVE_REPLICA_REQUEST__INIT;
+	char uuid[UUID_TEXT_SIZE];
+
+	request.name = text_of(volume);
+	request.replica = uuid_to_text(replica, uuid);
+	return call_once(socket, &remove_replica, &request.base, err);
+}
+
+int nexus_set_min_insync(
+	const char *socket, const char *volume, unsigned min_insync, struct err *err)
+{
+	Strake__V1__SetVolumeRequest request = STRAKE__V1__SET_VOLUME_REQUEST__INIT;
+
+	request.name = text_of(volume);
+	request.set_min_insync = true;
+	request.min_insync = min_insync;
+	return call_once(socket, &set_volume, &request.base, err);
 }

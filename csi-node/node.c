@@ -304,8 +304,11 @@ int node_start(struct node *node, const struct node_options *options, struct err
 	list_init(&node->ops);
 	list_init(&node->stats_ops);
 	node->said = json_object();
-	int result = workers_new(node->loop, "volume", VOLUME_THREADS, &node->volume_workers, err);
+	int result = seal_key_public(options->sealing_key, node->sealing_key, err);
 
+	result = result < 0 ? result
+			    : workers_new(node->loop, "volume", VOLUME_THREADS,
+				      &node->volume_workers, err);
 	result = result < 0 ? result
 			    : workers_new(node->loop, "stats", STATS_THREADS, &node->stats_workers,
 				      err);

@@ -25,7 +25,8 @@ struct node_options {
 	const struct log *log;
 	const char *name; /* of the Kubernetes Node */
 	const char *nexus_socket, *agent_socket;
-	unsigned volumes_max; /* for the scheduler; 0: no limit */
+	unsigned volumes_max;       /* for the scheduler; 0: no limit */
+	const uint8_t *sealing_key; /* SEAL_KEY_BYTES; opens what is sealed for this node */
 	/* Something that node_is_ready() depends on has changed. */
 	void (*ready)(void *ctx);
 	void *ctx;
@@ -71,7 +72,8 @@ struct op {
 
 struct node {
 	struct node_options options;
-	struct kube *kube; /* borrowed, as loop and log */
+	struct kube *kube;                  /* borrowed, as loop and log */
+	char sealing_key[SEAL_PUBLIC_SIZE]; /* the public one */
 	struct loop *loop;
 	const struct log *log;
 	struct kube_cache *caches[CACHE_COUNT];
@@ -152,6 +154,9 @@ const char *view_failure(const struct view *view);
 void act_on_pool(void *node, const char *key);
 void act_on_replica(void *node, const char *key);
 void act_on_volume(void *node, const char *key);
+/* Carries out a change of the voters; ends the work on the key. */
+void act_on_voters(struct node *node, const char *key, const struct volume_object *volume,
+	const struct volume_plan *plan);
 /* Lists once the Volumes whose status.nexus still names this node. */
 void act_sweep(struct node *node);
 

@@ -34,6 +34,7 @@ struct pool_facts {
 	const struct pool_object *object; /* the same */
 	const char *agent_failure;        /* NULL: the agent answers, and what follows is there */
 	const Strake__V1__Agent *agent;
+	const char *sealing_key;      /* the node's public one */
 	const Strake__V1__Pool *pool; /* the agent's; NULL: it does not have it */
 	uint64_t reserved_bytes;      /* of all Replica objects in it */
 	unsigned replica_count;       /* Replica objects that name it */
@@ -98,6 +99,7 @@ struct volume_facts {
 	const char *nexus_failure;          /* NULL: the nexus answers */
 	const Strake__V1__Volume *volume;   /* of the nexus; NULL: it does not have it */
 	const char *time_now;               /* RFC 3339, for `since` */
+	struct plan_failure failure;        /* of a change of its voters */
 	struct plan_clock clock;
 };
 
@@ -105,6 +107,9 @@ enum volume_action {
 	VOLUME_NOTHING,
 	VOLUME_WRITE_NEXUS,  /* status.nexus := `nexus` */
 	VOLUME_REMOVE_NEXUS, /* it is not open here any more */
+	VOLUME_ADD_VOTER,    /* `replica` shall have a vote */
+	VOLUME_REMOVE_VOTER, /* `replica` shall have none any more */
+	VOLUME_SET_POLICY,   /* min_insync is another one now */
 	VOLUME_LOST, /* ours no more, but the nexus has it: taken away when a GET says the same */
 };
 
@@ -112,12 +117,14 @@ struct volume_plan {
 	enum volume_action action;
 	bool is_idle;
 	json_t *nexus;
+	struct uuid replica;
+	bool is_known; /* a replica to be removed: status.replicas says that it shall leave */
 };
 
 void plan_volume(const struct volume_facts *facts, struct volume_plan *ret_plan);
 /* status.nexus of an open volume; `before` is the one that is written now, or NULL. */
-json_t *plan_nexus_json(const char *node, const Strake__V1__Volume *volume, const json_t *before,
-	const char *time_now);
+json_t *plan_nexus_json(const char *node, const struct volume_object *object,
+	const Strake__V1__Volume *volume, const json_t *before, const char *time_now);
 bool plan_nexus_is_open(const Strake__V1__Volume *volume);
 
 /* ---- for the plan files ---- */

@@ -143,6 +143,7 @@ static void set_identity(json_t *status, const struct pool_facts *facts)
 	} else {
 		keep(status, facts->json, "uuid");
 	}
+	(void)json_object_set_new(status, "sealingKey", plan_text(facts->sealing_key));
 	if (facts->agent_failure == NULL) {
 		(void)json_object_set_new(status, "agent", plan_text(facts->agent->uuid));
 		(void)json_object_set_new(status, "address", plan_text(facts->agent->address));
@@ -179,7 +180,7 @@ static json_t *make_status(
 }
 
 static const char *const fields[] = {"state", "reason", "observedGeneration", "uuid", "agent",
-	"address", "capacity", "used", "reserved", "replicas"};
+	"address", "sealingKey", "capacity", "used", "reserved", "replicas"};
 
 static void plan_writing(const struct pool_facts *facts, struct pool_plan *plan)
 {

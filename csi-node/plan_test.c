@@ -100,6 +100,7 @@ static void setup_pool(struct pool_fixture *fixture, const char *more_metadata,
 	fixture->pool.state = text_of("Online");
 	fixture->pool.capacity_bytes = 10 * GIB;
 	fixture->facts.agent = &fixture->agent;
+	fixture->facts.sealing_key = "the public key";
 	fixture->facts.clock = (struct plan_clock){.now_ms = 1000000, .may_write_idly = true};
 	fixture->json = parse("{'metadata': {%s 'name': 'p', 'generation': 3}, 'spec': {%s 'node': "
 			      "'n', 'disks': ['file:///x?size=10Gi']}, 'status': %s}",
@@ -175,6 +176,7 @@ static void test_an_online_pool_is_described_once(void **state)
 	assert_string_equal(kube_text(fixture.plan.status, "state"), "Online");
 	assert_string_equal(kube_text(fixture.plan.status, "uuid"), POOL_UUID);
 	assert_string_equal(kube_text(fixture.plan.status, "address"), "10.0.0.1:4430");
+	assert_string_equal(kube_text(fixture.plan.status, "sealingKey"), "the public key");
 	assert_string_equal(kube_text(fixture.plan.status, "capacity"), "10Gi");
 	assert_string_equal(kube_text(fixture.plan.status, "used"), "1Gi");
 	assert_string_equal(kube_text(fixture.plan.status, "reserved"), "3Gi");
@@ -437,7 +439,7 @@ struct volume_fixture {
 	json_t *json;
 	struct volume_object object;
 	Strake__V1__Volume volume;
-	Strake__V1__VolumeReplica replica, *replicas[1];
+	Strake__V1__VolumeReplica replica, *replicas[2];
 	struct volume_facts facts;
 	struct volume_plan plan;
 };
@@ -603,6 +605,111 @@ static void test_a_nexus_that_does_not_answer_takes_nothing_away(void **state)
 	teardown_volume(&fixture);
 }
 
+/* The volume has voters REPLICA_UUID (in sync) and, with `second`, OTHER_UUID; status.replicas is
+ * `members`; what the nexus says is written already. */
+static enum volume_action plan_with_members(
+	struct volume_fixture *fixture, Strake__V1__VolumeReplica *second, const char *members)
+{
+	json_t *status = json_object_get(fixture->json, "status");
+
+	fixture->replica.state = text_of("Online");
+	fixture->replica.membership = text_of("Voter");
+	if (second != NULL) {
+		fixture->replicas[1] = second;
+		fixture->volume.n_replicas = 2;
+	}
+	(void)json_object_set_new(status, "replicas", parse("%s", members));
+	(void)replan_volume(fixture);
+	if (fixture->plan.action == VOLUME_WRITE_NEXUS) {
+		write_nexus(fixture);
+		(void)replan_volume(fixture);
+	}
+	return fixture->plan.action;
+}
+
+#define STAYS(uuid)  "{'name': 'a', 'uuid': '" uuid "', 'kind': 'Data', 'state': 'Online'}"
+#define LEAVES(uuid) "{'name': 'b', 'uuid': '" uuid "', 'kind': 'Data', 'leaving': true}"
+
+static void test_who_shall_come_comes_first(void **state)
+{
+	struct volume_fixture fixture;
+	Strake__V1__VolumeReplica second;
+	struct uuid uuid;
+
+	(void)state;
+	setup_volume(&fixture, "n");
+	strake__v1__volume_replica__init(&second);
+	second.uuid = text_of(OTHER_UUID);
+	second.state = text_of("OutOfSync");
+	second.membership = text_of("None");
+	assert_int_equal(
+		plan_with_members(&fixture, NULL, "[" STAYS(REPLICA_UUID) "]"), VOLUME_NOTHING);
+	assert_int_equal(plan_with_members(&fixture, NULL,
+				 "[" STAYS(REPLICA_UUID) ", " STAYS(OTHER_UUID) "]"),
+		VOLUME_ADD_VOTER);
+	assert_int_equal(uuid_parse(OTHER_UUID, &uuid), 0);
+	assert_true(uuid_equal(&fixture.plan.replica, &uuid));
+	/* Known, and without a vote. */
+	assert_int_equal(plan_with_members(&fixture, &second,
+				 "[" STAYS(REPLICA_UUID) ", " STAYS(OTHER_UUID) "]"),
+		VOLUME_ADD_VOTER);
+	second.membership = text_of("Adding");
+	assert_int_equal(plan_with_members(&fixture, &second,
+				 "[" STAYS(REPLICA_UUID) ", " STAYS(OTHER_UUID) "]"),
+		VOLUME_NOTHING);
+	/* Not while the nexus does not know who has a vote, nor soon after a failure. */
+	second.membership = text_of("None");
+	fixture.volume.state = text_of("Opening");
+	assert_int_equal(plan_with_members(&fixture, &second,
+				 "[" STAYS(REPLICA_UUID) ", " STAYS(OTHER_UUID) "]"),
+		VOLUME_NOTHING);
+	fixture.volume.state = text_of("Online");
+	fixture.facts.failure.code = -EBUSY;
+	assert_int_equal(plan_with_members(&fixture, &second,
+				 "[" STAYS(REPLICA_UUID) ", " STAYS(OTHER_UUID) "]"),
+		VOLUME_NOTHING);
+	/* What an earlier csi-controller wrote says nothing. */
+	fixture.facts.failure.code = 0;
+	assert_int_equal(plan_with_members(&fixture, &second, "[{'name': 'a'}, {'name': 'b'}]"),
+		VOLUME_NOTHING);
+	teardown_volume(&fixture);
+}
+
+static void test_who_shall_go_goes_when_the_others_are_in_sync(void **state)
+{
+	struct volume_fixture fixture;
+	Strake__V1__VolumeReplica second;
+
+	(void)state;
+	setup_volume(&fixture, "n");
+	strake__v1__volume_replica__init(&second);
+	second.uuid = text_of(OTHER_UUID);
+	second.state = text_of("Online");
+	second.membership = text_of("Voter");
+	assert_int_equal(plan_with_members(&fixture, &second,
+				 "[" STAYS(REPLICA_UUID) ", " LEAVES(OTHER_UUID) "]"),
+		VOLUME_REMOVE_VOTER);
+	assert_true(fixture.plan.is_known);
+	assert_null(kube_at(fixture.json, "status.nexus.removed"));
+	/* One of which there is no object any more: the actor looks twice. */
+	assert_int_equal(plan_with_members(&fixture, &second, "[" STAYS(REPLICA_UUID) "]"),
+		VOLUME_REMOVE_VOTER);
+	assert_false(fixture.plan.is_known);
+	fixture.volume.replicas[0]->state = text_of("Rebuilding");
+	second.membership = text_of("Removing");
+	assert_int_equal(plan_with_members(&fixture, &second,
+				 "[" STAYS(REPLICA_UUID) ", " LEAVES(OTHER_UUID) "]"),
+		VOLUME_NOTHING);
+	/* It has no vote any more: that is what csi-controller waits for. */
+	second.membership = text_of("None");
+	assert_int_equal(plan_with_members(&fixture, &second,
+				 "[" STAYS(REPLICA_UUID) ", " LEAVES(OTHER_UUID) "]"),
+		VOLUME_NOTHING);
+	assert_int_equal(json_array_size(kube_at(fixture.json, "status.nexus.removed")), 1);
+	assert_int_equal(json_array_size(kube_at(fixture.json, "status.nexus.replicas")), 1);
+	teardown_volume(&fixture);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -625,6 +732,8 @@ int main(void)
 		cmocka_unit_test(test_a_volume_that_is_not_attached_here_is_lost),
 		cmocka_unit_test(test_only_this_nodes_word_is_taken_back),
 		cmocka_unit_test(test_a_nexus_that_does_not_answer_takes_nothing_away),
+		cmocka_unit_test(test_who_shall_come_comes_first),
+		cmocka_unit_test(test_who_shall_go_goes_when_the_others_are_in_sync),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

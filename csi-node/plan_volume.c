@@ -36,8 +36,43 @@ static json_t *replica_json(const Strake__V1__VolumeReplica *replica)
 	return json;
 }
 
-json_t *plan_nexus_json(const char *node, const Strake__V1__Volume *volume, const json_t *before,
-	const char *time_now)
+/* Then the nexus knows who has a vote. */
+static bool is_serving(const Strake__V1__Volume *volume)
+{
+	return strcmp(volume->state, NEXUS_ONLINE) == 0 ||
+	       strcmp(volume->state, NEXUS_DEGRADED) == 0;
+}
+
+/* NULL: it has no vote, and is not about to get one. */
+static const Strake__V1__VolumeReplica *voter_of(const Strake__V1__Volume *volume, const char *uuid)
+{
+	for (size_t i = 0; i < volume->n_replicas; i++) {
+		const Strake__V1__VolumeReplica *replica = volume->replicas[i];
+
+		if (strcasecmp(replica->uuid, uuid) == 0 &&
+			strcmp(replica->membership, "None") != 0) {
+			return replica;
+		}
+	}
+	return NULL;
+}
+
+static json_t *removed_json(const struct volume_object *object, const Strake__V1__Volume *volume)
+{
+	json_t *removed = json_array();
+
+	for (unsigned i = 0; i < object->member_count && is_serving(volume); i++) {
+		const struct volume_member *member = &object->members[i];
+
+		if (member->is_leaving && voter_of(volume, member->uuid) == NULL) {
+			(void)json_array_append_new(removed, json_string(member->uuid));
+		}
+	}
+	return removed;
+}
+
+json_t *plan_nexus_json(const char *node, const struct volume_object *object,
+	const Strake__V1__Volume *volume, const json_t *before, const char *time_now)
 {
 	json_t *json = json_object(), *replicas = json_array();
 	bool is_same = strcmp(kube_text(before, "node"), node) == 0 &&
@@ -53,9 +88,18 @@ json_t *plan_nexus_json(const char *node, const Strake__V1__Volume *volume, cons
 	set_text(json, "state", volume->state);
 	set_text(json, "reason", volume->reason);
 	for (size_t i = 0; i < volume->n_replicas; i++) {
-		(void)json_array_append_new(replicas, replica_json(volume->replicas[i]));
+		if (strcmp(volume->replicas[i]->membership, "None") != 0) {
+			(void)json_array_append_new(replicas, replica_json(volume->replicas[i]));
+		}
 	}
 	(void)json_object_set_new(json, "replicas", replicas);
+
+	json_t *removed = removed_json(object, volume);
+
+	if (json_array_size(removed) > 0) {
+		(void)json_object_set(json, "removed", removed);
+	}
+	json_decref(removed);
 	return json;
 }
 
@@ -86,7 +130,8 @@ static bool differs_in_progress_only(const json_t *a, const json_t *b)
 static void plan_writing(
 	const struct volume_facts *facts, const json_t *before, struct volume_plan *plan)
 {
-	json_t *nexus = plan_nexus_json(facts->node, facts->volume, before, facts->time_now);
+	json_t *nexus =
+		plan_nexus_json(facts->node, facts->object, facts->volume, before, facts->time_now);
 	bool is_due = true;
 
 	if (before != NULL && json_equal(before, nexus)) {
@@ -103,6 +148,58 @@ static void plan_writing(
 	}
 	plan->action = VOLUME_WRITE_NEXUS;
 	plan->nexus = nexus;
+}
+
+/* ---- voters ---- */
+
+static const struct volume_member *member_of(const struct volume_object *object, const char *uuid)
+{
+	for (unsigned i = 0; i < object->member_count; i++) {
+		if (strcasecmp(object->members[i].uuid, uuid) == 0) {
+			return &object->members[i];
+		}
+	}
+	return NULL;
+}
+
+/* Who shall come, comes; when all that stay are in sync, who shall go, goes. */
+static void plan_voters(const struct volume_facts *facts, struct volume_plan *plan)
+{
+	const struct volume_object *object = facts->object;
+	const Strake__V1__Volume *volume = facts->volume;
+	bool is_whole = object->member_count > 0;
+
+	if (!is_serving(volume)) {
+		return;
+	}
+	for (unsigned i = 0; i < object->member_count; i++) {
+		const struct volume_member *member = &object->members[i];
+		const Strake__V1__VolumeReplica *voter = voter_of(volume, member->uuid);
+
+		if (member->is_leaving) {
+			continue;
+		}
+		if (voter == NULL && uuid_parse(member->uuid, &plan->replica) == 0) {
+			plan->action = VOLUME_ADD_VOTER;
+			return;
+		}
+		is_whole = is_whole && voter != NULL && strcmp(voter->state, NEXUS_ONLINE) == 0;
+	}
+	for (size_t i = 0; i < volume->n_replicas && is_whole; i++) {
+		const Strake__V1__VolumeReplica *voter = volume->replicas[i];
+		const struct volume_member *member = member_of(object, voter->uuid);
+
+		if ((member == NULL || member->is_leaving) &&
+			strcmp(voter->membership, "Voter") == 0 &&
+			uuid_parse(voter->uuid, &plan->replica) == 0) {
+			plan->action = VOLUME_REMOVE_VOTER;
+			plan->is_known = member != NULL;
+			return;
+		}
+	}
+	if (object->min_insync != 0 && object->min_insync != volume->min_insync) {
+		plan->action = VOLUME_SET_POLICY;
+	}
 }
 
 /* The nexus does not answer: it may serve its volume all the same. */
@@ -149,6 +246,10 @@ void plan_volume(const struct volume_facts *facts, struct volume_plan *ret_plan)
 		plan->action = VOLUME_LOST;
 	} else if (plan_nexus_is_open(facts->volume)) {
 		plan_writing(facts, before, plan);
+		/* A failure is tried again when its time has come. */
+		if (plan->action == VOLUME_NOTHING && facts->failure.code == 0) {
+			plan_voters(facts, plan);
+		}
 	} else if (is_said) {
 		plan->action = VOLUME_REMOVE_NEXUS;
 	}

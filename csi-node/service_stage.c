@@ -208,8 +208,8 @@ static void open_done(struct work *work)
 		stage_fail(stage);
 		return;
 	}
-	nexus = plan_nexus_json(
-		node->options.name, stage->opened, stage->nexus_json, kube_time_now(now));
+	nexus = plan_nexus_json(node->options.name, &stage->volume, stage->opened,
+		stage->nexus_json, kube_time_now(now));
 	body = nexus_setting(node, nexus);
 	stage->request = (struct kube_request){
 		.verb = KUBE_JSON_PATCH,

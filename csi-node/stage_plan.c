@@ -61,13 +61,31 @@ int stage_take_replicas(const struct volume_object *volume, const json_t *items,
 			strcmp(replica.volume, volume->meta.name) != 0) {
 			continue;
 		}
-		if (ret_voters->count == OBJECTS_REPLICAS_MAX) {
+		if (ret_voters->count == OBJECTS_VOTERS_MAX) {
 			return err_set(err, -EINVAL, "volume %s has more than %d replicas",
-				volume->meta.name, OBJECTS_REPLICAS_MAX);
+				volume->meta.name, OBJECTS_VOTERS_MAX);
 		}
 		insert(ret_voters, &replica);
 	}
 	return 0;
+}
+
+bool stage_place(const struct stage_voter *voter, const char *node, struct nexus_voter *ret_voter)
+{
+	const struct replica_object *replica = &voter->replica;
+
+	/* A pool may be gone for good. */
+	if (!voter->has_pool || voter->pool.agent[0] == '\0' || voter->pool.address[0] == '\0' ||
+		replica->nsid == 0) {
+		return false;
+	}
+	*ret_voter = (struct nexus_voter){.replica = replica->uuid,
+		.nsid = replica->nsid,
+		.is_local = strcmp(replica->node, node) == 0,
+		.is_arbiter = replica->is_arbiter};
+	(void)snprintf(ret_voter->agent, sizeof(ret_voter->agent), "%s", voter->pool.agent);
+	(void)snprintf(ret_voter->address, sizeof(ret_voter->address), "%s", voter->pool.address);
+	return true;
 }
 
 int stage_make_wish(const struct volume_object *volume, const struct stage_voters *voters,
@@ -80,32 +98,35 @@ int stage_make_wish(const struct volume_object *volume, const struct stage_voter
 		.size_bytes = volume->size_bytes,
 		.attach = volume->attach_number,
 		.min_insync = volume->min_insync,
+		.is_used = volume->is_used,
 	};
+	if (volume->capability[0] != '\0') {
+		wish->has_capability = true;
+		if (base64_parse(volume->capability, wish->capability, sizeof(wish->capability)) <
+			0) {
+			return err_set(err, -EINVAL,
+				"volume %s: status.attachment.capability is malformed",
+				volume->meta.name);
+		}
+	}
 	(void)snprintf(wish->volume, sizeof(wish->volume), "%.*s", OBJECTS_VOLUME_SIZE - 1,
 		volume->meta.name);
 	for (unsigned i = 0; i < voters->count; i++) {
 		const struct stage_voter *from = &voters->voters[i];
-		struct nexus_voter *to = &wish->voters[wish->voter_count];
 
-		if (from->replica.nsid == 0) {
+		if (from->replica.nsid == 0 && !volume->is_used) {
 			return err_set(err, -EAGAIN, "volume %s: replica %s was not made yet",
 				volume->meta.name, from->replica.meta.name);
 		}
-		/* A pool that is gone for good: the others may be enough. */
-		if (!from->has_pool || from->pool.agent[0] == '\0' ||
-			from->pool.address[0] == '\0') {
-			continue;
-		}
-		to->replica = from->replica.uuid;
-		to->nsid = from->replica.nsid;
-		to->is_local = strcmp(from->replica.node, node) == 0;
-		(void)snprintf(to->agent, sizeof(to->agent), "%s", from->pool.agent);
-		(void)snprintf(to->address, sizeof(to->address), "%s", from->pool.address);
-		wish->voter_count++;
+		wish->voter_count += stage_place(from, node, &wish->voters[wish->voter_count]);
 	}
-	/* The first opening makes the configuration of those that it is given: of all. */
-	if (wish->voter_count < volume->replicas &&
-		(volume->attach_number <= 1 || wish->voter_count <= volume->replicas / 2)) {
+	/* The first opening makes the configuration of those that it is given: of all.  Later ones
+	 * are told the places that are known; who has a vote, the replicas say. */
+	if (wish->voter_count == 0 ||
+		(!volume->is_used && wish->voter_count < voters->count &&
+			(volume->attach_number <= 1 || wish->voter_count <= voters->count / 2)) ||
+		(volume->attach_number <= 1 && !volume->is_used &&
+			voters->count < volume->replicas)) {
 		return err_set(err, -EAGAIN,
 			"volume %s: of %u replicas only %u are there and have a pool whose "
 			"pool-agent was heard of",

@@ -19,12 +19,14 @@ struct stage_voter {
 
 struct stage_voters {
 	unsigned count; /* in order of slots */
-	struct stage_voter voters[OBJECTS_REPLICAS_MAX];
+	struct stage_voter voters[OBJECTS_VOTERS_MAX];
 };
 
 /* The volume's replicas of a list, without those of an earlier volume of the name.  -EINVAL. */
 int stage_take_replicas(const struct volume_object *volume, const json_t *items,
 	struct stage_voters *ret_voters, struct err *err) __must_check;
+/* Where a replica is found.  false: its pool cannot be named, or it was not made. */
+bool stage_place(const struct stage_voter *voter, const char *node, struct nexus_voter *ret_voter);
 /* -EAGAIN: a replica was not made yet, or too few have a pool that can be named. */
 int stage_make_wish(const struct volume_object *volume, const struct stage_voters *voters,
 	const char *node, struct nexus_wish *ret_wish, struct err *err) __must_check;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/bytes.h"
+#include "base/mutant.h"
 #include "daemon/address.h"
 #include "nexus/control/control.h"
 
@@ -16,6 +17,8 @@ static const struct config_key keys[] = {
 	DAEMON_CONFIG_KEYS,
 	{"uuid", CONFIG_STRING, false, NULL, 36, 36,
 		"the nexus's id; made and kept in the state folder when not given"},
+	{"node", CONFIG_STRING, false, NULL, 1, 253,
+		"the name of the Kubernetes Node, from which the id follows"},
 	{"export.address", CONFIG_STRING, false, "127.0.0.1", 1, 80,
 		"where volumes that are published over NVMe/TCP are found: " DAEMON_ADDRESS_HELP},
 	{"export.port", CONFIG_UINT, false, "4431", 1, 65535,
@@ -66,6 +69,12 @@ static int read_options(
 	};
 	if (uuid != NULL && uuid_parse(uuid, &ret_options->uuid) < 0) {
 		return config_refuse(config, err, "uuid", "\"%s\" is no uuid", uuid);
+	}
+	if (config_string(config, "node") != NULL) {
+		if (uuid != NULL) {
+			return config_refuse(config, err, "uuid", "it follows from node");
+		}
+		capability_node(config_string(config, "node"), &ret_options->uuid);
 	}
 	if (daemon_address_parse(config_string(config, "export.address"),
 		    (uint16_t)config_number(config, "export.port"), &ret_options->export_address,
@@ -120,6 +129,9 @@ int main(int argc, char **argv)
 		config_free(program.config);
 		return 2;
 	}
+#ifdef STRAKE_MUTANTS
+	mutant_active = MUTANT_CRASH;
+#endif
 	if (args.check_only) {
 		printf("%s is good\n", args.config_path);
 		config_free(program.config);

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define BUFFER_BYTES (UINT64_C(8) << 20)
+
 static void nexus_close_step(struct task *task)
 {
 	struct nexus *nexus = container_of(task, struct nexus, close_task);
@@ -38,11 +40,13 @@ int nexus_new(struct io *io, const struct nexus_options *options, struct nexus *
 	io_timer_init(&nexus->close_timer, io, &nexus->close_task);
 	peers_init(&nexus->peers, io, &options->host_uuid,
 		options->queue_depth != 0 ? options->queue_depth : 128);
-	if (bufpool_new(io, options->buffer_bytes != 0 ? options->buffer_bytes : 8u << 20,
+	if (bufpool_new(io, options->buffer_bytes != 0 ? options->buffer_bytes : BUFFER_BYTES,
 		    &nexus->buffers) != 0) {
 		io_free(io, nexus);
 		return err_set(err, -ENOMEM, "out of memory for copy buffers");
 	}
+	nexus->hedge_bytes_max =
+		(options->buffer_bytes != 0 ? options->buffer_bytes : BUFFER_BYTES) / 4;
 	*ret_nexus = nexus;
 	return 0;
 }

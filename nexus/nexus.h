@@ -14,11 +14,15 @@
 struct nexus;
 struct volume;
 
+#define VOLUME_REASON_SIZE 256
+
 /* Time-outs of protocol 1.11, and sizes; 0 means the default. */
 struct nexus_options {
 	struct uuid host_uuid; /* hostnqn nqn.2025-01.io.strake:host:<uuid> */
 	size_t buffer_bytes;   /* for copies: rebuild and resync; default 8 MiB */
 	unsigned queue_depth;  /* I/O queue of an association, default 128 */
+	uint64_t slow_ns; /* a replica that was slow against its peers for so long leaves S: 10 s */
+	uint64_t eject_away_ns; /* how long one stays out that answered badly, at first: 60 s */
 };
 
 int nexus_new(struct io *io, const struct nexus_options *options, struct nexus **ret_nexus,
@@ -47,14 +51,24 @@ struct volume_options {
 	uint64_t size_bytes; /* for the first open; later cfg.size rules */
 	uint64_t lineage;    /* likewise */
 	uint32_t attach;
+	struct capability capability; /* for `attach` and this nexus; version 0: none */
 	uint32_t inc_min; /* the largest inc that this node used for this attach (local file); 0 at
 			     first */
 	unsigned min_insync; /* 0: default (1 for up to 2 data replicas, else 2) */
+	/* Without a quorum requests wait (0), or end in errors after so long. */
+	uint64_t no_quorum_ns;
+	/* Where replicas are found that are voters, as far as is known.  Which ones are, the voters
+	 * themselves say; only a volume that was never open begins with just these. */
 	unsigned voter_count;
 	struct volume_voter voters[REPL_VOTERS_MAX];
+	/* A configuration was committed before: without one at a majority it does not open. */
+	bool used;
 	/* The kernel of this node is the one under which the volume was open with this attach last
 	 * (state file): the host may have lived on. */
 	bool host_may_have_lived_on;
+	/* Not "": it is Faulted from the start, for this reason, and asks no replica for anything.
+	 */
+	char fault[VOLUME_REASON_SIZE];
 	/* The state file must hold inc before it is used: called on the reactor; the owner calls
 	 * volume_inc_saved(). */
 	void (*save_inc)(struct volume *volume, uint32_t inc, void *ctx);
@@ -65,7 +79,7 @@ struct volume_options {
 
 enum volume_state {
 	VOLUME_OPENING,    /* fencing a majority; reason says what is missing */
-	VOLUME_ONLINE,     /* S is all data voters */
+	VOLUME_ONLINE,     /* S is all data voters; an arbiter may be missing */
 	VOLUME_DEGRADED,   /* serves, a replica is missing, stale or being rebuilt */
 	VOLUME_STALLED,    /* I/O waits: reason says which replicas it needs */
 	VOLUME_FAULTED,    /* I/O fails until it is opened anew: reason */
@@ -77,23 +91,34 @@ const char *volume_state_name(enum volume_state state); /* "Opening", "Online", 
 enum replica_state {
 	REPLICA_UNKNOWN,     /* not reached yet */
 	REPLICA_OFFLINE,     /* no association or not fenced */
-	REPLICA_INSYNC,      /* member of S */
+	REPLICA_INSYNC,      /* member of S; an arbiter that is reached */
 	REPLICA_OUT_OF_SYNC, /* reached; not in S, waiting for its rebuild */
 	REPLICA_REBUILDING,
 	REPLICA_FAULTED, /* abstains, other lineage, wrong id: reason */
 };
 const char *replica_state_name(enum replica_state state);
 
-#define VOLUME_REASON_SIZE 256
+enum replica_membership {
+	MEMBERSHIP_UNKNOWN, /* the volume is not open yet */
+	MEMBERSHIP_NONE,    /* its place is known; it has no vote */
+	MEMBERSHIP_VOTER,
+	MEMBERSHIP_ADDING,
+	MEMBERSHIP_REMOVING, /* still a voter, or its adding is being taken back */
+};
+const char *replica_membership_name(enum replica_membership membership);
 
 struct volume_replica_status {
-	struct uuid replica;
-	struct uuid agent;
+	struct uuid replica; /* nil: the place is empty */
+	enum voter_kind kind;
+	enum replica_membership membership;
+	struct uuid agent; /* nil: it is not known where it is found */
 	struct io_address address;
 	enum replica_state state;
 	char reason[VOLUME_REASON_SIZE];
 	uint64_t rebuild_total_bytes, rebuild_done_bytes; /* of the running or last rebuild */
 	uint64_t reads, writes, errors;
+	uint64_t unreadable, repairs; /* reads that its disk did not give; blocks written again */
+	uint64_t ejections;           /* because it answered badly: slow, unreadable */
 };
 
 struct volume_status {
@@ -102,12 +127,14 @@ struct volume_status {
 	uint64_t size_bytes;
 	struct cfg cfg; /* committed now; gen 0 before the first commit */
 	unsigned min_insync;
+	uint64_t no_quorum_ns;
 	uint64_t active_regions; /* stamped above clean */
 	uint64_t resync_regions; /* left in R */
 	uint64_t unsettled_ranges;
 	uint64_t reads, writes, flushes, bytes_read, bytes_written, errors;
 	uint64_t in_flight, waiting; /* requests; of them waiting (stalled, range lock) */
-	unsigned replica_count;
+	struct uuid adding;          /* is to become a voter, or might be found as one; nil: none */
+	unsigned replica_count;      /* in no order; there may be empty places between them */
 	struct volume_replica_status replicas[REPL_VOTERS_MAX];
 };
 
@@ -124,12 +151,35 @@ struct volume *nexus_next_volume(struct nexus *nexus, struct volume *after);
 const char *volume_name(const struct volume *volume);
 struct blk_dev *volume_blk(struct volume *volume);
 void volume_get_status(struct volume *volume, struct volume_status *ret_status);
+/* As volume_options.no_quorum_ns. */
+void volume_set_no_quorum(struct volume *volume, uint64_t error_after_ns);
+/* The committed configuration, gen 0 before there is one, and the replica that is to become a
+ * voter, or was and may still be found as one by whoever opens next (nil: none). */
+void volume_get_voters(const struct volume *volume, struct cfg *ret_cfg, struct uuid *ret_adding);
+/* 0: the default for as many data replicas as it was opened with. */
 void volume_set_min_insync(struct volume *volume, unsigned min_insync);
 
 /*
+ * Voters come and go one at a time; each change is committed by a majority of the voters before it
+ * and of those after it.  Both say what should be; a change that is under way is told by the status
+ * (membership), and a repeated call does no harm.  They take back the opposite of the same replica
+ * that is not committed yet.
+ *
+ * Add: the voter is to be one of V and is found there; while the volume is being opened only the
+ * latter.  0; -EALREADY another change is under way, or no place is free yet; -EEXIST its
+ * pool-agent has another voter, or it is one of the other kind; -ENOSPC; -ENOMEM.
+ * Remove: 0; -EALREADY; -EBUSY it cannot be spared, or the volume is not open yet.
+ * Both -EBUSY when the volume is faulted, superseded or being closed.
+ */
+int volume_add_voter(
+	struct volume *volume, const struct volume_voter *voter, struct err *err) __must_check;
+int volume_remove_voter(
+	struct volume *volume, const struct uuid *replica, struct err *err) __must_check;
+
+/*
  * Compare: reads a range of every data replica that is in S or reached, directly, under the range
- * lock.  `buffers[i]` gets replica i's bytes (index as in volume_status), results[i] 0 or negative
- * errno.  length at most BLK_LENGTH_MAX.
+ * lock.  `buffers[i]` gets the bytes of the replica that is the volume_status's i-th at that
+ * moment, results[i] is 0 or negative errno.  length at most BLK_LENGTH_MAX.
  */
 struct volume_compare {
 	uint64_t offset;

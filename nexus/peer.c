@@ -142,6 +142,7 @@ static int peer_connect(struct peer *peer)
 		.address = peer->address,
 		.io_queues = 1,
 		.queue_depth = peer->peers->queue_depth,
+		.kato_ms = PEER_KATO_MS,
 		.connect_timeout_ns = PEER_DEAD_NS,
 		.ready = peer_assoc_ready,
 		.failed = peer_assoc_failed,

@@ -12,6 +12,9 @@
 
 #define PEER_HEARTBEAT_NS (500 * IO_NS_PER_MS)
 #define PEER_DEAD_NS      (2000 * IO_NS_PER_MS)
+/* After so long without a command a pool-agent lets go of an association whose host is gone without
+ * a word, as one is that lost its power. */
+#define PEER_KATO_MS      10000u
 #define PEER_RETRY_MIN_NS (50 * IO_NS_PER_MS)
 #define PEER_RETRY_MAX_NS (1000 * IO_NS_PER_MS)
 
@@ -38,6 +41,7 @@ struct peer {
 	struct uuid agent;
 	struct io_address address;
 	unsigned users;
+	unsigned ejected; /* of its users: legs that slow.c keeps out of S */
 	bool stopping;
 
 	struct task task;

@@ -28,6 +28,9 @@ static void metrics_add(struct agent *agent)
 		"Namespaces that nexuses asked for.", "");
 	agent_metric_add(agent, &agent->fences_refused, "strake_agent_fences_refused_total",
 		"FENCE entries refused for a token that is not larger.", "");
+	agent_metric_add(agent, &agent->fences_unauthorized,
+		"strake_agent_fences_unauthorized_total",
+		"FENCE entries refused without a capability for the attachment and node.", "");
 	agent_metric_add(agent, &agent->fences_busy, "strake_agent_fences_busy_total",
 		"FENCE entries answered busy: older commands had not ended in time.", "");
 }
@@ -36,6 +39,7 @@ static void metrics_remove(struct agent *agent)
 {
 	agent_metric_remove(agent, &agent->fences);
 	agent_metric_remove(agent, &agent->fences_refused);
+	agent_metric_remove(agent, &agent->fences_unauthorized);
 	agent_metric_remove(agent, &agent->fences_busy);
 }
 

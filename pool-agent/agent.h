@@ -41,6 +41,23 @@ uint32_t agent_replica_added(struct agent *agent, struct store_replica *replica)
 void agent_replica_remove(
 	struct agent *agent, struct store_replica *replica, void (*removed)(void *ctx), void *ctx);
 
+/*
+ * A change of a replica's durable metadata that is ordered on this machine, not by a nexus.  The
+ * caller keeps it until done, which is called on the reactor and never from agent_replica_change().
+ */
+struct agent_change {
+	struct list_node node; /* the agent's */
+	/* When it is its turn, among ACCEPTs and MARKs: changes *vmeta; 0 (durable before done, if
+	 * anything did change), or a negative errno with err filled in. */
+	int (*apply)(struct agent_change *change, struct vmeta *vmeta);
+	int result;
+	struct err err;
+	void (*done)(struct agent_change *change);
+	void *ctx;
+};
+void agent_replica_change(
+	struct agent *agent, struct store_replica *replica, struct agent_change *change);
+
 struct agent_replica_status {
 	uint32_t nsid;
 	struct token cur;

@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 /* In nvmet_req.owner_state while a FENCE waits. */
 struct fence_command {
@@ -53,6 +54,29 @@ void claim_answer(struct claim *claim, uint32_t status)
 	task_wake(&command->task);
 }
 
+/* A replica with a key is for those alone whom the controller gave the attachment. */
+static bool ns_authorizes(
+	const struct ns *ns, const struct assoc *assoc, const struct wire_fence_entry *entry)
+{
+	const struct vmeta *vmeta = store_replica_vmeta(ns->replica);
+	struct uuid node;
+
+	if (vmeta->keys[0].number == 0) {
+		return true;
+	}
+	/* Its form was tested when it connected. */
+	if (uuid_parse(nvmet_ctrl_hostnqn(assoc->ctrl) + strlen(AGENT_HOST_PREFIX), &node) != 0) {
+		return false;
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		if (capability_fits(&entry->capability, &vmeta->keys[i], &vmeta->volume,
+			    entry->token.epoch.attach, &node)) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* What the token means for the namespace now: 0 it is current, FENCE_WAITING it was let in, else a
  * refusal. */
 static uint32_t ns_judge(struct ns *ns, struct assoc *assoc, const struct wire_fence_entry *entry)
@@ -67,8 +91,8 @@ static uint32_t ns_judge(struct ns *ns, struct assoc *assoc, const struct wire_f
 	if (!uuid_equal(&entry->replica, &ns->id)) {
 		return WIRE_STATUS_WRONG_REPLICA;
 	}
-	if (entry->capability_version != 0) {
-		return NVME_SC_INVALID_FIELD;
+	if (!ns_authorizes(ns, assoc, entry)) {
+		return WIRE_STATUS_UNAUTHORIZED;
 	}
 	if (ns->export != NULL) {
 		return WIRE_STATUS_REFUSED;
@@ -108,9 +132,13 @@ static bool fence_entry(
 		command->failed += status != 0;
 		if (status == WIRE_STATUS_STALE_TOKEN) {
 			metric_inc(&assoc->agent->fences_refused, 1);
+		} else if (status == WIRE_STATUS_UNAUTHORIZED) {
+			metric_inc(&assoc->agent->fences_unauthorized, 1);
 		}
 		return true;
 	}
+	TRACE(assoc->agent->io, fence, trace_id(&ns->id), 0, entry->token.epoch.inc,
+		entry->token.session);
 	claim->command = command;
 	list_push_back(&command->waiting, &claim->wait_node);
 	ns->gate_closed = true;
@@ -230,6 +258,8 @@ void fence_release(struct agent *agent, struct nvmet_req *req)
 void fence_finish(struct ns *ns, int result)
 {
 	assert(ns->gate_closed && ns->running == 0);
+	TRACE(ns->agent->io, fence_done, trace_id(&ns->id), 0, ns->wanted.epoch.inc,
+		(unsigned)-result);
 	if (result != 0) {
 		/* It is unknown whether the promise is durable: nothing is served until somebody
 		 * asks again. */
@@ -305,9 +335,11 @@ void fence_voter_state(struct agent *agent, struct nvmet_req *req)
 	state.power = ns->pool->power;
 	state.boot = agent->boot;
 	state.block_bytes = STORE_BLOCK_BYTES;
-	if (!ns->abstains) {
+	if (!ns->abstains && state.status != WIRE_STATUS_UNAUTHORIZED) {
 		state.region_bytes = store_replica_region_bytes(ns->replica);
 		state.vmeta = *store_replica_vmeta(ns->replica);
+		/* The keys are for the replica alone. */
+		memset(state.vmeta.keys, 0, sizeof(state.vmeta.keys));
 	}
 	wire_voter_state_encode(&state, req->iov.iov_base);
 	nvmet_req_complete(req, NVME_SC_SUCCESS, 0);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who may write: FENCE, sessions, associations, heartbeats. */
+#include "base/bytes.h"
 #include "base/testing.h"
 #include "pool-agent/testing/world.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -504,6 +506,131 @@ static void set_flag(void *ctx)
 	*(bool *)ctx = true;
 }
 
+/* ---- capabilities ---- */
+
+struct key_change {
+	struct agent_change change;
+	struct volume_key key;
+	bool done;
+};
+
+static int key_apply(struct agent_change *change, struct vmeta *vmeta)
+{
+	vmeta->keys[1] = vmeta->keys[0];
+	vmeta->keys[0] = container_of(change, struct key_change, change)->key;
+	return 0;
+}
+
+static void key_done(struct agent_change *change)
+{
+	container_of(change, struct key_change, change)->done = true;
+}
+
+/* The replica gets key `number` of a master secret of `fill`. */
+static struct volume_key give_key(struct world *world, uint8_t fill, uint16_t number)
+{
+	struct key_change key = {.change = {.apply = key_apply, .done = key_done}};
+	uint8_t master[CAPABILITY_SECRET_SIZE];
+
+	memset(master, fill, sizeof(master));
+	volume_key_derive(master, &store_replica_vmeta(world->replica)->volume, number, &key.key);
+	agent_replica_change(world->agent, world->replica, &key.change);
+	assert_true(sim_run_until_flag(world->sim, &key.done, IO_NS_PER_S));
+	assert_int_equal(key.change.result, 0);
+	return key.key;
+}
+
+/* FENCE with what `key` gives to host `number` for `attach`. */
+static uint32_t fence_with(struct host *host, unsigned number, const struct volume_key *key,
+	uint32_t attach, const struct token *token, struct wire_voter_state *ret_state)
+{
+	struct world *world = host->world;
+	struct wire_fence_entry entry = {
+		.nsid = world->nsid, .replica = world->replica_id, .token = *token};
+	struct command *command = aligned_alloc(4096, sizeof(*command));
+	struct uuid node = host_uuid(number);
+
+	capability_make(key, &store_replica_vmeta(world->replica)->volume, attach, &node,
+		&entry.capability);
+	fence_prepare(command, world->nsid, &world->replica_id, token);
+	wire_fence_entry_encode(&entry, command->data);
+	assert_int_equal(command_run(host, command, WIRE_FENCE_ENTRY_SIZE), 0);
+	free(command);
+	assert_int_equal(host_voter_state(host, world->nsid, ret_state), 0);
+	return ret_state->status;
+}
+
+static void test_only_who_has_the_capability(void **ctx)
+{
+	struct world *world = *ctx;
+	struct wire_voter_state state;
+	struct token token = token_make(3, 1, 1);
+	struct host host, other;
+	struct volume_key key, wrong;
+
+	key = give_key(world, 1, 1);
+	wrong = key;
+	wrong.secret[0] ^= 1;
+	host_start(&host, world, 1);
+	host_start(&other, world, 2);
+	assert_int_equal(host_fence(&host, &token, &state), WIRE_STATUS_UNAUTHORIZED);
+	/* Nothing is told to a stranger. */
+	assert_int_equal(state.vmeta.size_bytes, 0);
+	assert_int_equal(fence_with(&host, 1, &wrong, 3, &token, &state), WIRE_STATUS_UNAUTHORIZED);
+	assert_int_equal(fence_with(&host, 1, &key, 2, &token, &state), WIRE_STATUS_UNAUTHORIZED);
+	/* Another node's. */
+	assert_int_equal(fence_with(&other, 1, &key, 3, &token, &state), WIRE_STATUS_UNAUTHORIZED);
+	assert_int_equal(host_write(&host, 1, 0, 1), WIRE_STATUS_STALE_TOKEN);
+	/* None of them moved the token. */
+	assert_int_equal(fence_with(&host, 1, &key, 3, &token, &state), 0);
+	assert_true(token_equal(&state.cur, &token));
+	assert_int_equal(state.vmeta.keys[0].number, 0);
+	assert_true(bytes_are_zero(state.vmeta.keys[0].secret, CAPABILITY_SECRET_SIZE));
+	host_close(&host);
+	host_close(&other);
+}
+
+static void test_next_key_and_the_one_before(void **ctx)
+{
+	struct world *world = *ctx;
+	struct wire_voter_state state;
+	struct token token = token_make(3, 1, 1);
+	struct volume_key keys[3];
+	struct host host;
+
+	for (unsigned i = 0; i < 3; i++) {
+		keys[i] = give_key(world, (uint8_t)i, (uint16_t)(i + 1));
+	}
+	/* Also after a restart. */
+	world_stop_agent(world);
+	world_start_agent(world);
+	host_start(&host, world, 1);
+	assert_int_equal(
+		fence_with(&host, 1, &keys[0], 3, &token, &state), WIRE_STATUS_UNAUTHORIZED);
+	assert_int_equal(fence_with(&host, 1, &keys[1], 3, &token, &state), 0);
+	token.session++;
+	assert_int_equal(fence_with(&host, 1, &keys[2], 3, &token, &state), 0);
+	host_close(&host);
+}
+
+static void test_change_waits_for_its_turn(void **ctx)
+{
+	struct world *world = *ctx;
+	struct key_change key = {.change = {.apply = key_apply, .done = key_done}};
+	struct host host;
+	bool removed = false;
+
+	(void)start(&host, world);
+	agent_replica_change(world->agent, world->replica, &key.change);
+	assert_false(key.done);
+	/* What cannot have its turn any more is answered. */
+	agent_replica_remove(world->agent, world->replica, set_flag, &removed);
+	assert_true(sim_run_until_flag(world->sim, &removed, IO_NS_PER_S));
+	assert_true(key.done);
+	assert_int_equal(key.change.result, -ENOENT);
+	host_close(&host);
+}
+
 static void test_removed_namespace_is_lost(void **ctx)
 {
 	struct world *world = *ctx;
@@ -549,6 +676,9 @@ int main(void)
 		TEST(test_power_change_takes_everything_away),
 		TEST(test_hosts_and_names),
 		TEST(test_removed_namespace_is_lost),
+		TEST(test_only_who_has_the_capability),
+		TEST(test_next_key_and_the_one_before),
+		TEST(test_change_waits_for_its_turn),
 	};
 
 	return cmocka_run_group_tests_name("fence", tests, NULL, NULL);

@@ -12,7 +12,7 @@
  * 2. While gate_closed nothing is started on the namespace; `running` data commands finish.
  *
  * 3. All durable metadata of a replica changes in one ladder (voter.c), one change at a time; a
- *    FENCE goes before queued commands, which are tested again when it is their turn.
+ *    FENCE goes before queued changes and commands, which are tested when it is their turn.
  */
 #ifndef POOL_AGENT_INTERNAL_H
 #define POOL_AGENT_INTERNAL_H
@@ -63,6 +63,7 @@ enum voter_step {
 	VOTER_START,
 	VOTER_AWAIT_WORK,
 	VOTER_AWAIT_PROMISE,
+	VOTER_AWAIT_CHANGE,
 	VOTER_AWAIT_FLUSH,
 	VOTER_AWAIT_UPDATE
 };
@@ -90,9 +91,11 @@ struct ns {
 	/* The ladder that changes vmeta. */
 	struct task task;
 	enum voter_step state;
-	struct list queue;     /* ACCEPT and MARK, by nvmet_req.owner_node */
-	struct nvmet_req *req; /* the one at work */
-	uint16_t req_status;   /* its answer */
+	struct list changes;         /* agent_change */
+	struct agent_change *change; /* the one at work */
+	struct list queue;           /* ACCEPT and MARK, by nvmet_req.owner_node */
+	struct nvmet_req *req;       /* the one at work */
+	uint16_t req_status;         /* its answer */
 	bool needs_flush, needs_update;
 	bool fence_failed; /* the last promise was not made durable; waits until asked again */
 	struct vmeta next;
@@ -141,7 +144,7 @@ struct agent {
 	struct agent_pool pools[AGENT_POOLS_MAX];
 	struct replica_io *ios; /* owned: AGENT_REQUESTS of them */
 	struct list io_free;
-	struct metric fences, fences_refused, fences_busy;
+	struct metric fences, fences_refused, fences_unauthorized, fences_busy;
 	unsigned export_count;
 	bool closing, target_closed;
 	enum agent_close_state { AGENT_CLOSE_START, AGENT_CLOSE_EXPORTS, AGENT_CLOSE_TARGET } state;
@@ -195,6 +198,8 @@ bool ns_is_current(struct ns *ns, const struct nvmet_req *req, uint32_t session)
 /* voter.c */
 void voter_init(struct ns *ns);
 bool voter_is_idle(const struct ns *ns);
+/* The namespace goes: what waits is answered. */
+void voter_drop(struct ns *ns);
 void voter_command(struct agent *agent, struct nvmet_req *req);
 
 /* replica_io.c */

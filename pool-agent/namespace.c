@@ -162,8 +162,6 @@ void ns_progress(struct ns *ns)
 /* Ends in ns_progress(), never inline. */
 static void ns_remove(struct ns *ns, void (*removed)(void *ctx), void *ctx)
 {
-	struct list_node *node;
-
 	ns->removing = true;
 	ns->removed = removed;
 	ns->removed_ctx = ctx;
@@ -171,10 +169,7 @@ static void ns_remove(struct ns *ns, void (*removed)(void *ctx), void *ctx)
 	if (ns->export != NULL) {
 		export_remove(ns->export);
 	}
-	while ((node = list_pop_front(&ns->queue)) != NULL) {
-		nvmet_req_complete(container_of(node, struct nvmet_req, owner_node),
-			NVME_SC_INVALID_NAMESPACE, 0);
-	}
+	voter_drop(ns);
 	task_wake(&ns->task);
 }
 

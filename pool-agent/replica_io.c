@@ -37,6 +37,8 @@ static void replica_io_done(struct store_io *io)
 		metric_inc(&ns->writes, 1);
 		metric_inc(&ns->bytes_written, io->length);
 	}
+	TRACE(ns->agent->io, command_done, trace_id(&ns->id), req->sqe.opcode,
+		io->offset / STORE_BLOCK_BYTES, status);
 	list_push_front(&ns->agent->io_free, &rio->node);
 	assert(ns->running > 0);
 	ns->running--;
@@ -133,8 +135,10 @@ void replica_io_command(struct agent *agent, struct nvmet_req *req)
 		nvmet_req_complete(req, NVME_SC_INVALID_OPCODE, 0);
 		return;
 	}
+	TRACE(agent->io, command, trace_id(&ns->id), wire.opcode, wire.slba, wire.block_count);
 	status = judge(ns, req, &wire);
 	if (status != 0) {
+		TRACE(agent->io, command_done, trace_id(&ns->id), wire.opcode, wire.slba, status);
 		nvmet_req_complete(req, status, 0);
 		return;
 	}

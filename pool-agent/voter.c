@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one ladder of a namespace that changes its durable metadata: promises (for FENCE), ACCEPT,
- * MARK.  One change at a time; a FENCE whose older commands have ended goes before commands that
- * wait, and these are judged when it is their turn.
+ * The one ladder of a namespace that changes its durable metadata: promises (for FENCE), changes
+ * ordered on this machine, ACCEPT, MARK.  One at a time; a FENCE whose older commands have ended
+ * goes before all that wait, and these are judged when it is their turn.
  */
 #include "base/bytes.h"
 #include "base/mutant.h"
 #include "pool-agent/internal.h"
 
 #include <assert.h>
+#include <errno.h>
 
 static void op_done(struct store_op *op)
 {
@@ -68,6 +69,51 @@ static void promise_end(struct ns *ns)
 	fence_finish(ns, ns->op.result);
 }
 
+/* ---- changes from this machine ---- */
+
+void agent_replica_change(
+	struct agent *agent, struct store_replica *replica, struct agent_change *change)
+{
+	struct ns *ns = agent_find_replica(agent, replica);
+
+	assert(ns != NULL && !ns->removing);
+	change->result = 0;
+	list_push_back(&ns->changes, &change->node);
+	task_wake(&ns->task);
+}
+
+/* true: something is being made durable. */
+static bool change_start(struct ns *ns)
+{
+	struct agent_change *change =
+		container_of(list_pop_front(&ns->changes), struct agent_change, node);
+	const struct vmeta *vmeta = store_replica_vmeta(ns->replica);
+
+	ns->change = change;
+	if (ns->abstains) {
+		change->result = err_set(&change->err, -EIO, "its metadata are unreadable");
+		return false;
+	}
+	ns->next = *vmeta;
+	change->result = change->apply(change, &ns->next);
+	if (change->result != 0 || vmeta_equal(&ns->next, vmeta)) {
+		return false;
+	}
+	update_start(ns);
+	return true;
+}
+
+static void change_end(struct ns *ns, int result)
+{
+	struct agent_change *change = ns->change;
+
+	ns->change = NULL;
+	if (change->result == 0 && result != 0) {
+		change->result = err_set(&change->err, result, "its metadata could not be written");
+	}
+	change->done(change);
+}
+
 /* ---- ACCEPT, MARK ---- */
 
 static uint64_t sqe_u64(uint32_t low, uint32_t high)
@@ -75,14 +121,17 @@ static uint64_t sqe_u64(uint32_t low, uint32_t high)
 	return (uint64_t)high << 32 | low;
 }
 
-/* May this configuration replace mine?  0 or the refusal (protocol 1.4, ACCEPT). */
+/* May this configuration replace mine?  0 or the refusal (protocol 1.4, ACCEPT).  The one that
+ * removes this voter is for it, too: it counts in the majority of those before, and leads whoever
+ * still knows only them to the voters of today. */
 static uint16_t judge_cfg(const struct ns *ns, const struct cfg *cfg)
 {
 	const struct cfg *mine = &ns->next.cfg;
 	int place = cfg_find(cfg, &ns->id);
 
-	if (cfg->gen == 0 || cfg->min_version > AGENT_CFG_VERSION || place < 0 ||
-		cfg->voters[place].kind != ns->kind || !epoch_equal(&cfg->epoch, &ns->cur.epoch)) {
+	if (cfg->gen == 0 || cfg->min_version > AGENT_CFG_VERSION ||
+		!epoch_equal(&cfg->epoch, &ns->cur.epoch) ||
+		(place < 0 ? mine->gen == 0 : cfg->voters[place].kind != ns->kind)) {
 		return WIRE_STATUS_REFUSED;
 	}
 	if (ns->kind == VOTER_DATA && cfg->size_bytes > ns->size_bytes) {
@@ -111,6 +160,7 @@ static uint16_t prepare_accept(struct ns *ns)
 	uint64_t k = sqe_u64(sqe->cdw10, sqe->cdw11);
 	struct cfg cfg;
 	uint16_t status;
+	int place;
 
 	if (ns->req->length != CFG_ENCODED_SIZE || cfg_decode(ns->req->iov.iov_base, &cfg) != 0) {
 		return NVME_SC_INVALID_FIELD;
@@ -119,8 +169,9 @@ static uint16_t prepare_accept(struct ns *ns)
 	if (status != 0) {
 		return status;
 	}
+	place = cfg_find(&cfg, &ns->id);
 	ns->needs_update = !cfg_equal(&cfg, &ns->next.cfg);
-	if (ns->next.rebuilding && cfg.voters[cfg_find(&cfg, &ns->id)].insync) {
+	if (ns->next.rebuilding && place >= 0 && cfg.voters[place].insync) {
 		/* Data that the copies did not finish must not count as in sync (I5). */
 		if (!k_is_given || clean_is_too_high(k, &cfg)) {
 			return WIRE_STATUS_REFUSED;
@@ -178,13 +229,15 @@ static void command_complete(struct ns *ns)
 {
 	struct nvmet_req *req = ns->req;
 
+	TRACE(ns->agent->io, voter_command, trace_id(&ns->id), req->sqe.opcode, ns->next.cfg.gen,
+		ns->req_status);
 	ns->req = NULL;
 	nvmet_req_complete(req, ns->req_status, 0);
 }
 
 static bool has_work(const struct ns *ns)
 {
-	return fence_is_ready(ns) || !list_is_empty(&ns->queue);
+	return fence_is_ready(ns) || !list_is_empty(&ns->changes) || !list_is_empty(&ns->queue);
 }
 
 static void voter_run(struct ns *ns)
@@ -200,6 +253,14 @@ static void voter_run(struct ns *ns)
 					AWAIT(ns, VOTER_AWAIT_PROMISE, ns->op_done);
 				}
 				promise_end(ns);
+				continue;
+			}
+			if (!list_is_empty(&ns->changes)) {
+				ns->op.result = 0;
+				if (change_start(ns)) {
+					AWAIT(ns, VOTER_AWAIT_CHANGE, ns->op_done);
+				}
+				change_end(ns, ns->op.result);
 				continue;
 			}
 			command_take(ns);
@@ -233,6 +294,7 @@ static void voter_step(struct task *task)
 
 void voter_init(struct ns *ns)
 {
+	list_init(&ns->changes);
 	list_init(&ns->queue);
 	task_init(&ns->task, &ns->agent->io->runq, voter_step);
 	ns->state = VOTER_START;
@@ -241,6 +303,22 @@ void voter_init(struct ns *ns)
 bool voter_is_idle(const struct ns *ns)
 {
 	return (ns->state == VOTER_START || ns->state == VOTER_AWAIT_WORK) && !has_work(ns);
+}
+
+void voter_drop(struct ns *ns)
+{
+	struct list_node *node;
+
+	while ((node = list_pop_front(&ns->queue)) != NULL) {
+		nvmet_req_complete(container_of(node, struct nvmet_req, owner_node),
+			NVME_SC_INVALID_NAMESPACE, 0);
+	}
+	while ((node = list_pop_front(&ns->changes)) != NULL) {
+		struct agent_change *change = container_of(node, struct agent_change, node);
+
+		change->result = err_set(&change->err, -ENOENT, "it is being deleted");
+		change->done(change);
+	}
 }
 
 /* RESYNCED changes nothing durable: windows do not exist yet, so only its conditions are tested. */

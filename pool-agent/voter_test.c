@@ -91,6 +91,36 @@ static void test_accept_rules(void **ctx)
 	host_close(&host);
 }
 
+/* The configuration that removes a voter is accepted by it, also when it was being rebuilt, and
+ * shown to whoever fences it; by one that never had any it is not. */
+static void test_accept_of_its_own_removal(void **ctx)
+{
+	struct world *world = *ctx;
+	struct token token = token_make(1, 1, 1);
+	struct cfg cfg = cfg_make(world, &token, 1, false);
+	struct cfg without = cfg;
+	struct host host;
+	struct vmeta vmeta;
+
+	without.gen = 2;
+	without.voters[0].id.b[0]++;
+	without.voters[0].insync = true;
+	host_start(&host, world, 1);
+	fence(&host, 1, 1, 1);
+	assert_int_equal(host_accept(&host, world->nsid, 1, &without), WIRE_STATUS_REFUSED);
+	assert_int_equal(host_accept(&host, world->nsid, 1, &cfg), 0);
+	assert_int_equal(host_mark(&host, 1, 0, true), 0);
+	assert_int_equal(host_accept(&host, world->nsid, 1, &without), 0);
+	vmeta = vmeta_of(&host);
+	assert_true(cfg_equal(&vmeta.cfg, &without));
+	assert_true(vmeta.rebuilding);
+	/* Older ones do not bring it back. */
+	assert_int_equal(host_accept(&host, world->nsid, 1, &cfg), WIRE_STATUS_REFUSED);
+	cfg.gen = 3;
+	assert_int_equal(host_accept(&host, world->nsid, 1, &cfg), 0);
+	host_close(&host);
+}
+
 static void test_accept_while_rebuilding_needs_k(void **ctx)
 {
 	struct world *world = *ctx;
@@ -416,6 +446,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_accept_rules),
+		TEST(test_accept_of_its_own_removal),
 		TEST(test_accept_while_rebuilding_needs_k),
 		TEST(test_mark_only_rises),
 		TEST(test_resynced_is_for_this_boot),

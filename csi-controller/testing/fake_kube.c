@@ -12,6 +12,7 @@
 #include <string.h>
 
 const struct kube_kind kube_nodes = {"", "v1", "nodes", "Node", false};
+const struct kube_kind kube_secrets = {"", "v1", "secrets", "Secret", true};
 const struct kube_kind kube_pvcs = {
 	"", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true};
 

@@ -6,10 +6,16 @@
 
 #include "csi-controller/testing/fake_kube.h"
 
+/* A public key for which can be sealed; nobody opens it. */
+#define FAKE_SEALING_KEY "CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
 struct fake_nodes {
 	struct fake_server *server;
 	struct rng *rng;
 	unsigned refuse_percent; /* of the tries to make a replica */
+	/* {volume uuid: {replica uuid: state}}: the voters of each volume that was ever open, as
+	 * they themselves know it; owned by the test. */
+	json_t *voters;
 };
 
 /* Makes a Node, or changes whether it is Ready. */

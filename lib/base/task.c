@@ -5,6 +5,8 @@ void runq_init(struct runq *runq)
 {
 	list_init(&runq->ready);
 	runq->steps = 0;
+	runq->work = &runq->own_work;
+	runq_work_done(runq);
 }
 
 bool runq_run(struct runq *runq, unsigned budget)
@@ -21,6 +23,7 @@ bool runq_run(struct runq *runq, unsigned budget)
 		budget--;
 		/* The step may free the task: it is not touched afterwards. */
 		task->step(task);
+		runq_work_done(runq);
 	}
 	return !runq_is_empty(runq);
 }

@@ -40,10 +40,20 @@
 struct task;
 typedef void task_step(struct task *task);
 
+/* What a thread is working on, for whoever asks what it died of.  Numbers whose meaning is the
+ * users': operation 0 is nothing. */
+struct task_work {
+	uint64_t object;
+	uint64_t operation;
+};
+
 /* The run queue of one reactor.  One thread. */
 struct runq {
 	struct list ready;
-	uint64_t steps; /* steps run so far, for metrics */
+	uint64_t steps;         /* steps run so far, for metrics */
+	struct task_work *work; /* borrowed; where it is written down: in own_work, or where it
+			      outlives the process */
+	struct task_work own_work;
 };
 
 struct task {
@@ -60,6 +70,19 @@ bool runq_run(struct runq *runq, unsigned budget);
 static inline bool runq_is_empty(const struct runq *runq)
 {
 	return list_is_empty(&runq->ready);
+}
+
+/* From here to the end of the step the thread works on this; a completion, which is no step, ends
+ * with runq_work_done(). */
+static inline void runq_work(struct runq *runq, uint64_t object, uint64_t operation)
+{
+	runq->work->object = object;
+	runq->work->operation = operation;
+}
+
+static inline void runq_work_done(struct runq *runq)
+{
+	runq->work->operation = 0;
 }
 
 void task_init(struct task *task, struct runq *runq, task_step *step);

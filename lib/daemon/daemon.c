@@ -39,6 +39,9 @@ struct daemon {
 	struct loop_timer stop_limit;
 	struct http_server *http;
 	struct reactor *reactor;
+	struct trace *trace; /* owned; NULL: the folder is not for it */
+	struct trace_crash crash;
+	struct metric crash_metric;
 	struct grpc_server *server;
 	void (*stopped)(void *ctx);
 	void *stopped_ctx;
@@ -385,6 +388,7 @@ void daemon_free(struct daemon *daemon)
 		loop_turn(daemon->loop, 100);
 	}
 	reactor_stop(daemon->reactor);
+	trace_free(daemon->trace);
 	loop_timer_stop(&daemon->stop_limit);
 	if (daemon->loop != NULL) {
 		loop_watch_remove(daemon->loop, &daemon->signals);
@@ -396,6 +400,7 @@ void daemon_free(struct daemon *daemon)
 	metric_remove(&daemon->metrics, &daemon->io_flusher_metric);
 	metric_remove(&daemon->metrics, &daemon->memory_locked_metric);
 	metric_remove(&daemon->metrics, &daemon->log_dropped_metric);
+	metric_remove(&daemon->metrics, &daemon->crash_metric);
 	metric_registry_done(&daemon->metrics);
 	if (daemon->lock_fd >= 0) {
 		close(daemon->lock_fd);
@@ -403,10 +408,41 @@ void daemon_free(struct daemon *daemon)
 	free(daemon);
 }
 
+/* Best effort: a daemon without a trace serves as well. */
+static void start_trace(struct daemon *daemon)
+{
+	const char *run_dir = config_string(daemon->options.config, "run_dir");
+	char path[PATH_MAX];
+	struct err err = {0};
+
+	if (trace_new(run_dir, daemon->name, daemon->options.program, TRACE_RECORDS, &daemon->trace,
+		    &daemon->crash, &err) == 0) {
+		crash_watch(daemon->trace);
+	} else {
+		log_warning(&daemon->log, "daemon", "no-trace", "error=%s", err.text);
+	}
+	metric_add(&daemon->metrics, &daemon->crash_metric, METRIC_GAUGE,
+		"strake_predecessor_signal",
+		"The signal of which the process before died by its own fault; 0: of none.",
+		"program=\"%s\"", daemon->options.program);
+	metric_set(&daemon->crash_metric, daemon->crash.signal);
+	if (daemon->crash.signal != 0) {
+		trace_path(run_dir, daemon->name, true, path, sizeof(path));
+		log_error(&daemon->log, "daemon", "predecessor-crashed",
+			"signal=%d work=%s object=%08x trace=%s", daemon->crash.signal,
+			daemon->crash.on_data_thread ? trace_work_name(daemon->crash.work.operation)
+						     : "",
+			(unsigned)(daemon->crash.work.object >> 32), path);
+	}
+}
+
 int daemon_start_reactor(struct daemon *daemon, struct err *err)
 {
-	struct reactor_options reactor = {
-		.loop = daemon->loop, .log = &daemon->log, .metrics = &daemon->metrics};
+	start_trace(daemon);
+	struct reactor_options reactor = {.loop = daemon->loop,
+		.log = &daemon->log,
+		.metrics = &daemon->metrics,
+		.trace = daemon->trace};
 	int result = reactor_start(&reactor, &daemon->reactor, err);
 
 	if (result < 0) {
@@ -532,6 +568,11 @@ bool daemon_has_io_flusher(const struct daemon *daemon)
 const char *daemon_io_text(const struct daemon *daemon)
 {
 	return daemon->io_text;
+}
+
+const struct trace_crash *daemon_predecessor(const struct daemon *daemon)
+{
+	return &daemon->crash;
 }
 
 const char *daemon_boot_id(const struct daemon *daemon)

@@ -100,6 +100,8 @@ const char *daemon_state_folder(const struct daemon *daemon); /* state_dir/name 
 bool daemon_has_io_flusher(const struct daemon *daemon);
 /* real_text(): "io_uring SINGLE_ISSUER ...". */
 const char *daemon_io_text(const struct daemon *daemon);
+/* What the process before died of, once the reactor was started. */
+const struct trace_crash *daemon_predecessor(const struct daemon *daemon);
 /* Names the kernel that runs now: changes with every boot.  Never NULL. */
 const char *daemon_boot_id(const struct daemon *daemon);
 

@@ -81,6 +81,11 @@ static void *reactor_main(void *ctx)
 		.ctx = reactor,
 		.level_min = reactor->options.log->level_min,
 	};
+	if (reactor->options.trace != NULL) {
+		real_io(reactor->real)->trace = reactor->options.trace;
+		real_io(reactor->real)->runq.work = &reactor->options.trace->head->work;
+		crash_watch_data_thread(reactor->options.trace);
+	}
 	sem_post(&reactor->started);
 	real_run(reactor->real);
 	/* real_stop() may still be ringing. */

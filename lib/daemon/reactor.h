@@ -19,6 +19,7 @@ struct reactor_options {
 				  control thread */
 	unsigned log_lines;    /* of the ring between, a power of two; 0: 256 */
 	struct metric_registry *metrics; /* borrowed */
+	struct trace *trace;             /* borrowed; NULL: nothing is traced */
 };
 
 /* Starts the thread and waits until its loop is there. */

@@ -176,6 +176,7 @@ static const struct io_ops io_ops = {
 	.fd_forget = epoll_fd_forget,
 	.zalloc = real_zalloc,
 	.free = real_free_memory,
+	.dump = real_dump,
 };
 
 const struct real_backend epoll_backend = {

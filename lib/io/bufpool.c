@@ -83,10 +83,10 @@ int bufpool_new(struct io *io, size_t size_bytes, struct bufpool **ret_pool)
 	pool->io = io;
 	pool->unit_count = (uint32_t)(size / BUFPOOL_UNIT);
 	pool->units = io_zalloc(io, pool->unit_count * sizeof(*pool->units));
-	pool->region = io_zalloc_aligned(io, BUFPOOL_UNIT, size);
+	pool->region = io_zalloc_data(io, size);
 	if (pool->units == NULL || pool->region == NULL) {
 		io_free(io, pool->units);
-		io_free(io, pool->region);
+		io_free_data(io, pool->region, size);
 		io_free(io, pool);
 		return -ENOMEM;
 	}
@@ -115,7 +115,7 @@ void bufpool_free(struct bufpool *pool)
 	assert(list_is_empty(&pool->waiters));
 	struct io *io = pool->io;
 
-	io_free(io, pool->region);
+	io_free_data(io, pool->region, (size_t)pool->unit_count * BUFPOOL_UNIT);
 	io_free(io, pool->units);
 	io_free(io, pool);
 }

@@ -14,6 +14,33 @@ void io_init(struct io *io, const struct io_ops *ops, void *ctx, uint64_t seed,
 	rng_init(&io->rng, seed);
 }
 
+static size_t whole_pages(size_t size)
+{
+	return (size + IO_PAGE_BYTES - 1) & ~(size_t)(IO_PAGE_BYTES - 1);
+}
+
+void *io_zalloc_data(struct io *io, size_t size)
+{
+	void *memory = size > SIZE_MAX - IO_PAGE_BYTES
+			       ? NULL
+			       : io_zalloc_aligned(io, IO_PAGE_BYTES, whole_pages(size));
+
+	if (memory != NULL) {
+		io->ops->dump(io, memory, whole_pages(size), false);
+	}
+	return memory;
+}
+
+void io_free_data(struct io *io, void *memory, size_t size)
+{
+	if (memory != NULL) {
+		/* The pages are for anything now: what was in them would be dumped with that. */
+		memset(memory, 0, whole_pages(size));
+		io->ops->dump(io, memory, whole_pages(size), true);
+		io_free(io, memory);
+	}
+}
+
 static int malformed(const char *text, struct err *err)
 {
 	return err_set(err, -EINVAL,

@@ -25,14 +25,17 @@
 #include "base/metric.h"
 #include "base/rng.h"
 #include "base/task.h"
+#include "trace/trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/sdt.h>
 #include <sys/uio.h>
 
-#define IO_NS_PER_MS UINT64_C(1000000)
-#define IO_NS_PER_S  UINT64_C(1000000000)
+#define IO_NS_PER_MS  UINT64_C(1000000)
+#define IO_NS_PER_S   UINT64_C(1000000000)
+#define IO_PAGE_BYTES 4096u
 
 struct io;
 
@@ -256,6 +259,8 @@ struct io_ops {
 	/* Zeroed memory at `alignment` (a power of two, >= 16); NULL when there is none. */
 	void *(*zalloc)(struct io *io, size_t alignment, size_t size);
 	void (*free)(struct io *io, void *memory);
+	/* May whole pages be in a core dump?  Memory that was just allocated may. */
+	void (*dump)(struct io *io, void *memory, size_t size, bool may);
 };
 
 struct io {
@@ -266,7 +271,27 @@ struct io {
 	struct rng rng;
 	struct log log;
 	struct metric_registry *metrics; /* borrowed */
+	struct trace *trace;             /* borrowed; NULL: nothing is traced */
 };
+
+/*
+ * A point of trace/points.h: a record of the reactor's trace, and the USDT probe strake:POINT with
+ * the same numbers: the short id of a volume or replica (trace_id()), a small number, and two of 64
+ * bits.
+ */
+#define TRACE(on, point, object, part, a, b)                                                       \
+	do {                                                                                       \
+		struct io *const trace_io_ = (on);                                                 \
+		const uint32_t trace_object_ = (object);                                           \
+		const uint16_t trace_part_ = (uint16_t)(part);                                     \
+		const uint64_t trace_a_ = (a), trace_b_ = (b);                                     \
+                                                                                                   \
+		STAP_PROBE4(strake, point, trace_object_, trace_part_, trace_a_, trace_b_);        \
+		if (trace_io_->trace != NULL) {                                                    \
+			trace_put(trace_io_->trace, io_now_ns(trace_io_), TRACE_##point,           \
+				trace_object_, trace_part_, trace_a_, trace_b_);                   \
+		}                                                                                  \
+	} while (0)
 
 /* For backends: fills the common part; log is dropped until set, rng is seeded with `seed`. */
 void io_init(struct io *io, const struct io_ops *ops, void *ctx, uint64_t seed,
@@ -333,6 +358,11 @@ static inline void io_free(struct io *io, void *memory)
 {
 	io->ops->free(io, memory);
 }
+
+/* Memory for users' data: whole pages, zeroed, which are left out of core dumps.  The size is
+ * needed to give it back. */
+void *io_zalloc_data(struct io *io, size_t size);
+void io_free_data(struct io *io, void *memory, size_t size);
 
 /* "10.0.0.1:4430", "[fe80::1]:4430".  0 or -EINVAL with text. */
 int io_address_parse(const char *text, uint16_t port_default, struct io_address *ret_address,

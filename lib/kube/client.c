@@ -9,6 +9,7 @@
 
 const struct kube_kind kube_pods = {"", "v1", "pods", "Pod", true};
 const struct kube_kind kube_nodes = {"", "v1", "nodes", "Node", false};
+const struct kube_kind kube_secrets = {"", "v1", "secrets", "Secret", true};
 const struct kube_kind kube_events = {"events.k8s.io", "v1", "events", "Event", true};
 const struct kube_kind kube_leases = {"coordination.k8s.io", "v1", "leases", "Lease", true};
 const struct kube_kind kube_pvcs = {

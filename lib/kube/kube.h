@@ -57,8 +57,8 @@ struct kube_kind {
 	bool namespaced;
 };
 
-extern const struct kube_kind kube_pods, kube_nodes, kube_events, kube_leases, kube_pvcs, kube_pvs,
-	kube_volume_attachments;
+extern const struct kube_kind kube_pods, kube_nodes, kube_secrets, kube_events, kube_leases,
+	kube_pvcs, kube_pvs, kube_volume_attachments;
 
 /* ---- requests ---- */
 

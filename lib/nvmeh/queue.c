@@ -51,7 +51,7 @@ int queue_init(struct queue *queue, struct nvmeh *assoc, unsigned qid)
 	queue->receiver.size = qid == 0 ? RECEIVE_BYTES_ADMIN : RECEIVE_BYTES_IO;
 	queue->send_headers_size = qid == 0 ? SEND_HEADERS_ADMIN : SEND_HEADERS_IO;
 	queue->slots = io_zalloc(io, sizeof(*queue->slots) * queue->slot_count);
-	queue->receiver.bytes = io_zalloc(io, queue->receiver.size);
+	queue->receiver.bytes = io_zalloc_data(io, queue->receiver.size);
 	queue->send_headers = io_zalloc(io, queue->send_headers_size);
 	if (queue->slots == NULL || queue->receiver.bytes == NULL || queue->send_headers == NULL) {
 		return -ENOMEM;
@@ -85,9 +85,7 @@ void queue_free(struct queue *queue)
 	if (queue->slots != NULL) {
 		io_free(io, queue->slots);
 	}
-	if (queue->receiver.bytes != NULL) {
-		io_free(io, queue->receiver.bytes);
-	}
+	io_free_data(io, queue->receiver.bytes, queue->receiver.size);
 	if (queue->send_headers != NULL) {
 		io_free(io, queue->send_headers);
 	}

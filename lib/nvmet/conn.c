@@ -24,9 +24,9 @@ static void conn_free(struct conn *conn)
 	task_done(&conn->receive_task);
 	task_done(&conn->send_task);
 	io_free(io, conn->requests);
-	io_free(io, conn->spare);
+	io_free_data(io, conn->spare, CAPSULE_DATA_MAX);
 	io_free(io, conn->send_headers);
-	io_free(io, conn->receiver.bytes);
+	io_free_data(io, conn->receiver.bytes, conn->receiver.size);
 	io_free(io, conn);
 }
 
@@ -153,9 +153,9 @@ static struct conn *conn_new(struct nvmet *target)
 	};
 	conn->receiver.size = RECEIVE_BYTES_ADMIN;
 	conn->receiver.size_wanted = RECEIVE_BYTES_ADMIN;
-	conn->receiver.bytes = io_zalloc(io, conn->receiver.size);
+	conn->receiver.bytes = io_zalloc_data(io, conn->receiver.size);
 	conn->send_headers = io_zalloc(io, SEND_HEADERS_BYTES);
-	conn->spare = io_zalloc_aligned(io, BUFPOOL_UNIT, CAPSULE_DATA_MAX);
+	conn->spare = io_zalloc_data(io, CAPSULE_DATA_MAX);
 	if (conn->receiver.bytes == NULL || conn->send_headers == NULL || conn->spare == NULL) {
 		conn_free(conn);
 		return NULL;

@@ -306,14 +306,14 @@ static void receiver_grow(struct conn *conn)
 {
 	struct receiver *receiver = &conn->receiver;
 	struct io *io = conn->target->io;
-	uint8_t *bytes = io_zalloc(io, receiver->size_wanted);
+	uint8_t *bytes = io_zalloc_data(io, receiver->size_wanted);
 
 	if (bytes == NULL) {
 		receiver->size_wanted = receiver->size;
 		return;
 	}
 	memcpy(bytes, receiver->bytes, receiver->end);
-	io_free(io, receiver->bytes);
+	io_free_data(io, receiver->bytes, receiver->size);
 	receiver->bytes = bytes;
 	receiver->size = receiver->size_wanted;
 }

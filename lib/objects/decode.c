@@ -208,6 +208,7 @@ int pool_object_decode(const json_t *json, struct pool_object *ret_pool, struct 
 	copy_text(&decoder, "status.agent", pool->agent, sizeof(pool->agent));
 	copy_text(&decoder, "status.address", pool->address, sizeof(pool->address));
 	copy_text(&decoder, "status.reason", pool->reason, sizeof(pool->reason));
+	copy_text(&decoder, "status.sealingKey", pool->sealing_key, sizeof(pool->sealing_key));
 	pool->capacity_bytes = size_of(&decoder, "status.capacity");
 	pool->used_bytes = size_of(&decoder, "status.used");
 	pool->reserved_bytes = size_of(&decoder, "status.reserved");
@@ -236,12 +237,18 @@ int replica_object_decode(const json_t *json, struct replica_object *ret_replica
 	take_uuid(&decoder, "spec.uuid", &replica->uuid, true);
 	take_required(&decoder, "spec.pool", replica->pool, sizeof(replica->pool));
 	take_required(&decoder, "spec.node", replica->node, sizeof(replica->node));
-	if (strcmp(kube_text(json, "spec.kind"), "Data") != 0) {
-		refuse(&decoder, "spec.kind", "\"%.32s\" is not known here; it must be Data",
+	replica->is_arbiter = strcmp(kube_text(json, "spec.kind"), "Arbiter") == 0;
+	if (!replica->is_arbiter && strcmp(kube_text(json, "spec.kind"), "Data") != 0) {
+		refuse(&decoder, "spec.kind",
+			"\"%.32s\" is not known here; there are Data and Arbiter",
 			kube_text(json, "spec.kind"));
 	}
-	replica->size_bytes = take_size(&decoder, "spec.size");
+	if (!replica->is_arbiter) {
+		replica->size_bytes = take_size(&decoder, "spec.size");
+	}
 	replica->slot = take_number(&decoder, "spec.slot", 0, 0, INT32_MAX);
+	replica->key_number = take_number(&decoder, "spec.key.number", 0, 0, UINT16_MAX);
+	take_text(&decoder, "spec.key.sealed", replica->key_sealed, sizeof(replica->key_sealed));
 	replica->state = state > REPLICA_ORPHANED ? REPLICA_CREATING : (enum replica_state)state;
 	replica->nsid = (uint32_t)count_of(json, "status.nsid", UINT32_MAX);
 	replica->used_bytes = size_of(&decoder, "status.used");
@@ -266,13 +273,14 @@ static void take_nexus(struct decoder *decoder, struct volume_nexus *nexus)
 	copy_text(decoder, "status.nexus.node", nexus->node, sizeof(nexus->node));
 	nexus->is_there = nexus->node[0] != '\0';
 	copy_text(decoder, "status.nexus.device", nexus->device, sizeof(nexus->device));
+	copy_text(decoder, "status.nexus.epoch", nexus->epoch, sizeof(nexus->epoch));
 	copy_text(decoder, "status.nexus.state", nexus->state, sizeof(nexus->state));
 	copy_text(decoder, "status.nexus.reason", nexus->reason, sizeof(nexus->reason));
 	nexus->generation =
 		(uint32_t)count_of(decoder->json, "status.nexus.generation", UINT32_MAX);
 	json_array_foreach(legs, index, leg)
 	{
-		if (index == OBJECTS_REPLICAS_MAX) {
+		if (index == OBJECTS_VOTERS_MAX) {
 			break;
 		}
 		(void)snprintf(nexus->replicas[index].uuid, sizeof(nexus->replicas[index].uuid),
@@ -284,6 +292,43 @@ static void take_nexus(struct decoder *decoder, struct volume_nexus *nexus)
 	}
 }
 
+static void take_removed(const json_t *json, struct volume_nexus *nexus)
+{
+	const json_t *removed = kube_at(json, "status.nexus.removed");
+	size_t index;
+	const json_t *uuid;
+
+	json_array_foreach(removed, index, uuid)
+	{
+		if (index < OBJECTS_VOTERS_MAX && json_is_string(uuid)) {
+			(void)snprintf(nexus->removed[nexus->removed_count++], UUID_TEXT_SIZE, "%s",
+				json_string_value(uuid));
+		}
+	}
+}
+
+static void take_members(const json_t *json, struct volume_object *volume)
+{
+	const json_t *list = kube_at(json, "status.replicas");
+	size_t index;
+	const json_t *item;
+
+	json_array_foreach(list, index, item)
+	{
+		struct volume_member *member = &volume->members[volume->member_count];
+
+		/* Written by an earlier version: it says nothing of voters. */
+		if (index == OBJECTS_VOTERS_MAX || kube_text(item, "uuid")[0] == '\0') {
+			volume->member_count = 0;
+			return;
+		}
+		(void)snprintf(member->uuid, sizeof(member->uuid), "%s", kube_text(item, "uuid"));
+		member->is_arbiter = strcmp(kube_text(item, "kind"), "Arbiter") == 0;
+		member->is_leaving = kube_bool(item, "leaving");
+		volume->member_count++;
+	}
+}
+
 static void take_status(struct decoder *decoder, struct volume_object *volume)
 {
 	const json_t *json = decoder->json;
@@ -292,11 +337,17 @@ static void take_status(struct decoder *decoder, struct volume_object *volume)
 
 	volume->state = state > VOLUME_DELETING ? VOLUME_CREATING : (enum volume_state)state;
 	volume->is_available = has_condition(json, "Available");
+	volume->is_redundant = has_condition(json, "Redundant");
 	volume->attach_number = (uint32_t)count_of(json, "status.attachment.number", UINT32_MAX);
 	copy_text(decoder, "status.attachment.node", volume->attached_node,
 		sizeof(volume->attached_node));
 	volume->attached_read_only = kube_bool(json, "status.attachment.readOnly");
+	copy_text(decoder, "status.attachment.capability", volume->capability,
+		sizeof(volume->capability));
+	volume->is_used = kube_text(json, "status.record")[0] != '\0';
 	take_nexus(decoder, &volume->nexus);
+	take_removed(json, &volume->nexus);
+	take_members(json, volume);
 }
 
 int volume_object_decode(const json_t *json, struct volume_object *ret_volume, struct err *err)

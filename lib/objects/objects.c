@@ -127,6 +127,15 @@ void volume_name_from_csi(const char *csi_name, char ret_name[OBJECTS_VOLUME_SIZ
 	}
 }
 
+char *replica_seal_purpose(const struct uuid *replica, char text[OBJECTS_SEAL_PURPOSE_SIZE])
+{
+	char id[UUID_TEXT_SIZE];
+
+	(void)snprintf(
+		text, OBJECTS_SEAL_PURPOSE_SIZE, "strake replica %s", uuid_to_text(replica, id));
+	return text;
+}
+
 void replica_name_make(const char *volume, const struct uuid *volume_uuid, uint32_t slot,
 	char ret_name[OBJECTS_NAME_SIZE])
 {

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/uuid.h"
 #include "kube/kube.h"
+#include "objects/seal.h"
 
 #define OBJECTS_GROUP   "strake.io"
 #define OBJECTS_VERSION "v1alpha1"
@@ -26,10 +27,12 @@
 #define OBJECTS_NAME_SIZE 254 /* DNS subdomain */
 #define OBJECTS_VOLUME_SIZE                                                                        \
 	64 /* a Volume's name is a DNS label: the nexus and the store take no more */
-#define OBJECTS_REPLICAS_MAX 5
-#define OBJECTS_DISK_SIZE    512
-#define OBJECTS_ADDRESS_SIZE 80
-#define OBJECTS_REASON_SIZE  256
+#define OBJECTS_REPLICAS_MAX    5 /* that a Volume asks for */
+#define OBJECTS_VOTERS_MAX      7 /* that it has, with an arbiter and one that is being replaced */
+#define OBJECTS_DISK_SIZE       512
+#define OBJECTS_ADDRESS_SIZE    80
+#define OBJECTS_REASON_SIZE     256
+#define OBJECTS_CAPABILITY_SIZE 49
 
 #define OBJECTS_SIZE_UNIT (UINT64_C(1) << 20) /* volumes are multiples of it */
 #define OBJECTS_SIZE_MIN  OBJECTS_SIZE_UNIT
@@ -80,6 +83,7 @@ struct pool_object {
 	bool is_ready;                                    /* condition Ready is True */
 	char uuid[UUID_TEXT_SIZE], agent[UUID_TEXT_SIZE]; /* "" until known */
 	char address[OBJECTS_ADDRESS_SIZE];
+	char sealing_key[SEAL_PUBLIC_SIZE]; /* of its node's csi-node */
 	uint64_t capacity_bytes, used_bytes, reserved_bytes;
 	uint32_t replicas;
 	char reason[OBJECTS_REASON_SIZE];
@@ -90,8 +94,11 @@ struct replica_object {
 	char volume[OBJECTS_VOLUME_SIZE];
 	struct uuid volume_uuid, uuid;
 	char pool[OBJECTS_NAME_SIZE], node[OBJECTS_NAME_SIZE];
-	uint64_t size_bytes;
+	bool is_arbiter;
+	uint64_t size_bytes; /* 0 of an arbiter */
 	uint32_t slot;
+	uint32_t key_number;             /* 0: it has no key */
+	char key_sealed[SEAL_TEXT_SIZE]; /* for the node's csi-node */
 	/* status */
 	enum replica_state state;
 	uint32_t nsid; /* 0 until made */
@@ -104,13 +111,24 @@ struct volume_nexus {
 	bool is_there;
 	char node[OBJECTS_NAME_SIZE];
 	char device[64], state[32], reason[OBJECTS_REASON_SIZE];
+	char epoch[32]; /* attach.inc */
 	uint32_t generation;
 	unsigned replica_count;
 	struct {
 		char uuid[UUID_TEXT_SIZE];
 		char state[32];
 		unsigned progress_percent;
-	} replicas[OBJECTS_REPLICAS_MAX];
+	} replicas[OBJECTS_VOTERS_MAX];
+	/* Of status.replicas: that are to leave and have no vote any more. */
+	unsigned removed_count;
+	char removed[OBJECTS_VOTERS_MAX][UUID_TEXT_SIZE];
+};
+
+/* Which replicas the volume shall have: status.replicas. */
+struct volume_member {
+	char uuid[UUID_TEXT_SIZE];
+	bool is_arbiter;
+	bool is_leaving; /* it shall have no vote any more */
 };
 
 struct volume_object {
@@ -128,10 +146,15 @@ struct volume_object {
 	/* status */
 	enum volume_state state;
 	bool is_available; /* condition Available is True */
+	bool is_redundant; /* condition Redundant is True */
 	uint32_t attach_number;
 	char attached_node[OBJECTS_NAME_SIZE]; /* "": detached */
 	bool attached_read_only;
+	char capability[OBJECTS_CAPABILITY_SIZE]; /* of the attachment, base64; "": none */
 	struct volume_nexus nexus;
+	bool is_used; /* a configuration was committed once: status.record */
+	unsigned member_count;
+	struct volume_member members[OBJECTS_VOTERS_MAX];
 };
 
 /* 0 or -EINVAL with a text that names object and field: an object that CEL and schema should have
@@ -148,6 +171,9 @@ json_t *object_new(const struct kube_kind *kind, const char *name);
 
 /* The Volume's name for a CSI request's name. */
 void volume_name_from_csi(const char *csi_name, char ret_name[OBJECTS_VOLUME_SIZE]);
+/* What a replica's key is sealed for (seal.h). */
+#define OBJECTS_SEAL_PURPOSE_SIZE 64
+char *replica_seal_purpose(const struct uuid *replica, char text[OBJECTS_SEAL_PURPOSE_SIZE]);
 /* <volume>-<5 characters>; `slot` counts from 0. */
 void replica_name_make(const char *volume, const struct uuid *volume_uuid, uint32_t slot,
 	char ret_name[OBJECTS_NAME_SIZE]);

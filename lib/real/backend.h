@@ -86,6 +86,7 @@ uint64_t real_now_ns(struct io *io);
 void real_post(struct io *io, struct io_msg *msg);
 void *real_zalloc(struct io *io, size_t alignment, size_t size);
 void real_free_memory(struct io *io, void *memory);
+void real_dump(struct io *io, void *memory, size_t size, bool may);
 
 /* ---- sockets ---- */
 

@@ -304,6 +304,8 @@ int real_memory_disk_new(
 		free(disk);
 		return error;
 	}
+	/* Users' data. */
+	real_dump(&real->io, memory, size, false);
 	disk->memory = memory;
 	disk->real = real;
 	disk->fd = -1;

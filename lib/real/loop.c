@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,7 +19,8 @@ uint64_t real_clock_ns(void)
 {
 	struct timespec now;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	/* Monotonic, and goes on while the machine is suspended: leases do. */
+	(void)clock_gettime(CLOCK_BOOTTIME, &now);
 	return (uint64_t)now.tv_sec * IO_NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
@@ -204,4 +206,11 @@ void real_free_memory(struct io *io, void *memory)
 {
 	(void)io;
 	free(memory);
+}
+
+void real_dump(struct io *io, void *memory, size_t size, bool may)
+{
+	(void)io;
+	/* Refused by a kernel without core dumps. */
+	(void)madvise(memory, size, may ? MADV_DODUMP : MADV_DONTDUMP);
 }

@@ -551,6 +551,57 @@ static void test_zalloc(void **state)
 	assert_null(io_zalloc(fixture->io, SIZE_MAX));
 }
 
+/* Is the page in a core dump? */
+static bool page_is_dumped(const void *page)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	bool in_mapping = false;
+	char line[1024];
+	int dumped = -1;
+
+	assert_non_null(smaps);
+	while (dumped < 0 && fgets(line, sizeof(line), smaps) != NULL) {
+		unsigned long begin, end;
+
+		if (sscanf(line, "%lx-%lx ", &begin, &end) == 2) {
+			in_mapping = begin <= (uintptr_t)page && (uintptr_t)page < end;
+		} else if (in_mapping && strncmp(line, "VmFlags:", 8) == 0) {
+			dumped = strstr(line, " dd") == NULL;
+		}
+	}
+	(void)fclose(smaps);
+	assert_true(dumped >= 0);
+	return dumped != 0;
+}
+
+static void test_data_is_not_dumped(void **state)
+{
+	struct fixture *fixture = *state;
+
+	/* Of the heap, and mappings of their own. */
+	for (size_t size = 1000; size <= 1u << 20; size *= 8) {
+		unsigned char *data = io_zalloc_data(fixture->io, size);
+		unsigned char *other = io_zalloc_aligned(fixture->io, 4096, 4096);
+
+		assert_non_null(data);
+		assert_non_null(other);
+		assert_false(page_is_dumped(data));
+		assert_false(page_is_dumped(data + size - 1));
+		assert_true(page_is_dumped(other));
+		io_free(fixture->io, other);
+		io_free_data(fixture->io, data, size);
+	}
+	/* Its pages are used again, for what may be dumped. */
+	for (unsigned i = 0; i < 16; i++) {
+		unsigned char *other = io_zalloc_aligned(fixture->io, 4096, 4096);
+
+		assert_non_null(other);
+		assert_true(page_is_dumped(other));
+		io_free(fixture->io, other);
+	}
+	assert_null(io_zalloc_data(fixture->io, SIZE_MAX));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -565,6 +616,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_fd_ops, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_reads_of_one_fd, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_zalloc, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_data_is_not_dumped, set_up, tear_down),
 	};
 
 	return run_in_all_ways(tests, ARRAY_COUNT(tests));

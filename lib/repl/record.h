@@ -7,6 +7,7 @@
 #define REPL_RECORD_H
 
 #include "base/uuid.h"
+#include "repl/capability.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -101,10 +102,10 @@ struct vmeta {
 	char name[REPL_NAME_SIZE]; /* the Volume's name */
 	struct epoch promised;     /* fence only; never used to rank */
 	struct cfg cfg;            /* last ACCEPTED; gen 0: none */
-	uint64_t clean;        /* all data stamped <= clean was identical and flushed on all of S */
-	bool rebuilding;       /* never in S while rebuilding */
-	uint8_t capkey[2][32]; /* current and previous volume key; zero until capabilities are
-				  checked */
+	uint64_t clean;  /* all data stamped <= clean was identical and flushed on all of S */
+	bool rebuilding; /* never in S while rebuilding */
+	struct volume_key keys[2]; /* current and previous; number 0: none, and no capability is
+				      asked for */
 	/* replica header */
 	enum voter_kind kind;
 	uint64_t size_bytes; /* of the replica */
@@ -112,6 +113,9 @@ struct vmeta {
 	char claim_namespace[REPL_NAME_SIZE];
 	char claim_name[REPL_NAME_SIZE];
 };
+
+/* Content, as encoded. */
+bool vmeta_equal(const struct vmeta *a, const struct vmeta *b);
 
 #define VMETA_SIZE    4096
 #define VMETA_MAGIC   0x314d5453u /* "STM1" */

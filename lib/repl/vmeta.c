@@ -19,6 +19,7 @@ enum {
 	VMETA_AT_STATE = 24,
 	VMETA_AT_KIND = 25,
 	VMETA_AT_REBUILDING = 26,
+	VMETA_AT_KEY_NUMBERS = 28,
 	VMETA_AT_VOLUME = 32,
 	VMETA_AT_REPLICA = 48,
 	VMETA_AT_NAME = 64,
@@ -82,12 +83,25 @@ void vmeta_encode(const struct vmeta *vmeta, uint8_t to[VMETA_SIZE])
 	le64_put(to + VMETA_AT_SIZE, vmeta->size_bytes);
 	memcpy(to + VMETA_AT_POOL, vmeta->pool.b, 16);
 	le32_put(to + VMETA_AT_SLOT, vmeta->slot);
-	memcpy(to + VMETA_AT_CAPKEY, vmeta->capkey, sizeof(vmeta->capkey));
+	for (unsigned i = 0; i < 2; i++) {
+		le16_put(to + VMETA_AT_KEY_NUMBERS + i * 2, vmeta->keys[i].number);
+		memcpy(to + VMETA_AT_CAPKEY + i * CAPABILITY_SECRET_SIZE, vmeta->keys[i].secret,
+			CAPABILITY_SECRET_SIZE);
+	}
 	name_encode(vmeta->class_name, to + VMETA_AT_CLASS);
 	name_encode(vmeta->claim_namespace, to + VMETA_AT_CLAIM_NAMESPACE);
 	name_encode(vmeta->claim_name, to + VMETA_AT_CLAIM_NAME);
 	cfg_encode(&vmeta->cfg, to + VMETA_AT_CFG);
 	le32_put(to + VMETA_AT_CRC, vmeta_crc(to));
+}
+
+bool vmeta_equal(const struct vmeta *a, const struct vmeta *b)
+{
+	uint8_t of_a[VMETA_SIZE], of_b[VMETA_SIZE];
+
+	vmeta_encode(a, of_a);
+	vmeta_encode(b, of_b);
+	return memcmp(of_a, of_b, VMETA_SIZE) == 0;
 }
 
 static int vmeta_decode_names(const uint8_t *from, struct vmeta *vmeta)
@@ -134,7 +148,11 @@ int vmeta_decode(const uint8_t from[VMETA_SIZE], struct vmeta *ret_vmeta)
 	vmeta.size_bytes = le64_get(from + VMETA_AT_SIZE);
 	memcpy(vmeta.pool.b, from + VMETA_AT_POOL, 16);
 	vmeta.slot = le32_get(from + VMETA_AT_SLOT);
-	memcpy(vmeta.capkey, from + VMETA_AT_CAPKEY, sizeof(vmeta.capkey));
+	for (unsigned i = 0; i < 2; i++) {
+		vmeta.keys[i].number = le16_get(from + VMETA_AT_KEY_NUMBERS + i * 2);
+		memcpy(vmeta.keys[i].secret, from + VMETA_AT_CAPKEY + i * CAPABILITY_SECRET_SIZE,
+			CAPABILITY_SECRET_SIZE);
+	}
 	if (vmeta.size_bytes > REPL_SIZE_MAX || vmeta_decode_names(from, &vmeta) != 0 ||
 		cfg_decode(from + VMETA_AT_CFG, &vmeta.cfg) != 0) {
 		return -EBADMSG;

@@ -93,11 +93,11 @@ void wire_fence_entry_encode(
 {
 	memset(to, 0, WIRE_FENCE_ENTRY_SIZE);
 	le32_put(to + FENCE_NSID, entry->nsid);
-	le16_put(to + FENCE_CAPABILITY_VERSION, entry->capability_version);
-	le16_put(to + FENCE_CAPABILITY_KEY, entry->capability_key);
+	le16_put(to + FENCE_CAPABILITY_VERSION, entry->capability.version);
+	le16_put(to + FENCE_CAPABILITY_KEY, entry->capability.key);
 	memcpy(to + FENCE_REPLICA, entry->replica.b, 16);
 	token_encode(&entry->token, to + FENCE_TOKEN);
-	memcpy(to + FENCE_MAC, entry->capability_mac, sizeof(entry->capability_mac));
+	memcpy(to + FENCE_MAC, entry->capability.mac, sizeof(entry->capability.mac));
 }
 
 int wire_fence_entry_decode(
@@ -106,11 +106,11 @@ int wire_fence_entry_decode(
 	struct wire_fence_entry entry = {0};
 
 	entry.nsid = le32_get(from + FENCE_NSID);
-	entry.capability_version = le16_get(from + FENCE_CAPABILITY_VERSION);
-	entry.capability_key = le16_get(from + FENCE_CAPABILITY_KEY);
+	entry.capability.version = le16_get(from + FENCE_CAPABILITY_VERSION);
+	entry.capability.key = le16_get(from + FENCE_CAPABILITY_KEY);
 	memcpy(entry.replica.b, from + FENCE_REPLICA, 16);
 	token_decode(from + FENCE_TOKEN, &entry.token);
-	memcpy(entry.capability_mac, from + FENCE_MAC, sizeof(entry.capability_mac));
+	memcpy(entry.capability.mac, from + FENCE_MAC, sizeof(entry.capability.mac));
 	/* Attach 0 is nobody's: it is what a replica that was never fenced has promised. */
 	if (entry.nsid == 0 || entry.nsid == UINT32_MAX || entry.token.epoch.attach == 0) {
 		return -EBADMSG;

@@ -41,6 +41,8 @@ enum wire_status {
 		0x703, /* the voter's metadata is unreadable: replace it under a new id */
 	WIRE_STATUS_REFUSED = 0x704,       /* ACCEPT, MARK, RESYNCED: content not acceptable */
 	WIRE_STATUS_WRONG_REPLICA = 0x705, /* the namespace holds another replica id */
+	WIRE_STATUS_UNAUTHORIZED =
+		0x706, /* FENCE without the capability of this attachment and node */
 };
 
 /* Fields of the data commands: CDW2 session, CDW3 low 32 bits of wgen, MPTR seq, CDW10-11 SLBA,
@@ -69,10 +71,7 @@ struct wire_fence_entry {
 	uint32_t nsid;
 	struct uuid replica;
 	struct token token;
-	/* capability: present, version 0, not checked yet */
-	uint16_t capability_version;
-	uint16_t capability_key;
-	uint8_t capability_mac[32];
+	struct capability capability;
 };
 
 void wire_fence_entry_encode(

@@ -22,6 +22,7 @@ struct version {
 struct block {
 	struct version *newest; /* NULL: never written, zeros */
 	bool listed;            /* in disk->unflushed */
+	bool unreadable;        /* until it is written */
 };
 
 /* A block of a write that a crashed process had submitted. */
@@ -127,6 +128,7 @@ static void block_write(struct sim_disk *disk, size_t index, struct version *ver
 		list_unflushed(disk, index);
 	}
 	block->newest = version;
+	block->unreadable = false;
 }
 
 /* Makes the newest version of seq or before the durable one.  true when nothing newer is left
@@ -327,9 +329,23 @@ static void read_blocks(struct sim_disk *disk, const struct io_disk_op *op)
 	}
 }
 
+static bool is_readable(const struct sim_disk *disk, uint64_t offset, uint64_t length)
+{
+	for (uint64_t at = offset; at < offset + length; at += SIM_DISK_BLOCK_BYTES) {
+		if (disk->blocks[at / SIM_DISK_BLOCK_BYTES].unreadable) {
+			return false;
+		}
+	}
+	return true;
+}
+
 static void execute(struct sim_disk *disk, struct request *request)
 {
 	struct io_disk_op *op = request->op;
+
+	if (op->kind == IO_DISK_READ && !is_readable(disk, op->offset, op->length)) {
+		request->result = -EIO;
+	}
 
 	switch (op->kind) {
 	case IO_DISK_READ:
@@ -596,6 +612,11 @@ void sim_disk_set_torn_range(struct sim_disk *disk, uint64_t offset, uint64_t le
 	disk->torn_length = length;
 }
 
+uint64_t sim_disk_size_bytes(const struct sim_disk *disk)
+{
+	return disk->size_bytes;
+}
+
 uint64_t sim_disk_power(const struct sim_disk *disk)
 {
 	return disk->power;
@@ -635,6 +656,15 @@ void sim_disk_peek(const struct sim_disk *disk, uint64_t offset, void *to, size_
 }
 
 /* Rot is in what is durable, too: all versions but the new one go. */
+void sim_disk_set_unreadable(
+	struct sim_disk *disk, uint64_t offset, uint64_t length, bool unreadable)
+{
+	assert(range_is_within(offset, length, disk->size_bytes));
+	for (uint64_t at = offset; at < offset + length; at += SIM_DISK_BLOCK_BYTES) {
+		disk->blocks[at / SIM_DISK_BLOCK_BYTES].unreadable = unreadable;
+	}
+}
+
 void sim_disk_poke(struct sim_disk *disk, uint64_t offset, const void *from, size_t length)
 {
 	uint8_t block[SIM_DISK_BLOCK_BYTES];

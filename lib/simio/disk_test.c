@@ -248,6 +248,31 @@ static void test_injected_errors_and_stuck(void **state)
 	sim_free(world.sim);
 }
 
+/* Of one block, until it is written. */
+static void test_unreadable_blocks(void **state)
+{
+	struct disk_world world;
+	struct operation operation = {0};
+
+	(void)state;
+	world_init(&world, 4);
+	operation.iov.iov_base = io_zalloc_aligned(sim_process_io(world.process), BLOCK, 4 * BLOCK);
+	sim_disk_set_unreadable(world.backing, BLOCK, 2 * BLOCK, true);
+	sim_disk_set_unreadable(world.backing, 2 * BLOCK, BLOCK, false);
+	submit(&world, &operation, IO_DISK_READ, 0, 4);
+	wait_for(&world, &operation);
+	assert_int_equal(operation.op.result, -EIO);
+	submit(&world, &operation, IO_DISK_READ, 2, 2);
+	wait_for(&world, &operation);
+	assert_int_equal(operation.op.result, 0);
+	submit(&world, &operation, IO_DISK_WRITE, 1, 1);
+	wait_for(&world, &operation);
+	submit(&world, &operation, IO_DISK_READ, 0, 4);
+	wait_for(&world, &operation);
+	assert_int_equal(operation.op.result, 0);
+	sim_free(world.sim);
+}
+
 static void test_declared_metadata_is_torn_at_sectors(void **state)
 {
 	unsigned torn = 0;
@@ -281,6 +306,7 @@ int main(void)
 		cmocka_unit_test(test_flush_does_not_cover_later_writes),
 		cmocka_unit_test(test_zero_read_and_copy),
 		cmocka_unit_test(test_injected_errors_and_stuck),
+		cmocka_unit_test(test_unreadable_blocks),
 		cmocka_unit_test(test_declared_metadata_is_torn_at_sectors),
 	};
 

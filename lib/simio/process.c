@@ -213,6 +213,15 @@ static void process_fd_cancel(struct io *io, struct io_fd_op *op)
 	(void)op;
 }
 
+/* A simulated process leaves no core. */
+static void process_dump(struct io *io, void *memory, size_t size, bool may)
+{
+	(void)io;
+	(void)memory;
+	(void)size;
+	(void)may;
+}
+
 /* ---- life ---- */
 
 static const struct io_ops process_ops = {
@@ -226,6 +235,7 @@ static const struct io_ops process_ops = {
 	.fd_forget = process_fd_forget,
 	.zalloc = process_zalloc,
 	.free = process_free,
+	.dump = process_dump,
 };
 
 static void process_log(

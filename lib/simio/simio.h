@@ -148,6 +148,7 @@ void sim_disk_set_faults(struct sim_disk *disk, const struct sim_disk_faults *fa
 /* At loss of power, 4 KiB blocks in this range may also be torn at 512 bytes (for what carries
  * checksums).  Data is never torn. */
 void sim_disk_set_torn_range(struct sim_disk *disk, uint64_t offset, uint64_t length);
+uint64_t sim_disk_size_bytes(const struct sim_disk *disk);
 /* As io_disk.power of the next opening. */
 uint64_t sim_disk_power(const struct sim_disk *disk);
 /* Operations submitted so far, for counting injection points. */
@@ -159,6 +160,10 @@ size_t sim_disk_unflushed_blocks(const struct sim_disk *disk);
  * and length. */
 void sim_disk_peek(const struct sim_disk *disk, uint64_t offset, void *to, size_t length);
 void sim_disk_poke(struct sim_disk *disk, uint64_t offset, const void *from, size_t length);
+/* Reads that touch one of these blocks fail with -EIO until it is written, or this is taken back.
+ */
+void sim_disk_set_unreadable(
+	struct sim_disk *disk, uint64_t offset, uint64_t length, bool unreadable);
 /* A copy of the disk as loss of power at this moment might leave it (drawn from the world's rng),
  * without touching the original: for enumerating crash points. */
 struct sim_disk *sim_disk_power_loss_copy(

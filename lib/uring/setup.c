@@ -139,6 +139,7 @@ static const struct io_ops io_ops = {
 	.fd_forget = uring_fd_forget,
 	.zalloc = real_zalloc,
 	.free = real_free_memory,
+	.dump = real_dump,
 };
 
 const struct real_backend uring_backend = {

@@ -120,9 +120,25 @@ static void finish(struct compare *compare, const char *error)
 
 /* ---- one piece ---- */
 
+/* Which replicas there are is known with the first piece. */
+static void name_replicas(struct compare *compare)
+{
+	for (unsigned i = 0; i < compare->status.replica_count; i++) {
+		const struct volume_replica_status *status = &compare->status.replicas[i];
+
+		compare->replicas[i].replica = status->replica;
+		compare->replicas[i].is_data = status->kind == VOTER_DATA &&
+					       (status->membership == MEMBERSHIP_VOTER ||
+						       status->membership == MEMBERSHIP_REMOVING);
+	}
+}
+
 /* A replica that is not in sync differs by right: it is left out, and said so. */
 static void leave_out(struct compare *compare)
 {
+	if (compare->done_bytes == 0) {
+		name_replicas(compare);
+	}
 	for (unsigned i = 0; i < compare->count; i++) {
 		struct compared *replica = &compare->replicas[i];
 		const struct volume_replica_status *status = &compare->status.replicas[i];
@@ -130,7 +146,10 @@ static void leave_out(struct compare *compare)
 		if (!replica->is_data || replica->error[0] != '\0') {
 			continue;
 		}
-		if (compare->piece.results[i] < 0) {
+		if (!uuid_equal(&status->replica, &replica->replica)) {
+			(void)snprintf(replica->error, sizeof(replica->error),
+				"it is no replica of the volume any more");
+		} else if (compare->piece.results[i] < 0) {
 			(void)snprintf(replica->error, sizeof(replica->error),
 				"not read at offset %llu: %s (%s)",
 				(unsigned long long)compare->done_bytes,
@@ -230,8 +249,6 @@ static int start_hashes(struct compare *compare)
 	for (unsigned i = 0; i < compare->count; i++) {
 		struct compared *replica = &compare->replicas[i];
 
-		replica->replica = compare->cv->record.voters[i].replica;
-		replica->is_data = compare->cv->record.voters[i].kind == VOTER_DATA;
 		replica->hash = EVP_MD_CTX_new();
 		if (replica->hash == NULL ||
 			EVP_DigestInit_ex(replica->hash, EVP_sha256(), NULL) != 1) {
@@ -258,7 +275,7 @@ int compare_start(struct cvolume *cv, struct err *err)
 	}
 	cv->compare = compare;
 	compare->cv = cv;
-	compare->count = cv->record.voter_count;
+	compare->count = REPL_VOTERS_MAX;
 	compare->size_bytes = cv->record.size_bytes;
 	/* Given back at the end: an idle nexus stays small. */
 	void *memory = mmap(NULL, (size_t)compare->count * PIECE_BYTES, PROT_READ | PROT_WRITE,

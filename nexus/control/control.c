@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* For the copies of rebuilds and resyncs. */
 #define COPY_BUFFER_BYTES (4u * 1024 * 1024)
@@ -65,6 +66,52 @@ static int start_link(struct control *control, struct err *err)
 			  : 0;
 }
 
+/* What the process before died of is counted against the volume that it worked on. */
+static void count_crash(struct control *control)
+{
+	const struct trace_crash *died = daemon_predecessor(control->daemon);
+	const char *folder = daemon_state_folder(control->daemon);
+	const struct log *log = daemon_log(control->daemon);
+	struct err err = {0};
+
+	if (crashes_load(folder, &control->crashes, &err) < 0) {
+		log_error(log, "control", "bad-state-file", "error=%s", err.text);
+	}
+	if (died->signal == 0 || !died->on_data_thread || died->work.operation == TRACE_WORK_NONE) {
+		return;
+	}
+	list_for_each (&control->volumes, node) {
+		const struct volume_record *record =
+			&container_of(node, struct cvolume, node)->record;
+
+		if (trace_object(&record->uuid) != died->work.object) {
+			continue;
+		}
+		crashes_add(&control->crashes, &record->uuid, record->attach,
+			trace_work_name(died->work.operation), (uint64_t)time(NULL));
+		log_error(log, "control", "died-of-volume", "volume=%s work=%s count=%u",
+			record->name, trace_work_name(died->work.operation),
+			crashes_find(&control->crashes, &record->uuid, record->attach)->count);
+		if (crashes_save(folder, &control->crashes, &err) < 0) {
+			log_error(log, "control", "crash-not-saved", "error=%s", err.text);
+		}
+	}
+}
+
+/* What may end this process, too, comes last. */
+static void open_all(struct control *control, bool suspect)
+{
+	list_for_each_safe (&control->volumes, node, following) {
+		struct cvolume *cv = container_of(node, struct cvolume, node);
+		bool is_suspect = crashes_find(&control->crashes, &cv->record.uuid,
+					  cv->record.attach) != NULL;
+
+		if (cv->record.opened && is_suspect == suspect) {
+			job_open(cv, 0, NULL, NULL);
+		}
+	}
+}
+
 int control_start(struct control *control, struct daemon *daemon,
 	const struct control_options *options, struct err *err)
 {
@@ -91,17 +138,16 @@ int control_start(struct control *control, struct daemon *daemon,
 	}
 	int result = volume_records_load(daemon_state_folder(daemon), record_found, control, err);
 
-	result = result < 0 ? result : start_link(control, err);
 	if (result < 0) {
 		return result;
 	}
-	list_for_each_safe (&control->volumes, node, following) {
-		struct cvolume *cv = container_of(node, struct cvolume, node);
-
-		if (cv->record.opened) {
-			job_open(cv, 0, NULL);
-		}
+	count_crash(control);
+	result = start_link(control, err);
+	if (result < 0) {
+		return result;
 	}
+	open_all(control, false);
+	open_all(control, true);
 	return 0;
 }
 

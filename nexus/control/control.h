@@ -8,6 +8,7 @@
 
 #include "api/strake.pb-c.h"
 #include "daemon/daemon.h"
+#include "nexus/control/crash.h"
 #include "nexus/control/state.h"
 #include "nexus/frontend/fuse.h"
 #include "nexus/frontend/launcher_link.h"
@@ -28,6 +29,7 @@ struct cvolume {
 	struct control *control;
 	struct volume_record record;
 	bool is_open;              /* `volume` is there */
+	bool changes_voters;       /* `job` does: V is followed at its end */
 	struct job *job;           /* the operation under way, or NULL */
 	struct grpc_call *forcing; /* asks for a forced unpublish when `job` has ended, or NULL */
 
@@ -35,8 +37,16 @@ struct cvolume {
 	struct volume *volume;
 	struct fuse_frontend *fuse;
 	struct nvmet_blk *blk;
-	bool inc_posted;                 /* an inc is on its way to the state file */
+	bool inc_posted;                 /* an inc, or V, is on its way to the state file */
 	struct reactor_call *inc_waiter; /* a close waits for it to be back */
+
+	/* V: what the state file is to follow */
+	struct cfg followed; /* reactor: as told last */
+	struct uuid followed_adding;
+	bool follow_wanted; /* reactor: it is to be told */
+	struct cfg told;    /* the reactor's until it is posted, then the control thread's */
+	struct uuid told_adding;
+	bool told_is_new;
 
 	/* inc: reactor -> state file -> reactor */
 	_Atomic uint32_t inc_wanted;
@@ -72,6 +82,7 @@ struct control {
 	bool link_ready;            /* the launcher has told what it holds */
 	struct loop_watch link_watch;
 	struct list volumes; /* struct cvolume, in order of names */
+	struct crashes crashes;
 	bool stopping;
 	void (*stopped)(void *ctx);
 	void *stopped_ctx;
@@ -101,20 +112,28 @@ struct cvolume *control_find(struct control *control, const char *name);
 struct cvolume *cvolume_new(struct control *control, const struct volume_record *record);
 void cvolume_free(struct cvolume *cv); /* closed */
 int cvolume_save(struct cvolume *cv, struct err *err) __must_check;
+/* The policy that counts: the volume's own, the nexus's, or the protocol's default. */
+unsigned cvolume_min_insync(const struct cvolume *cv);
 /* The record says where the voters are now: what is connecting goes there at once, the rest with
  * the next open. */
 void cvolume_relocate(struct cvolume *cv);
+/* The record's min_insync and no_quorum_s are what counts now. */
+void cvolume_set_policy(struct cvolume *cv);
 /* The nexus's options for a volume that is being opened. */
 void cvolume_fill_options(
 	struct cvolume *cv, bool host_may_have_lived_on, struct volume_options *ret_options);
 
 /* ---- job.c: operations on one volume ---- */
-/* `call` NULL: by the nexus itself. */
-void job_open(struct cvolume *cv, uint32_t attach, struct grpc_call *call);
+/* `call` NULL: by the nexus itself.  `capability` NULL: the recorded one, if it is for `attach`. */
+void job_open(struct cvolume *cv, uint32_t attach, const struct capability *capability,
+	struct grpc_call *call);
 void job_close(struct cvolume *cv, struct grpc_call *call);
 void job_publish(struct cvolume *cv, enum frontend_kind frontend, struct grpc_call *call);
 /* `force`: also while another operation is under way, which it ends. */
 void job_unpublish(struct cvolume *cv, bool force, struct grpc_call *call);
+/* voters.c */
+void job_add_voter(struct cvolume *cv, const struct volume_voter *voter, struct grpc_call *call);
+void job_remove_voter(struct cvolume *cv, const struct uuid *replica, struct grpc_call *call);
 /* Something that an operation may wait for has happened. */
 void job_wake(struct cvolume *cv);
 bool job_is_in_reactor(const struct cvolume *cv);

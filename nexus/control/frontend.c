@@ -30,6 +30,7 @@ static void fuse_start_there(struct reactor_call *call)
 		.table_bytes = cv->held->table_bytes,
 		.dev = volume_blk(cv->volume),
 		.name = cv->record.name,
+		.object = trace_object(&cv->record.uuid),
 	};
 
 	cv->fuse_result = fuse_frontend_new(

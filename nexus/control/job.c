@@ -3,8 +3,9 @@
  * Operations on one volume: one at a time, each a ladder on the control thread whose waits are
  * calls into the reactor, answers of the launcher, and the fuse side coming to rest.
  */
+#include "nexus/control/job.h"
+
 #include "base/task.h"
-#include "nexus/control/control.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -23,23 +24,11 @@ enum unpublish_state {
 	UNPUBLISH_DONE
 };
 
-struct job {
-	struct cvolume *cv;
-	struct grpc_call *call; /* NULL: the nexus's own */
-	const char *what;       /* "open" */
-	void (*step)(struct job *job);
-	struct reactor_call reactor_call;
-	void (*there)(struct job *job);
-	bool waiting; /* for the reactor or the launcher */
-	bool in_reactor;
-	int result;
-	struct err err;
-};
-
 struct open_job {
 	struct job job;
 	enum open_state state;
 	uint32_t attach;
+	struct capability capability; /* version 0: none was given */
 	struct volume_options options;
 };
 
@@ -63,8 +52,7 @@ struct unpublish_job {
 
 /* ---- what all have ---- */
 
-/* NULL: refused, the call was answered. */
-static void *job_new(struct cvolume *cv, struct grpc_call *call, const char *what, size_t size,
+void *job_new(struct cvolume *cv, struct grpc_call *call, const char *what, size_t size,
 	void (*step)(struct job *job))
 {
 	struct job *job = NULL;
@@ -115,8 +103,7 @@ static void job_run_there(struct reactor_call *call)
 	job->there(job);
 }
 
-/* Runs `there` on the reactor, which ends with reactor_call_return(). */
-static void job_call(struct job *job, void (*there)(struct job *job))
+void job_call(struct job *job, void (*there)(struct job *job))
 {
 	job->there = there;
 	job->waiting = true;
@@ -126,13 +113,12 @@ static void job_call(struct job *job, void (*there)(struct job *job))
 	reactor_call(daemon_reactor(job->cv->control->daemon), &job->reactor_call);
 }
 
-static void job_fail(struct job *job, int code, const char *text)
+void job_fail(struct job *job, int code, const char *text)
 {
 	job->result = err_set(&job->err, code, "%s", text);
 }
 
-/* Records what changed; a failure becomes the job's. */
-static void job_save(struct job *job)
+void job_save(struct job *job)
 {
 	struct err err = {0};
 
@@ -142,8 +128,7 @@ static void job_save(struct job *job)
 	}
 }
 
-/* The job is gone afterwards. */
-static void job_end(struct job *job)
+void job_end(struct job *job)
 {
 	struct cvolume *cv = job->cv;
 	struct control *control = cv->control;
@@ -219,6 +204,10 @@ static bool open_prepare(struct open_job *open)
 	if (!same_attach) {
 		record->attach = open->attach;
 		record->inc = 0;
+		record->capability.version = 0;
+	}
+	if (open->capability.version != 0) {
+		record->capability = open->capability;
 	}
 	(void)snprintf(record->boot_id, sizeof(record->boot_id), "%s", boot_id);
 	record->opened = true;
@@ -227,6 +216,7 @@ static bool open_prepare(struct open_job *open)
 		*record = before;
 		return false;
 	}
+	job->cv->followed = (struct cfg){0};
 	atomic_store(&job->cv->inc_wanted, record->inc);
 	job->cv->inc_saved = record->inc;
 	cvolume_fill_options(job->cv, lived_on, &open->options);
@@ -270,12 +260,16 @@ static void open_step(struct job *job)
 	}
 }
 
-void job_open(struct cvolume *cv, uint32_t attach, struct grpc_call *call)
+void job_open(struct cvolume *cv, uint32_t attach, const struct capability *capability,
+	struct grpc_call *call)
 {
 	struct open_job *open = job_new(cv, call, "open", sizeof(*open), open_step);
 
 	if (open != NULL) {
 		open->attach = attach;
+		if (capability != NULL) {
+			open->capability = *capability;
+		}
 		open_step(&open->job);
 	}
 }

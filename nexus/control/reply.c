@@ -7,19 +7,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The file may name others than the volume knows. */
+#define REPLICAS_MAX (2u * REPL_VOTERS_MAX)
+
 /* A Volume message with all that it points to. */
 struct volume_reply {
 	struct cvolume *cv;
 	bool is_open;
 	struct volume_status status;
 	Strake__V1__Volume message;
-	Strake__V1__VolumeReplica replicas[REPL_VOTERS_MAX];
-	Strake__V1__VolumeReplica *pointers[REPL_VOTERS_MAX];
+	Strake__V1__VolumeReplica replicas[REPLICAS_MAX];
+	Strake__V1__VolumeReplica *pointers[REPLICAS_MAX];
 	char uuid[UUID_TEXT_SIZE];
 	char epoch[EPOCH_TEXT_SIZE];
 	char nqn[NVME_NQN_SIZE];
 	char address[IO_ADDRESS_TEXT_SIZE];
-	char replica_uuids[REPL_VOTERS_MAX][UUID_TEXT_SIZE];
+	char replica_uuids[REPLICAS_MAX][UUID_TEXT_SIZE];
 	char agent_uuids[REPL_VOTERS_MAX][UUID_TEXT_SIZE];
 	char addresses[REPL_VOTERS_MAX][IO_ADDRESS_TEXT_SIZE];
 	char reason[VOLUME_REASON_SIZE + ERR_TEXT_MAX];
@@ -51,32 +54,69 @@ static char *text_of(const char *text)
 	return (char *)(uintptr_t)text;
 }
 
-static void fill_replica(struct volume_reply *reply, unsigned i)
+static void fill_replica_status(
+	Strake__V1__VolumeReplica *replica, struct volume_replica_status *status)
 {
-	const struct volume_voter *voter = &reply->cv->record.voters[i];
-	Strake__V1__VolumeReplica *replica = &reply->replicas[i];
+	replica->state = text_of(replica_state_name(status->state));
+	replica->membership = text_of(replica_membership_name(status->membership));
+	replica->reason = status->reason;
+	replica->rebuild_total_bytes = status->rebuild_total_bytes;
+	replica->rebuild_done_bytes = status->rebuild_done_bytes;
+	replica->reads = status->reads;
+	replica->writes = status->writes;
+	replica->errors = status->errors;
+	replica->ejections = status->ejections;
+	replica->unreadable = status->unreadable;
+	replica->repairs = status->repairs;
+}
+
+static Strake__V1__VolumeReplica *add_replica(
+	struct volume_reply *reply, const struct uuid *id, enum voter_kind kind)
+{
+	size_t at = reply->message.n_replicas++;
+	Strake__V1__VolumeReplica *replica = &reply->replicas[at];
 
 	strake__v1__volume_replica__init(replica);
-	reply->pointers[i] = replica;
-	replica->uuid = uuid_to_text(&voter->replica, reply->replica_uuids[i]);
-	replica->agent = uuid_to_text(&voter->agent, reply->agent_uuids[i]);
-	replica->address = io_address_to_text(&voter->address, reply->addresses[i]);
-	replica->nsid = voter->nsid;
+	reply->pointers[at] = replica;
+	replica->uuid = uuid_to_text(id, reply->replica_uuids[at]);
+	replica->kind = text_of(kind == VOTER_ARBITER ? "arbiter" : "data");
+	replica->membership = text_of(replica_membership_name(MEMBERSHIP_UNKNOWN));
 	replica->state = text_of(replica_state_name(REPLICA_UNKNOWN));
+	return replica;
+}
+
+/* Those of the state file, and voters that nobody has told where to find. */
+static void fill_replicas(struct volume_reply *reply)
+{
+	const struct volume_record *record = &reply->cv->record;
+	bool told[REPL_VOTERS_MAX] = {false};
+
+	for (unsigned i = 0; i < record->voter_count; i++) {
+		const struct volume_voter *voter = &record->voters[i];
+		Strake__V1__VolumeReplica *replica =
+			add_replica(reply, &voter->replica, voter->kind);
+
+		replica->agent = uuid_to_text(&voter->agent, reply->agent_uuids[i]);
+		replica->address = io_address_to_text(&voter->address, reply->addresses[i]);
+		replica->nsid = voter->nsid;
+		for (unsigned j = 0; reply->is_open && j < reply->status.replica_count; j++) {
+			if (uuid_equal(&reply->status.replicas[j].replica, &voter->replica)) {
+				fill_replica_status(replica, &reply->status.replicas[j]);
+				told[j] = true;
+			}
+		}
+	}
 	for (unsigned j = 0; reply->is_open && j < reply->status.replica_count; j++) {
 		struct volume_replica_status *status = &reply->status.replicas[j];
 
-		if (!uuid_equal(&status->replica, &voter->replica)) {
-			continue;
+		/* The place of one that left is empty. */
+		if (!told[j] && !uuid_is_nil(&status->replica) &&
+			status->membership != MEMBERSHIP_NONE) {
+			fill_replica_status(
+				add_replica(reply, &status->replica, status->kind), status);
 		}
-		replica->state = text_of(replica_state_name(status->state));
-		replica->reason = status->reason;
-		replica->rebuild_total_bytes = status->rebuild_total_bytes;
-		replica->rebuild_done_bytes = status->rebuild_done_bytes;
-		replica->reads = status->reads;
-		replica->writes = status->writes;
-		replica->errors = status->errors;
 	}
+	reply->message.replicas = reply->pointers;
 }
 
 static void fill_status(struct volume_reply *reply)
@@ -136,16 +176,13 @@ static void fill(struct volume_reply *reply)
 	message->size_bytes = record->size_bytes;
 	message->attach = record->attach;
 	message->min_insync = record->min_insync;
+	message->no_quorum_s = record->no_quorum_s;
 	message->state = text_of(volume_state_name(VOLUME_CLOSED));
 	if (reply->is_open) {
 		fill_status(reply);
 	}
 	fill_frontend(reply);
-	for (unsigned i = 0; i < record->voter_count; i++) {
-		fill_replica(reply, i);
-	}
-	message->replicas = reply->pointers;
-	message->n_replicas = record->voter_count;
+	fill_replicas(reply);
 }
 
 static int make_replies(struct control *control, const char *name, struct replies *ret_replies)

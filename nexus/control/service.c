@@ -63,6 +63,24 @@ static int parse_voter(
 	return io_address_parse(from->address, 0, &ret_voter->address, err);
 }
 
+/* What must hold of the voters that a volume begins with. */
+static int check_created(struct volume_record *record, struct err *err)
+{
+	int result = volume_record_check(record, err);
+
+	record->copies = volume_record_data_voters(record);
+	for (unsigned i = 0; result == 0 && i < record->voter_count; i++) {
+		for (unsigned j = 0; j < i && !record->used; j++) {
+			if (uuid_equal(&record->voters[i].agent, &record->voters[j].agent)) {
+				return err_set(err, -EINVAL,
+					"volume %s: two of its replicas are on one pool-agent",
+					record->name);
+			}
+		}
+	}
+	return result;
+}
+
 static int parse_create(const Strake__V1__CreateVolumeRequest *request,
 	struct volume_record *record, struct err *err)
 {
@@ -87,6 +105,8 @@ static int parse_create(const Strake__V1__CreateVolumeRequest *request,
 	record->lineage = rng_u64(&rng) | 1;
 	record->attach = 1;
 	record->min_insync = request->min_insync;
+	record->used = request->used;
+	record->no_quorum_s = request->no_quorum_s;
 	record->voter_count = (unsigned)request->n_voters;
 	for (unsigned i = 0; i < record->voter_count; i++) {
 		int result = parse_voter(request->voters[i], &record->voters[i], err);
@@ -95,7 +115,25 @@ static int parse_create(const Strake__V1__CreateVolumeRequest *request,
 			return result;
 		}
 	}
-	return volume_record_check(record, err);
+	return check_created(record, err);
+}
+
+/* Takes over what is new; true: something was. */
+static bool create_again_takes(struct cvolume *cv, const struct volume_record *wanted)
+{
+	bool changed = volume_record_relocate(&cv->record, wanted);
+	bool is_full;
+
+	if (wanted->used && !cv->record.used) {
+		cv->record.used = true;
+		changed = true;
+	}
+	/* An open one knows its voters; those whose place it lacks are told with AddReplica. */
+	for (unsigned i = 0;
+		wanted->used && !cv->is_open && cv->job == NULL && i < wanted->voter_count; i++) {
+		changed = volume_record_learn(&cv->record, &wanted->voters[i], &is_full) || changed;
+	}
+	return changed;
 }
 
 /* The volume is there: is it this one, and are its voters where they were? */
@@ -109,7 +147,7 @@ static void create_again(
 		grpc_call_fail(call, &err);
 		return;
 	}
-	if (volume_record_relocate(&cv->record, wanted)) {
+	if (create_again_takes(cv, wanted)) {
 		if (cvolume_save(cv, &err) < 0) {
 			cv->record = before;
 			grpc_call_fail(call, &err);
@@ -155,6 +193,44 @@ static void create_volume(struct grpc_call *call, const ProtobufCMessage *messag
 	}
 }
 
+static void set_volume(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	const Strake__V1__SetVolumeRequest *request = (const void *)message;
+	struct cvolume *cv = find_volume(call, request->name);
+	struct volume_record before;
+	struct err err = {0};
+
+	if (cv == NULL) {
+		return;
+	}
+	if (cv->job != NULL) {
+		grpc_call_failf(call, -EALREADY,
+			"volume %s is busy with something else; try again when it is done",
+			request->name);
+		return;
+	}
+	if (request->set_min_insync &&
+		request->min_insync > volume_record_data_voters(&cv->record)) {
+		grpc_call_failf(call, -EINVAL, "volume %s: min_insync %u with %u data replicas",
+			request->name, request->min_insync, volume_record_data_voters(&cv->record));
+		return;
+	}
+	before = cv->record;
+	if (request->set_min_insync) {
+		cv->record.min_insync = request->min_insync;
+	}
+	if (request->set_no_quorum) {
+		cv->record.no_quorum_s = request->no_quorum_s;
+	}
+	if (volume_record_check(&cv->record, &err) < 0 || cvolume_save(cv, &err) < 0) {
+		cv->record = before;
+		grpc_call_fail(call, &err);
+		return;
+	}
+	cvolume_set_policy(cv);
+	reply_volume(call, cv);
+}
+
 static void delete_volume(struct grpc_call *call, const ProtobufCMessage *message)
 {
 	const Strake__V1__DeleteVolumeRequest *request = (const void *)message;
@@ -179,16 +255,63 @@ static void delete_volume(struct grpc_call *call, const ProtobufCMessage *messag
 	}
 }
 
+/* ---- what changes while it is open ---- */
+
+static void add_replica(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	const Strake__V1__AddReplicaRequest *request = (const void *)message;
+	struct cvolume *cv = find_volume(call, request->name);
+	struct volume_voter voter;
+	struct err err = {0};
+
+	if (cv == NULL) {
+		return;
+	}
+	if (request->voter == NULL) {
+		grpc_call_failf(call, -EINVAL, "the voter is missing");
+	} else if (parse_voter(request->voter, &voter, &err) < 0 ||
+		   volume_voter_check(&voter, &err) < 0) {
+		grpc_call_fail(call, &err);
+	} else {
+		job_add_voter(cv, &voter, call);
+	}
+}
+
+static void remove_replica(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	const Strake__V1__RemoveReplicaRequest *request = (const void *)message;
+	struct cvolume *cv = find_volume(call, request->name);
+	struct uuid replica;
+
+	if (cv == NULL) {
+		return;
+	}
+	if (uuid_parse(request->replica, &replica) < 0 || uuid_is_nil(&replica)) {
+		grpc_call_failf(call, -EINVAL, "replica \"%.64s\" is no uuid", request->replica);
+	} else {
+		job_remove_voter(cv, &replica, call);
+	}
+}
+
 /* ---- the rest ---- */
 
 static void open_volume(struct grpc_call *call, const ProtobufCMessage *message)
 {
 	const Strake__V1__OpenVolumeRequest *request = (const void *)message;
 	struct cvolume *cv = find_volume(call, request->name);
+	struct capability capability;
 
-	if (cv != NULL) {
-		job_open(cv, request->attach, call);
+	if (cv == NULL) {
+		return;
 	}
+	if (request->capability.len != 0 &&
+		(request->capability.len != CAPABILITY_ENCODED_SIZE ||
+			capability_decode(request->capability.data, &capability) != 0)) {
+		grpc_call_failf(
+			call, -EINVAL, "volume %s: the capability is malformed", request->name);
+		return;
+	}
+	job_open(cv, request->attach, request->capability.len != 0 ? &capability : NULL, call);
 }
 
 static void close_volume(struct grpc_call *call, const ProtobufCMessage *message)
@@ -265,6 +388,9 @@ const struct grpc_method control_methods[] = {
 	METHOD("UnpublishVolume", unpublish_volume_request, volume, unpublish_volume),
 	METHOD("ListVolumes", list_volumes_request, list_volumes_response, list_volumes),
 	METHOD("DeleteVolume", delete_volume_request, delete_volume_response, delete_volume),
+	METHOD("SetVolume", set_volume_request, volume, set_volume),
+	METHOD("AddReplica", add_replica_request, volume, add_replica),
+	METHOD("RemoveReplica", remove_replica_request, volume, remove_replica),
 	METHOD("CompareVolume", compare_volume_request, compare_volume_response, compare_volume),
 };
 const size_t control_method_count = sizeof(control_methods) / sizeof(control_methods[0]);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nexus/control/state.h"
 
+#include "base/hex.h"
 #include "daemon/file.h"
 #include "launch/launch.h"
 
@@ -40,9 +41,26 @@ int frontend_kind_parse(const char *text, enum frontend_kind *ret_kind, struct e
 	return err_set(err, -EINVAL, "unknown frontend \"%.32s\"; there are fuse and nvme", text);
 }
 
+unsigned volume_record_data_voters(const struct volume_record *record)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < record->voter_count; i++) {
+		count += record->voters[i].kind == VOTER_DATA;
+	}
+	return count;
+}
+
+int volume_voter_check(const struct volume_voter *voter, struct err *err)
+{
+	return uuid_is_nil(&voter->replica) || voter->nsid == 0 || voter->address.port == 0
+		       ? err_set(err, -EINVAL, "a replica lacks its uuid, nsid or address")
+		       : 0;
+}
+
 static int check_voters(const struct volume_record *record, struct err *err)
 {
-	unsigned data = 0;
+	unsigned data = volume_record_data_voters(record);
 
 	if (record->voter_count == 0 || record->voter_count > REPL_VOTERS_MAX) {
 		return err_set(err, -EINVAL, "volume %s: needs 1 to %d replicas, not %u",
@@ -51,9 +69,7 @@ static int check_voters(const struct volume_record *record, struct err *err)
 	for (unsigned i = 0; i < record->voter_count; i++) {
 		char text[UUID_TEXT_SIZE];
 
-		data += record->voters[i].kind == VOTER_DATA;
-		if (uuid_is_nil(&record->voters[i].replica) || record->voters[i].nsid == 0 ||
-			record->voters[i].address.port == 0) {
+		if (volume_voter_check(&record->voters[i], err) < 0) {
 			return err_set(err, -EINVAL,
 				"volume %s: replica %u lacks its uuid, nsid or address",
 				record->name, i + 1);
@@ -66,7 +82,8 @@ static int check_voters(const struct volume_record *record, struct err *err)
 			}
 		}
 	}
-	if (data == 0 || record->min_insync > data) {
+	/* Of a used one the places of some may not be known here, or it has fewer copies now. */
+	if (!record->used && (data == 0 || record->min_insync > data)) {
 		return err_set(err, -EINVAL, "volume %s: min_insync %u with %u data replicas",
 			record->name, record->min_insync, data);
 	}
@@ -85,6 +102,13 @@ int volume_record_check(const struct volume_record *record, struct err *err)
 		return err_set(err, -EINVAL,
 			"volume %s: size %" PRIu64 " is no multiple of 4096 from 4K to 64T",
 			record->name, record->size_bytes);
+	}
+	if (record->no_quorum_s > NO_QUORUM_S_MAX) {
+		return err_set(err, -EINVAL,
+			"volume %s: without a quorum requests wait for ever (0) or up to %d "
+			"seconds, "
+			"not %" PRIu32,
+			record->name, NO_QUORUM_S_MAX, record->no_quorum_s);
 	}
 	if (uuid_is_nil(&record->uuid) || record->attach == 0) {
 		return err_set(
@@ -156,12 +180,18 @@ int volume_record_compare(
 			"volume %s is there already, with %" PRIu64 " bytes, not %" PRIu64,
 			record->name, record->size_bytes, wanted->size_bytes);
 	}
-	if (record->min_insync != wanted->min_insync) {
+	if (!wanted->used && record->min_insync != wanted->min_insync) {
 		return err_set(err, -EEXIST,
 			"volume %s is there already, with min_insync %u, not %u", record->name,
 			record->min_insync, wanted->min_insync);
 	}
-	return compare_voters(record, wanted, err);
+	return wanted->used ? 0 : compare_voters(record, wanted, err);
+}
+
+static bool place_is(const struct volume_voter *a, const struct volume_voter *b)
+{
+	return uuid_equal(&a->agent, &b->agent) && strcmp(a->address.host, b->address.host) == 0 &&
+	       a->address.port == b->address.port && a->nsid == b->nsid && a->local == b->local;
 }
 
 bool volume_record_relocate(struct volume_record *record, const struct volume_record *wanted)
@@ -175,13 +205,51 @@ bool volume_record_relocate(struct volume_record *record, const struct volume_re
 		if (now == NULL) {
 			continue;
 		}
-		changed = changed || !uuid_equal(&voter->agent, &now->agent) ||
-			  strcmp(voter->address.host, now->address.host) != 0 ||
-			  voter->address.port != now->address.port || voter->nsid != now->nsid ||
-			  voter->local != now->local;
+		changed = changed || !place_is(voter, now);
 		*voter = *now;
 	}
 	return changed;
+}
+
+bool volume_record_follow(
+	struct volume_record *record, const struct cfg *cfg, const struct uuid *adding)
+{
+	unsigned kept = 0;
+	bool changed = !record->used;
+
+	for (unsigned i = 0; i < record->voter_count; i++) {
+		const struct volume_voter *voter = &record->voters[i];
+
+		if (cfg_find(cfg, &voter->replica) >= 0 || uuid_equal(&voter->replica, adding)) {
+			record->voters[kept++] = *voter;
+		}
+	}
+	changed = changed || kept != record->voter_count;
+	record->voter_count = kept;
+	record->used = true;
+	return changed;
+}
+
+bool volume_record_learn(
+	struct volume_record *record, const struct volume_voter *voter, bool *ret_full)
+{
+	*ret_full = false;
+	for (unsigned i = 0; i < record->voter_count; i++) {
+		struct volume_voter *known = &record->voters[i];
+
+		if (uuid_equal(&known->replica, &voter->replica)) {
+			bool changed = !place_is(known, voter) || known->kind != voter->kind;
+
+			*known = *voter;
+			return changed;
+		}
+	}
+	if (record->voter_count == REPL_VOTERS_MAX) {
+		*ret_full = true;
+		return false;
+	}
+	record->voters[record->voter_count++] = *voter;
+	return true;
 }
 
 /* ---- to JSON ---- */
@@ -197,9 +265,22 @@ static json_t *voter_to_json(const struct volume_voter *voter)
 		"local", (int)voter->local);
 }
 
+/* "" without one. */
+static const char *capability_to_hex(
+	const struct capability *capability, char text[HEX_TEXT_SIZE(CAPABILITY_ENCODED_SIZE)])
+{
+	uint8_t bytes[CAPABILITY_ENCODED_SIZE];
+
+	if (capability->version == 0) {
+		return "";
+	}
+	capability_encode(capability, bytes);
+	return hex_to_text(bytes, sizeof(bytes), text);
+}
+
 static json_t *record_to_json(const struct volume_record *record)
 {
-	char uuid[UUID_TEXT_SIZE];
+	char uuid[UUID_TEXT_SIZE], capability[HEX_TEXT_SIZE(CAPABILITY_ENCODED_SIZE)];
 	char lineage[24];
 	json_t *voters = json_array();
 
@@ -211,13 +292,16 @@ static json_t *record_to_json(const struct volume_record *record)
 	}
 	/* A string: JSON's integers are signed here. */
 	(void)snprintf(lineage, sizeof(lineage), "%016" PRIx64, record->lineage);
-	return json_pack("{s:i, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:b, s:s, s:o}", "format",
-		FORMAT, "name", record->name, "uuid", uuid_to_text(&record->uuid, uuid),
+	return json_pack(
+		"{s:i, s:s, s:s, s:I, s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:b, s:s, s:I, s:b, s:o}",
+		"format", FORMAT, "name", record->name, "uuid", uuid_to_text(&record->uuid, uuid),
 		"size_bytes", (json_int_t)record->size_bytes, "lineage", lineage, "attach",
-		(json_int_t)record->attach, "inc", (json_int_t)record->inc, "min_insync",
-		(json_int_t)record->min_insync, "boot_id", record->boot_id, "opened",
-		(int)record->opened, "frontend", frontend_kind_name(record->frontend), "voters",
-		voters);
+		(json_int_t)record->attach, "capability",
+		capability_to_hex(&record->capability, capability), "inc", (json_int_t)record->inc,
+		"min_insync", (json_int_t)record->min_insync, "no_quorum_s",
+		(json_int_t)record->no_quorum_s, "boot_id", record->boot_id, "opened",
+		(int)record->opened, "frontend", frontend_kind_name(record->frontend), "copies",
+		(json_int_t)record->copies, "used", (int)record->used, "voters", voters);
 }
 
 static int record_path(
@@ -294,18 +378,34 @@ static bool copy_text(char *to, size_t to_bytes, const char *from)
 	return true;
 }
 
+static int parse_capability(const char *text, struct capability *ret_capability)
+{
+	uint8_t bytes[CAPABILITY_ENCODED_SIZE];
+
+	if (text[0] == '\0') {
+		return 0;
+	}
+	return hex_parse(text, bytes, sizeof(bytes)) < 0 ? -EINVAL
+							 : capability_decode(bytes, ret_capability);
+}
+
 static int parse_record(json_t *json, struct volume_record *record)
 {
-	const char *name, *uuid, *lineage, *boot_id, *frontend;
-	json_int_t size, attach, inc, min_insync;
-	int format, opened;
+	const char *name, *uuid, *lineage, *boot_id, *frontend, *capability = "";
+	json_int_t size, attach, inc, min_insync, no_quorum_s = 0, copies = 0;
+	int format, opened, used = 0;
 	json_t *voters;
 	char *end;
 
-	if (json_unpack(json, "{s:i, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:b, s:s, s:o}",
+	/* Files of earlier versions lack `capability`, `no_quorum_s`, `copies` and `used`. */
+	if (json_unpack(json,
+		    "{s:i, s:s, s:s, s:I, s:s, s:I, s?s, s:I, s:I, s?I, s:s, s:b, s:s, s?I, s?b, "
+		    "s:o}",
 		    "format", &format, "name", &name, "uuid", &uuid, "size_bytes", &size, "lineage",
-		    &lineage, "attach", &attach, "inc", &inc, "min_insync", &min_insync, "boot_id",
-		    &boot_id, "opened", &opened, "frontend", &frontend, "voters", &voters) < 0 ||
+		    &lineage, "attach", &attach, "capability", &capability, "inc", &inc,
+		    "min_insync", &min_insync, "no_quorum_s", &no_quorum_s, "boot_id", &boot_id,
+		    "opened", &opened, "frontend", &frontend, "copies", &copies, "used", &used,
+		    "voters", &voters) < 0 ||
 		format != FORMAT || !json_is_array(voters) ||
 		json_array_size(voters) > REPL_VOTERS_MAX) {
 		return -EINVAL;
@@ -313,21 +413,29 @@ static int parse_record(json_t *json, struct volume_record *record)
 	record->lineage = strtoull(lineage, &end, 16);
 	if (*end != '\0' || !copy_text(record->name, sizeof(record->name), name) ||
 		!copy_text(record->boot_id, sizeof(record->boot_id), boot_id) ||
-		uuid_parse(uuid, &record->uuid) < 0 || size < 0 || attach <= 0 ||
+		uuid_parse(uuid, &record->uuid) < 0 ||
+		parse_capability(capability, &record->capability) < 0 || size < 0 || attach <= 0 ||
 		attach > UINT32_MAX || inc < 0 || inc > UINT32_MAX || min_insync < 0 ||
-		min_insync > REPL_VOTERS_MAX) {
+		min_insync > REPL_VOTERS_MAX || no_quorum_s < 0 || no_quorum_s > NO_QUORUM_S_MAX ||
+		copies < 0 || copies > REPL_VOTERS_MAX) {
 		return -EINVAL;
 	}
 	record->size_bytes = (uint64_t)size;
 	record->attach = (uint32_t)attach;
 	record->inc = (uint32_t)inc;
 	record->min_insync = (unsigned)min_insync;
+	record->no_quorum_s = (uint32_t)no_quorum_s;
 	record->opened = opened != 0;
+	record->copies = (unsigned)copies;
+	record->used = used != 0;
 	record->voter_count = (unsigned)json_array_size(voters);
 	for (unsigned i = 0; i < record->voter_count; i++) {
 		if (parse_voter(json_array_get(voters, i), &record->voters[i]) < 0) {
 			return -EINVAL;
 		}
+	}
+	if (record->copies == 0) {
+		record->copies = volume_record_data_voters(record);
 	}
 	record->frontend = FRONTEND_NONE;
 	return frontend[0] == '\0' ? 0 : frontend_kind_parse(frontend, &record->frontend, NULL);

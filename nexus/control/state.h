@@ -9,14 +9,22 @@ enum frontend_kind { FRONTEND_NONE, FRONTEND_FUSE, FRONTEND_NVME };
 
 #define BOOT_ID_TEXT_SIZE 40
 
+#define NO_QUORUM_S_MAX 86400
+
 struct volume_record {
 	char name[REPL_NAME_SIZE];
 	struct uuid uuid;
 	uint64_t size_bytes;
 	uint64_t lineage;
-	uint32_t attach;     /* of the last open; rises only */
-	uint32_t inc;        /* the largest that was used with this attach */
-	unsigned min_insync; /* 0: the nexus's default */
+	uint32_t attach;              /* of the last open; rises only */
+	struct capability capability; /* for it; version 0: none */
+	uint32_t inc;                 /* the largest that was used with this attach */
+	unsigned min_insync;          /* 0: the nexus's default, or that for `copies` */
+	uint32_t no_quorum_s; /* requests fail after so long without a quorum; 0: they wait */
+	unsigned copies;      /* data replicas that it was created with */
+	/* A configuration was committed: voters are now those that hold one, and `voters` says
+	 * where they are found. */
+	bool used;
 	/* The kernel under which it was open last with this attach; "" when it was closed in order
 	 * since, so that no host can have lived on. */
 	char boot_id[BOOT_ID_TEXT_SIZE];
@@ -29,10 +37,20 @@ struct volume_record {
 const char *frontend_kind_name(enum frontend_kind kind); /* "", "fuse", "nvme" */
 int frontend_kind_parse(
 	const char *text, enum frontend_kind *ret_kind, struct err *err) __must_check;
+unsigned volume_record_data_voters(const struct volume_record *record);
+int volume_voter_check(const struct volume_voter *voter, struct err *err) __must_check;
 /* For what comes from files and clients alike: name, sizes, voters. */
 int volume_record_check(const struct volume_record *record, struct err *err) __must_check;
+/* `voters` as the committed V, but for those that are not known and for `adding` (nil: none), which
+ * is kept.  false: it is so already. */
+bool volume_record_follow(
+	struct volume_record *record, const struct cfg *cfg, const struct uuid *adding);
+/* Notes where a voter is found.  false: it is known so already, or (ret_full) there is no room. */
+bool volume_record_learn(
+	struct volume_record *record, const struct volume_voter *voter, bool *ret_full);
 /* Is `wanted` the recorded volume again?  Where the voters are found, and in which order they
- * stand, does not count.  0, or -EEXIST with what differs. */
+ * stand, does not count; nor who they are when `wanted` is known to have been used.  0, or -EEXIST
+ * with what differs. */
 int volume_record_compare(const struct volume_record *record, const struct volume_record *wanted,
 	struct err *err) __must_check;
 /* Takes over where the voters of an equal volume are found.  false: it was known already. */

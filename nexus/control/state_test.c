@@ -22,12 +22,18 @@ static void fill(struct volume_record *record)
 	record->size_bytes = UINT64_C(64) << 40;
 	record->lineage = UINT64_C(0xfedcba9876543210);
 	record->attach = UINT32_MAX;
+	record->capability.version = CAPABILITY_VERSION;
+	record->capability.key = 7;
+	memset(record->capability.mac, 0xa5, sizeof(record->capability.mac));
 	record->inc = 17;
 	record->min_insync = 2;
+	record->copies = 3;
+	record->no_quorum_s = 45;
 	(void)snprintf(
 		record->boot_id, sizeof(record->boot_id), "f8b7c8aa-0000-1111-2222-333344445555");
 	record->opened = true;
 	record->frontend = FRONTEND_NVME;
+	record->copies = 2;
 	record->voter_count = 3;
 	for (unsigned i = 0; i < record->voter_count; i++) {
 		struct volume_voter *voter = &record->voters[i];
@@ -98,6 +104,7 @@ static void test_record_comes_back_as_saved(void **state)
 	struct err err = {0};
 
 	fill(&record);
+	record.used = true;
 	assert_int_equal(volume_record_save(folder, &record, &err), 0);
 	record.inc++;
 	assert_int_equal(volume_record_save(folder, &record, &err), 0);
@@ -157,6 +164,9 @@ static void test_checks(void **state)
 	record.voters[1].replica = record.voters[0].replica;
 	assert_int_equal(volume_record_check(&record, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "twice"));
+	fill(&record);
+	record.no_quorum_s = NO_QUORUM_S_MAX + 1;
+	assert_int_equal(volume_record_check(&record, &err), -EINVAL);
 	fill(&record);
 	record.min_insync = 3;
 	assert_int_equal(volume_record_check(&record, &err), -EINVAL);
@@ -238,6 +248,94 @@ static void test_another_volume_of_this_name(void **state)
 	refuse_as_other(&wanted, "with 3 voters, not 2");
 }
 
+/* The file's voters are those of the committed V, and who is being added. */
+static void test_voters_follow(void **state)
+{
+	struct volume_record record;
+	struct volume_voter voter;
+	struct cfg cfg = {.gen = 3, .voter_count = 2};
+	struct uuid nobody = {{0}};
+	struct err err = {0};
+	bool is_full;
+
+	(void)state;
+	fill(&record);
+	cfg.voters[0].id = record.voters[0].replica;
+	cfg.voters[1].id = record.voters[2].replica;
+	voter = record.voters[1];
+	voter.replica.b[0] ^= 1;
+	assert_true(volume_record_learn(&record, &voter, &is_full));
+	assert_false(volume_record_learn(&record, &voter, &is_full));
+	assert_false(is_full);
+	voter.address.port++;
+	assert_true(volume_record_learn(&record, &voter, &is_full));
+	assert_int_equal(record.voter_count, 4);
+	assert_true(volume_record_follow(&record, &cfg, &voter.replica));
+	assert_true(record.used);
+	assert_int_equal(record.voter_count, 3);
+	assert_int_equal(record.voters[2].address.port, voter.address.port);
+	assert_false(volume_record_follow(&record, &cfg, &voter.replica));
+	assert_true(volume_record_follow(&record, &cfg, &nobody));
+	assert_int_equal(record.voter_count, 2);
+	/* Fewer copies than min_insync, even none whose place is known, is no bad record now. */
+	record.min_insync = 3;
+	assert_int_equal(volume_record_check(&record, &err), 0);
+	while (record.voter_count < REPL_VOTERS_MAX) {
+		voter.replica.b[0]++;
+		assert_true(volume_record_learn(&record, &voter, &is_full));
+	}
+	voter.replica.b[0]++;
+	assert_false(volume_record_learn(&record, &voter, &is_full));
+	assert_true(is_full);
+}
+
+/* Who knows that it was used knows no better who its voters are. */
+static void test_a_used_volume_again(void **state)
+{
+	struct volume_record record, wanted;
+	struct err err = {0};
+
+	(void)state;
+	fill(&record);
+	fill(&wanted);
+	wanted.voters[1].replica.b[0] ^= 1;
+	wanted.min_insync = 1;
+	assert_int_equal(volume_record_compare(&record, &wanted, &err), -EEXIST);
+	wanted.used = true;
+	assert_int_equal(volume_record_compare(&record, &wanted, &err), 0);
+	wanted.size_bytes += 4096;
+	assert_int_equal(volume_record_compare(&record, &wanted, &err), -EEXIST);
+}
+
+/* Of a version that knew no changes of voters. */
+static void test_a_file_of_before(void **state)
+{
+	const char *folder = *state;
+	struct volume_record record;
+	struct strbuf text;
+	struct err err = {0};
+	char path[200], *at;
+
+	fill(&record);
+	assert_int_equal(volume_record_save(folder, &record, &err), 0);
+	(void)snprintf(path, sizeof(path), "%s/volumes/%s.json", folder, record.name);
+	strbuf_init(&text);
+	assert_int_equal(file_read(path, 65536, &text, &err), 0);
+	/* Another name for a member is as good as none. */
+	at = strstr(text.text, "\"copies\"");
+	assert_non_null(at);
+	at[1] = 'x';
+	at = strstr(text.text, "\"used\"");
+	assert_non_null(at);
+	at[1] = 'x';
+	assert_int_equal(file_replace(path, text.text, text.length, &err), 0);
+	assert_int_equal(volume_record_load(path, &record, &err), 0);
+	assert_int_equal(record.copies, 2);
+	assert_false(record.used);
+	strbuf_done(&text);
+	assert_int_equal(unlink(path), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -248,6 +346,10 @@ int main(void)
 		cmocka_unit_test(test_checks),
 		cmocka_unit_test(test_the_same_volume_again),
 		cmocka_unit_test(test_another_volume_of_this_name),
+		cmocka_unit_test(test_voters_follow),
+		cmocka_unit_test(test_a_used_volume_again),
+		cmocka_unit_test_setup_teardown(
+			test_a_file_of_before, folder_setup, folder_teardown),
 	};
 
 	return cmocka_run_group_tests_name("state", tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #include "nexus/control/control.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,16 +53,71 @@ void cvolume_relocate(struct cvolume *cv)
 	reactor_ask(daemon_reactor(cv->control->daemon), relocate_there, &relocation);
 }
 
-/* ---- inc: it must be on disk before it is used ---- */
+/* ---- what may change while it is open ---- */
+
+unsigned cvolume_min_insync(const struct cvolume *cv)
+{
+	if (cv->record.min_insync != 0) {
+		return cv->record.min_insync;
+	}
+	if (cv->control->options.min_insync != 0) {
+		return cv->control->options.min_insync;
+	}
+	return cv->record.copies <= 2 ? 1 : 2;
+}
+
+struct policy {
+	struct cvolume *cv;
+	unsigned min_insync;
+	uint64_t no_quorum_ns;
+};
+
+static void set_policy_there(void *ctx)
+{
+	const struct policy *policy = ctx;
+
+	if (policy->cv->volume != NULL) {
+		volume_set_min_insync(policy->cv->volume, policy->min_insync);
+		volume_set_no_quorum(policy->cv->volume, policy->no_quorum_ns);
+	}
+}
+
+void cvolume_set_policy(struct cvolume *cv)
+{
+	struct policy policy = {
+		.cv = cv,
+		.min_insync = cvolume_min_insync(cv),
+		.no_quorum_ns = cv->record.no_quorum_s * IO_NS_PER_S,
+	};
+
+	log_info(daemon_log(cv->control->daemon), "control", "volume-set",
+		"volume=%s min_insync=%u no_quorum_s=%u", cv->record.name, cv->record.min_insync,
+		cv->record.no_quorum_s);
+	reactor_ask(daemon_reactor(cv->control->daemon), set_policy_there, &policy);
+}
+
+/* ---- inc, which must be on disk before it is used, and V, which the file follows ---- */
+
+/* Reactor. */
+static void file_post(struct cvolume *cv)
+{
+	if (cv->follow_wanted) {
+		cv->told = cv->followed;
+		cv->told_adding = cv->followed_adding;
+		cv->told_is_new = true;
+		cv->follow_wanted = false;
+	}
+	loop_post(daemon_loop(cv->control->daemon), &cv->inc_save);
+}
 
 /* Reactor. */
 static void inc_back(struct io_msg *msg)
 {
 	struct cvolume *cv = container_of(msg, struct cvolume, inc_back);
 
-	if (atomic_load(&cv->inc_wanted) > cv->inc_saved) {
-		/* The volume has taken a higher one meanwhile. */
-		loop_post(daemon_loop(cv->control->daemon), &cv->inc_save);
+	if (atomic_load(&cv->inc_wanted) > cv->inc_saved || cv->follow_wanted) {
+		/* The volume has taken a higher one, or others, meanwhile. */
+		file_post(cv);
 		return;
 	}
 	cv->inc_posted = false;
@@ -80,6 +136,10 @@ static void inc_save(struct cvolume *cv)
 	struct err err = {0};
 
 	cv->record.inc = inc;
+	/* What an operation is adding just now may be in the file already, and not be told yet. */
+	if (cv->told_is_new && !cv->changes_voters) {
+		(void)volume_record_follow(&cv->record, &cv->told, &cv->told_adding);
+	}
 	if (cvolume_save(cv, &err) < 0) {
 		log_error(daemon_log(control->daemon), "control", "inc-not-saved",
 			"volume=%s error=%s", cv->record.name, err.text);
@@ -87,6 +147,7 @@ static void inc_save(struct cvolume *cv)
 		return;
 	}
 	cv->inc_saved = inc;
+	cv->told_is_new = false;
 	cv->inc_back.run = inc_back;
 	io_post(daemon_io(control->daemon), &cv->inc_back);
 }
@@ -110,7 +171,38 @@ static void save_inc(struct volume *volume, uint32_t inc, void *ctx)
 	atomic_store(&cv->inc_wanted, inc);
 	if (!cv->inc_posted) {
 		cv->inc_posted = true;
-		loop_post(daemon_loop(cv->control->daemon), &cv->inc_save);
+		file_post(cv);
+	}
+}
+
+static bool same_voters(const struct cfg *a, const struct cfg *b)
+{
+	for (unsigned i = 0; i < a->voter_count; i++) {
+		if (cfg_find(b, &a->voters[i].id) < 0) {
+			return false;
+		}
+	}
+	return a->voter_count == b->voter_count;
+}
+
+/* Reactor. */
+static void voters_changed(struct volume *volume, void *ctx)
+{
+	struct cvolume *cv = ctx;
+	struct uuid adding;
+	struct cfg cfg;
+
+	volume_get_voters(volume, &cfg, &adding);
+	if (cfg.gen == 0 ||
+		(same_voters(&cfg, &cv->followed) && uuid_equal(&adding, &cv->followed_adding))) {
+		return;
+	}
+	cv->followed = cfg;
+	cv->followed_adding = adding;
+	cv->follow_wanted = true;
+	if (!cv->inc_posted) {
+		cv->inc_posted = true;
+		file_post(cv);
 	}
 }
 
@@ -156,12 +248,24 @@ void cvolume_fill_options(
 	ret_options->size_bytes = record->size_bytes;
 	ret_options->lineage = record->lineage;
 	ret_options->attach = record->attach;
+	ret_options->capability = record->capability;
 	ret_options->inc_min = record->inc;
-	ret_options->min_insync =
-		record->min_insync != 0 ? record->min_insync : cv->control->options.min_insync;
+	ret_options->min_insync = cvolume_min_insync(cv);
+	ret_options->no_quorum_ns = record->no_quorum_s * IO_NS_PER_S;
+	ret_options->used = record->used;
 	ret_options->voter_count = record->voter_count;
 	memcpy(ret_options->voters, record->voters, sizeof(ret_options->voters));
 	ret_options->host_may_have_lived_on = host_may_have_lived_on;
 	ret_options->save_inc = save_inc;
+	ret_options->changed = voters_changed;
 	ret_options->ctx = cv;
+	const struct crash *crash =
+		crashes_find(&cv->control->crashes, &record->uuid, record->attach);
+
+	if (crash != NULL && crash->count >= CRASHES_FAULT) {
+		(void)snprintf(ret_options->fault, sizeof(ret_options->fault),
+			"the nexus died %u times of its %s: unpublish and close it, then open it "
+			"with --attach %u to try again",
+			crash->count, crash->work, record->attach + 1);
+	}
 }

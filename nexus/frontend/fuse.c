@@ -278,6 +278,7 @@ static void slot_step(struct task *task)
 {
 	struct fuse_slot *slot = container_of(task, struct fuse_slot, task);
 
+	runq_work(task->runq, slot->frontend->object, TRACE_WORK_FRONTEND);
 	switch (slot->state) {
 	case FUSE_SLOT_FREE:
 		return;
@@ -515,6 +516,7 @@ int fuse_frontend_new(struct io *io, const struct fuse_frontend_options *options
 	frontend->dev = options->dev;
 	frontend->fuse_fd = options->fuse_fd;
 	frontend->head = options->table;
+	frontend->object = options->object;
 	frontend->armed_target = 1;
 	memcpy(frontend->name, options->name, strlen(options->name));
 	list_init(&frontend->free);

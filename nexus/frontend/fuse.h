@@ -49,6 +49,7 @@ struct fuse_frontend_options {
 	size_t table_bytes;  /* at least FUSE_FRONTEND_TABLE_BYTES */
 	struct blk_dev *dev; /* borrowed until closed */
 	const char *name;    /* of the file; copied */
+	uint64_t object;     /* trace_object() of the volume */
 };
 
 struct fuse_frontend_status {

@@ -114,6 +114,7 @@ struct fuse_frontend {
 	struct blk_dev *dev;
 	int fuse_fd;
 	char name[FUSE_FRONTEND_NAME_SIZE];
+	uint64_t object;
 	struct fuse_table_head *head;
 	struct fuse_slot slots[FUSE_FRONTEND_SLOTS];
 	struct list free;

@@ -50,7 +50,8 @@ static void compare_send(struct compare_op *op)
 		};
 
 		op->compare->results[i] = -ENOTCONN;
-		if (!leg->ready || leg->refence || leg->voter.kind != VOTER_DATA) {
+		if (!leg->ready || leg->refence || leg->voter.kind != VOTER_DATA ||
+			!voters_has(&volume->cfg, leg)) {
 			continue;
 		}
 		op->ios[i].iov.iov_base = op->compare->buffers[i];
@@ -79,6 +80,7 @@ static void compare_step(struct task *task)
 {
 	struct compare_op *op = container_of(task, struct compare_op, task);
 
+	volume_works(op->volume, TRACE_WORK_COMPARE);
 	switch (op->state) {
 	case COMPARE_START:
 		range_lock_acquire(&op->volume->locks, &op->lock, &op->task);

@@ -7,7 +7,8 @@
 #include "base/bytes.h"
 #include "nexus/mirror/volume_internal.h"
 
-#define COPY_PAUSE_NS (50 * IO_NS_PER_MS)
+#define COPY_PAUSE_NS      (50 * IO_NS_PER_MS)
+#define COPY_UNREADABLE_NS (10 * IO_NS_PER_S)
 
 void copiers_wake(struct volume *volume)
 {
@@ -24,6 +25,30 @@ bool copiers_are_idle(const struct volume *volume)
 		}
 	}
 	return true;
+}
+
+bool copiers_refer_to(const struct volume *volume, const struct leg *leg)
+{
+	for (unsigned i = 0; i < COPIERS; i++) {
+		const struct copier *copier = &volume->copiers[i];
+
+		if (copier->pending & LEG_BIT(leg)) {
+			return true;
+		}
+		if (copier->working &&
+			(copier->source == (int)leg->index || copier->target == (int)leg->index ||
+				((copier->ok | copier->destinations) & LEG_BIT(leg)))) {
+			return true;
+		}
+	}
+	return false;
+}
+
+void copiers_forget_leg(struct volume *volume, const struct leg *leg)
+{
+	for (unsigned i = 0; i < COPIERS; i++) {
+		volume->copiers[i].tried &= ~LEG_BIT(leg);
+	}
 }
 
 void copiers_start(struct volume *volume)
@@ -52,12 +77,21 @@ static bool piece_is_taken(const struct volume *volume, const struct piecemap *m
 	return false;
 }
 
+static bool piece_is_unreadable(const struct volume *volume, int target, uint64_t piece)
+{
+	const struct piecemap *unreadable = target >= 0 ? &volume->legs[target]->unreadable : NULL;
+
+	return unreadable != NULL && unreadable->count > 0 &&
+	       piecemap_test(unreadable, piece * unreadable->piece_bytes, 1);
+}
+
 static bool copier_take(struct copier *copier, struct piecemap *map, int target, uint64_t from)
 {
 	struct volume *volume = copier->volume;
 	uint64_t piece = piecemap_next(map, from);
 
-	while (piece != UINT64_MAX && piece_is_taken(volume, map, piece)) {
+	while (piece != UINT64_MAX && (piece_is_taken(volume, map, piece) ||
+					      piece_is_unreadable(volume, target, piece))) {
 		piece = piecemap_next(map, piece + 1);
 	}
 	if (piece == UINT64_MAX) {
@@ -98,6 +132,25 @@ static bool copier_take_demanded(struct copier *copier)
 	return false;
 }
 
+/* What could not be read from anybody is tried again now and then: the host may have written it
+ * anew. */
+static void copier_retry_unreadable(struct copier *copier, struct leg *leg)
+{
+	struct piecemap *unreadable = &leg->unreadable;
+	uint64_t piece;
+
+	if (!leg->target || unreadable->count == 0) {
+		return;
+	}
+	if (io_now_ns(copier->volume->io) < leg->unreadable_until_ns) {
+		io_timer_start(&copier->timer, leg->unreadable_until_ns);
+		return;
+	}
+	while ((piece = piecemap_next(unreadable, 0)) != UINT64_MAX) {
+		piecemap_clear_piece(unreadable, piece);
+	}
+}
+
 static bool copier_find_work(struct copier *copier)
 {
 	struct volume *volume = copier->volume;
@@ -116,6 +169,7 @@ static bool copier_find_work(struct copier *copier)
 		unsigned at = (unsigned)((volume->copy_cursor + i) % volume->leg_count);
 		struct leg *leg = volume->legs[at];
 
+		copier_retry_unreadable(copier, leg);
 		if (leg->target && !leg->todo_all && leg->ready &&
 			copier_take(copier, &leg->todo, (int)at, 0)) {
 			volume->copy_cursor = at + 1u;
@@ -216,6 +270,8 @@ static bool copier_send_read(struct copier *copier)
 		return false;
 	}
 	copier->source = __builtin_ctz(readable);
+	TRACE(volume->io, copy_begin, trace_id(&volume->options.uuid), copier->source,
+		copier->offset, copier->length);
 	leg = volume->legs[copier->source];
 	wio = copier_command(copier, leg, WIRE_READ);
 	copier->read_io.iov.iov_base = copier->buffer;
@@ -226,26 +282,28 @@ static bool copier_send_read(struct copier *copier)
 	return true;
 }
 
-/* R goes to all other members, and to targets that count on having this range; a rebuild goes to
- * its target. */
-static leg_mask copier_destinations(const struct copier *copier)
+leg_mask copy_members(const struct volume *volume, uint64_t offset, uint64_t length)
 {
-	const struct volume *volume = copier->volume;
-	leg_mask mask;
+	leg_mask mask = volume_needed(volume);
 
-	if (copier->target >= 0) {
-		return (leg_mask)1 << copier->target;
-	}
-	mask = volume_needed(volume);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		const struct leg *leg = volume->legs[i];
 
-		if (leg->target && !leg->todo_all &&
-			!piecemap_test(&leg->todo, copier->offset, copier->length)) {
+		if (leg->target && !leg->todo_all && !piecemap_test(&leg->todo, offset, length)) {
 			mask |= LEG_BIT(leg);
 		}
 	}
-	return mask & ~((leg_mask)1 << copier->source);
+	return mask;
+}
+
+/* A rebuild goes to its target. */
+static leg_mask copier_destinations(const struct copier *copier)
+{
+	if (copier->target >= 0) {
+		return (leg_mask)1 << copier->target;
+	}
+	return copy_members(copier->volume, copier->offset, copier->length) &
+	       ~((leg_mask)1 << copier->source);
 }
 
 static void copier_send_writes(struct copier *copier)
@@ -285,21 +343,30 @@ static bool copier_is_answered(const struct copier *copier)
 	return (copier->pending & volume_ready_mask(volume)) == 0 || volume_is_dead(volume);
 }
 
+static void copier_clear(struct copier *copier)
+{
+	struct volume *volume = copier->volume;
+
+	piecemap_clear_piece(copier->map, copier->piece);
+	if (copier->target < 0) {
+		volume->acked++; /* reads rely on it: lost with the power like a write */
+	}
+	if (copier->target < 0 && volume->resync.count == 0) {
+		volume->unsettled = 0;
+	}
+	task_wake(&volume->settle_task);
+}
+
 static void copier_finish(struct copier *copier)
 {
 	struct volume *volume = copier->volume;
 	leg_mask wanted = copier->target >= 0 ? copier->destinations : copier_destinations(copier);
 	bool complete = copier_is_valid(copier) && (wanted & ~copier->ok) == 0;
 
+	TRACE(volume->io, copy_end, trace_id(&volume->options.uuid), copier->source, copier->offset,
+		copier->ok);
 	if (complete) {
-		piecemap_clear_piece(copier->map, copier->piece);
-		if (copier->target < 0) {
-			volume->acked++; /* reads rely on it: lost with the power like a write */
-		}
-		if (copier->target < 0 && volume->resync.count == 0) {
-			volume->unsettled = 0;
-		}
-		task_wake(&volume->settle_task);
+		copier_clear(copier);
 	} else if (copier_is_valid(copier)) {
 		for (unsigned i = 0; i < volume->leg_count; i++) {
 			struct leg *leg = volume->legs[i];
@@ -325,26 +392,7 @@ static void copier_finish(struct copier *copier)
 	copier->tried = complete ? 0 : copier->tried | (leg_mask)1 << copier->source;
 }
 
-static void copier_let_go(struct copier *copier)
-{
-	struct volume *volume = copier->volume;
-
-	range_lock_release(&volume->locks, &copier->lock);
-	ops_revisit(volume);
-	if (copier->target >= 0) {
-		struct leg *leg = volume->legs[copier->target];
-
-		leg->copies--;
-		task_wake(&leg->rebuild_task);
-		task_wake(&leg->join_task);
-	}
-	copier->working = false;
-}
-
-static bool copier_ends(const struct copier *copier)
-{
-	return copier->volume->ending || copier->volume->superseded;
-}
+/* ---- the buffer ---- */
 
 static bool copier_get_buffer(struct copier *copier)
 {
@@ -365,6 +413,66 @@ static void copier_put_buffer(struct copier *copier)
 		bufpool_put(copier->volume->nexus->buffers, copier->buffer, copier->length);
 		copier->buffer = NULL;
 	}
+}
+
+/* ---- what the source cannot read ---- */
+
+static bool copier_start_repair(struct copier *copier)
+{
+	struct volume *volume = copier->volume;
+
+	copier->tried |= (leg_mask)1 << copier->source;
+	range_lock_release(&volume->locks, &copier->lock);
+	copier_put_buffer(copier); /* the repair needs one */
+	copier->repair.equalise = copier->target < 0;
+	copier->repair_unsettled = volume->unsettled;
+	return repair_start(volume, &copier->repair, copier->offset, copier->length, &copier->task);
+}
+
+/* A rebuild goes on with the piece, unless a part of it is nowhere; R is settled by the repair
+ * itself, unless a write failed there meanwhile. */
+static void copier_take_repaired(struct copier *copier)
+{
+	struct volume *volume = copier->volume;
+	const struct repair *repair = &copier->repair;
+
+	if (!copier_is_valid(copier) || !repair->complete) {
+		return;
+	}
+	if (copier->target < 0 && copier->repair_unsettled == volume->unsettled) {
+		copier_clear(copier);
+	} else if (copier->target >= 0 && repair->unreadable > 0) {
+		struct leg *leg = volume->legs[copier->target];
+
+		piecemap_set(&leg->unreadable, copier->offset, copier->length);
+		leg->unreadable_until_ns = io_now_ns(volume->io) + COPY_UNREADABLE_NS;
+		log_error(&volume->io->log, "nexus", "source-unreadable",
+			"volume=%s replica=%u offset=%llu blocks=%llu", volume->options.name,
+			leg->index, (unsigned long long)copier->offset,
+			(unsigned long long)repair->unreadable);
+	}
+	copier->tried = 0;
+}
+
+static void copier_let_go(struct copier *copier)
+{
+	struct volume *volume = copier->volume;
+
+	range_lock_release(&volume->locks, &copier->lock);
+	ops_revisit(volume);
+	if (copier->target >= 0) {
+		struct leg *leg = volume->legs[copier->target];
+
+		leg->copies--;
+		task_wake(&leg->rebuild_task);
+		task_wake(&leg->join_task);
+	}
+	copier->working = false;
+}
+
+static bool copier_ends(const struct copier *copier)
+{
+	return copier->volume->ending || copier->volume->superseded;
 }
 
 static void copier_lock(struct copier *copier)
@@ -408,6 +516,7 @@ void copier_step(struct task *task)
 	struct copier *copier = container_of(task, struct copier, task);
 	struct volume *volume = copier->volume;
 
+	volume_works(volume, TRACE_WORK_COPY);
 	switch (copier->state) {
 	case COPY_START:
 		for (;;) {
@@ -435,7 +544,12 @@ void copier_step(struct task *task)
 					AWAIT(copier, COPY_AWAIT_WRITES,
 						copier_is_answered(copier));
 					copier_finish(copier);
+				} else if (copier->read_io.result == LEG_MEDIA &&
+					   copier_is_valid(copier) && copier_start_repair(copier)) {
+					AWAIT(copier, COPY_AWAIT_REPAIR, !copier->repair.busy);
+					copier_take_repaired(copier);
 				} else if (copier->read_io.result == LEG_IO ||
+					   copier->read_io.result == LEG_MEDIA ||
 					   copier->read_io.result == LEG_REFUSED) {
 					copier->tried |= (leg_mask)1 << copier->source;
 				}

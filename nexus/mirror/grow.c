@@ -17,6 +17,7 @@ static void join_begin(struct leg *leg)
 {
 	struct volume *volume = leg->volume;
 
+	TRACE(volume->io, rebuild_join, trace_id(&volume->options.uuid), leg->index, 0, 0);
 	volume->joiner = leg;
 	volume->joiner_ready = false;
 	volume->joiner_proposed = false;
@@ -48,6 +49,7 @@ void join_step(struct task *task)
 	struct leg *leg = container_of(task, struct leg, join_task);
 	struct volume *volume = leg->volume;
 
+	volume_works(volume, TRACE_WORK_REBUILD);
 	switch (leg->join_state) {
 	case JOIN_START:
 		AWAIT_AT(leg->join_state, JOIN_AWAIT_TURN,

@@ -20,8 +20,10 @@ static enum leg_result leg_classify(const struct nvmeh_cmd *cmd)
 	switch (cmd->status) {
 	case 0:
 		return LEG_OK;
-	case 0x081: /* Capacity Exceeded */
+	case NVME_SC_CAPACITY_EXCEEDED:
 		return LEG_NOSPC;
+	case NVME_SC_UNRECOVERED_READ_ERROR:
+		return LEG_MEDIA;
 	case WIRE_STATUS_STALE_TOKEN:
 		return LEG_STALE;
 	case WIRE_STATUS_BUSY:
@@ -33,28 +35,56 @@ static enum leg_result leg_classify(const struct nvmeh_cmd *cmd)
 	return LEG_IO;
 }
 
+/* A single bad block is repaired; a disk that gives nothing any more is to be replaced. */
+static void leg_count_unread(struct leg *leg, enum leg_result result)
+{
+	if (result == LEG_OK) {
+		leg->unread_run = 0;
+	} else if (result == LEG_MEDIA) {
+		char reason[60];
+
+		metric_inc(&leg->unread, 1);
+		leg->unread_run++;
+		snprintf(reason, sizeof(reason), "%u reads in a row failed", leg->unread_run);
+		if (leg->unread_run > UNREAD_RUN_MAX && eject_member(leg, reason)) {
+			leg->unread_run = 0;
+		}
+	}
+}
+
 static void leg_cmd_done(struct nvmeh_cmd *cmd)
 {
 	struct leg_io *lio = cmd->ctx;
 	struct leg *leg = lio->leg;
+	struct io *io = leg->volume->io;
+	enum leg_result result = leg_classify(cmd);
+	bool is_read = cmd->sqe.opcode == WIRE_READ && !cmd->admin;
 
+	volume_works(leg->volume, TRACE_WORK_ANSWER);
 	lio->busy = false;
-	lio->result = leg_classify(cmd);
+	lio->result = result;
+	TRACE(io, leg_answer, trace_id(&leg->volume->options.uuid), leg->index, cmd->sqe.opcode,
+		result);
 	list_remove(&lio->node);
 	if (lio->result == LEG_STALE && leg->ready && !leg->lost) {
 		/* Somebody else fenced this replica; who, the next FENCE tells. */
 		leg->lost = true;
 		task_wake(&leg->task);
 	}
-	if (lio->result == LEG_IO) {
+	if (lio->result == LEG_IO || lio->result == LEG_MEDIA) {
 		metric_inc(&leg->errors, 1);
 	}
 	if (list_is_empty(&leg->inflight)) {
 		task_wake(&leg->task);
 		/* A leg whose ladder is over ends the volume's closing with its last command. */
 		task_wake(&leg->volume->close_task);
+		task_wake(&leg->volume->voters_task);
 	}
 	lio->done(lio);
+	if (is_read) {
+		leg_count_unread(leg, result);
+	}
+	runq_work_done(&io->runq);
 }
 
 void leg_submit(
@@ -78,6 +108,8 @@ void leg_submit(
 	lio->cmd.ctx = lio;
 	list_push_back(&leg->inflight, &lio->node);
 	volume_tick_start(leg->volume);
+	TRACE(leg->volume->io, leg_send, trace_id(&leg->volume->options.uuid), leg->index,
+		lio->cmd.sqe.opcode, (uint64_t)lio->cmd.sqe.cdw11 << 32 | lio->cmd.sqe.cdw10);
 	nvmeh_submit(leg->peer->assoc, &lio->cmd);
 }
 
@@ -95,6 +127,8 @@ static void leg_unready(struct leg *leg)
 	if (!leg->ready) {
 		return;
 	}
+	TRACE(leg->volume->io, leg_unready, trace_id(&leg->volume->options.uuid), leg->index,
+		leg->session, leg->refence);
 	leg->ready = false;
 	leg->unready_ns = io_now_ns(leg->volume->io);
 	if (leg->volume->electing) {
@@ -111,6 +145,8 @@ void leg_fail(struct leg *leg, const char *reason)
 	struct volume *volume = leg->volume;
 	bool member = (volume->member_mask | volume->proposed_mask) & LEG_BIT(leg);
 
+	TRACE(volume->io, leg_fail, trace_id(&volume->options.uuid), leg->index, member,
+		leg->ready);
 	if (reason != leg->reason) {
 		snprintf(leg->reason, sizeof(leg->reason), "%s", reason);
 	}
@@ -148,6 +184,9 @@ void leg_check_deadlines(struct leg *leg, uint64_t now_ns)
 	struct list_node *first = list_first(&leg->inflight);
 	bool member = (volume->member_mask | volume->proposed_mask) & LEG_BIT(leg);
 
+	if (leg->vacant) {
+		return;
+	}
 	if (!leg->ready && leg->peer->up && leg_pinned(leg, now_ns) > PINNED_MAX) {
 		peer_reset(leg->peer, "too many requests that a stuck disk does not answer");
 		return;
@@ -191,7 +230,8 @@ static void leg_peer_heard(struct peer_watch *watch, uint64_t sent_ns, bool lost
 {
 	struct leg *leg = container_of(watch, struct leg, watch);
 
-	if (sent_ns < leg->fence_sent_ns) {
+	lease_note_time(leg->volume);
+	if (sent_ns < leg->fence_sent_ns || leg->refence) {
 		return;
 	}
 	/* The list is told once: a leg that is about to be ready must not forget it. */
@@ -212,12 +252,17 @@ static void leg_peer_heard(struct peer_watch *watch, uint64_t sent_ns, bool lost
 
 /* ---- fencing ---- */
 
+bool leg_ends(const struct leg *leg)
+{
+	return leg->volume->ending || leg->volume->superseded || leg->leaving;
+}
+
 static bool leg_is_wanted(const struct leg *leg)
 {
 	const struct volume *volume = leg->volume;
 
-	if (volume->ending || volume->superseded) {
-		return true; /* to end */
+	if (leg_ends(leg)) {
+		return true;
 	}
 	if (!leg->peer->up) {
 		return false;
@@ -240,6 +285,7 @@ static void leg_send_fence(struct leg *leg)
 		.nsid = leg->voter.nsid,
 		.replica = leg->voter.replica,
 		.token = {.epoch = volume->epoch},
+		.capability = volume->options.capability,
 	};
 
 	/* Asking again after BUSY repeats the token. */
@@ -261,6 +307,8 @@ static void leg_send_fence(struct leg *leg)
 	leg->fence_io.iov.iov_base = leg->fence_data;
 	leg->fence_io.iov.iov_len = WIRE_FENCE_ENTRY_SIZE;
 	leg->fence_io.done = leg_fence_done;
+	TRACE(volume->io, leg_fence, trace_id(&volume->options.uuid), leg->index, volume->epoch.inc,
+		leg->session);
 	leg_submit(leg, &leg->fence_io, true, &leg->fence_io.iov, 1);
 }
 
@@ -329,6 +377,14 @@ static bool leg_handle_answer(struct leg *leg)
 		leg_fault(leg, "another replica is in its place");
 		return false;
 	}
+	if (answer.status == WIRE_STATUS_UNAUTHORIZED) {
+		leg_fault(leg, leg->volume->options.capability.version == 0
+				       ? "not authorized: it has a key, and the volume was opened "
+					 "without a capability"
+				       : "not authorized: the capability is not for this attach "
+					 "number and node, or of another key");
+		return false;
+	}
 	if (answer.status != 0) {
 		snprintf(leg->reason, sizeof(leg->reason), "busy: older requests still run");
 		return false;
@@ -344,6 +400,8 @@ static void leg_came_up(struct leg *leg)
 	struct volume *volume = leg->volume;
 	int at = cfg_find(&volume->cfg, &leg->voter.replica);
 
+	TRACE(volume->io, leg_ready, trace_id(&volume->options.uuid), leg->index, leg->session,
+		leg->answer.vmeta.clean);
 	leg->ready = true;
 	leg->attempt_over = leg->attempt;
 	leg->reason[0] = '\0';
@@ -357,7 +415,8 @@ static void leg_came_up(struct leg *leg)
 			leg->out = true;
 			snprintf(leg->reason, sizeof(leg->reason),
 				"lost power: unflushed writes may be gone");
-		} else if (!leg->vmeta_rebuilding) {
+		} else if (!leg->vmeta_rebuilding && !eject_keeps_out(leg)) {
+			eject_returned(leg);
 			leg->out = false;
 		}
 		/* What it answered stays answered while its power is the same. */
@@ -372,20 +431,15 @@ static void leg_came_up(struct leg *leg)
 static bool leg_must_refence(const struct leg *leg)
 {
 	return leg->refence || leg->lost || !leg->peer->up ||
-	       leg->peer->generation != leg->generation || leg->volume->ending ||
-	       leg->volume->superseded ||
+	       leg->peer->generation != leg->generation || leg_ends(leg) ||
 	       (leg->volume->fencing && leg->attempt != leg->volume->attempt);
-}
-
-static bool leg_ends(const struct leg *leg)
-{
-	return leg->volume->ending || leg->volume->superseded;
 }
 
 static void leg_step(struct task *task)
 {
 	struct leg *leg = container_of(task, struct leg, task);
 
+	volume_works(leg->volume, TRACE_WORK_FENCE);
 	switch (leg->state) {
 	case LEG_START:
 		for (;;) {
@@ -433,6 +487,7 @@ static void leg_step(struct task *task)
 		}
 		leg->state = LEG_DONE;
 		task_wake(&leg->volume->close_task);
+		task_wake(&leg->volume->voters_task);
 		return;
 	case LEG_DONE:
 		/* Its last command was answered. */
@@ -441,32 +496,73 @@ static void leg_step(struct task *task)
 	}
 }
 
-static const char *const leg_metric_help[3] = {"Read commands sent to a replica.",
-	"Write commands sent to a replica.", "Failed commands of a replica."};
+struct leg_metric {
+	struct metric *metric;
+	enum metric_kind kind;
+	const char *name, *help;
+};
+
+#define LEG_METRICS 7
+
+static void leg_list_metrics(struct leg *leg, struct leg_metric to[LEG_METRICS])
+{
+	const struct leg_metric all[LEG_METRICS] = {
+		{&leg->reads, METRIC_COUNTER, "strake_nexus_replica_reads_total",
+			"Read commands sent to a replica."},
+		{&leg->writes, METRIC_COUNTER, "strake_nexus_replica_writes_total",
+			"Write commands sent to a replica."},
+		{&leg->errors, METRIC_COUNTER, "strake_nexus_replica_errors_total",
+			"Failed commands of a replica."},
+		{&leg->ejections, METRIC_COUNTER, "strake_nexus_replica_ejections_total",
+			"Times that a replica was taken out of the in-sync set because it answered "
+			"badly."},
+		{&leg->unread, METRIC_COUNTER, "strake_nexus_replica_unreadable_total",
+			"Reads that a replica could not answer from its disk."},
+		{&leg->repairs, METRIC_COUNTER, "strake_nexus_replica_repairs_total",
+			"Unreadable blocks of a replica that were written again from another one."},
+		{&leg->write_latency, METRIC_GAUGE,
+			"strake_nexus_replica_write_latency_nanoseconds",
+			"Mean time of a host write at a replica, in the last second with some."},
+	};
+
+	memcpy(to, all, sizeof(all));
+}
 
 static void leg_add_metrics(struct leg *leg)
 {
 	struct metric_registry *metrics = leg->volume->io->metrics;
-	const char *volume = leg->volume->options.name;
+	struct leg_metric all[LEG_METRICS];
 	char id[UUID_TEXT_SIZE];
 
-	if (metrics == NULL) {
-		return;
-	}
 	uuid_to_text(&leg->voter.replica, id);
-	metric_add(metrics, &leg->reads, METRIC_COUNTER, "strake_nexus_replica_reads_total",
-		leg_metric_help[0], "volume=\"%s\",replica=\"%s\"", volume, id);
-	metric_add(metrics, &leg->writes, METRIC_COUNTER, "strake_nexus_replica_writes_total",
-		leg_metric_help[1], "volume=\"%s\",replica=\"%s\"", volume, id);
-	metric_add(metrics, &leg->errors, METRIC_COUNTER, "strake_nexus_replica_errors_total",
-		leg_metric_help[2], "volume=\"%s\",replica=\"%s\"", volume, id);
+	leg_list_metrics(leg, all);
+	for (unsigned i = 0; metrics != NULL && i < LEG_METRICS; i++) {
+		metric_add(metrics, all[i].metric, all[i].kind, all[i].name, all[i].help,
+			"volume=\"%s\",replica=\"%s\"", leg->volume->options.name, id);
+	}
 }
 
-int leg_start(struct leg *leg, struct volume *volume, unsigned index)
+static void leg_remove_metrics(struct leg *leg)
 {
+	struct metric_registry *metrics = leg->volume->io->metrics;
+	struct leg_metric all[LEG_METRICS];
+
+	leg_list_metrics(leg, all);
+	for (unsigned i = 0; metrics != NULL && i < LEG_METRICS; i++) {
+		metric_remove(metrics, all[i].metric);
+	}
+}
+
+/* Everything but its peer, its memory for answers and its metrics. */
+static void leg_init(struct leg *leg, struct volume *volume, unsigned index)
+{
+	/* Those of a vacant one may be queued: whatever happens to the volume wakes them. */
+	task_done(&leg->task);
+	task_done(&leg->rebuild_task);
+	task_done(&leg->join_task);
+	memset(leg, 0, sizeof(*leg));
 	leg->volume = volume;
 	leg->index = index;
-	leg->voter = volume->options.voters[index];
 	leg->unready_ns = io_now_ns(volume->io);
 	list_init(&leg->inflight);
 	task_init(&leg->task, &volume->io->runq, leg_step);
@@ -478,17 +574,37 @@ int leg_start(struct leg *leg, struct volume *volume, unsigned index)
 	leg->watch.up = leg_peer_up;
 	leg->watch.down = leg_peer_down;
 	leg->watch.heard = leg_peer_heard;
+}
+
+static void leg_set_vacant(struct leg *leg)
+{
+	leg_init(leg, leg->volume, leg->index);
+	leg->voter.kind = VOTER_ARBITER; /* nowhere does it count as data */
+	leg->state = LEG_DONE;
+	leg->rebuild_state = REBUILD_DONE;
+	leg->vacant = true;
+}
+
+int leg_start(
+	struct leg *leg, struct volume *volume, unsigned index, const struct volume_voter *voter)
+{
+	leg_init(leg, volume, index);
+	leg->voter = *voter;
 	leg->watch.nsid = leg->voter.nsid;
 	leg->fence_data = io_zalloc(volume->io, WIRE_VOTER_STATE_SIZE);
 	if (leg->fence_data == NULL) {
+		leg_set_vacant(leg);
 		return -ENOMEM;
 	}
 	leg->peer = peer_get(
 		&volume->nexus->peers, &leg->voter.agent, &leg->voter.address, &leg->watch);
 	if (leg->peer == NULL) {
 		io_free(volume->io, leg->fence_data);
+		leg_set_vacant(leg);
 		return -ENOMEM;
 	}
+	volume->local_mask =
+		(volume->local_mask & ~LEG_BIT(leg)) | (leg->voter.local ? LEG_BIT(leg) : 0);
 	leg_add_metrics(leg);
 	task_wake(&leg->task);
 	task_wake(&leg->rebuild_task);
@@ -501,20 +617,26 @@ bool leg_is_idle(const struct leg *leg)
 	       list_is_empty(&leg->inflight);
 }
 
-void leg_stop(struct leg *leg)
+void leg_vacate(struct leg *leg)
 {
 	struct io *io = leg->volume->io;
 
 	assert(leg_is_idle(leg));
-	peer_put(leg->peer, &leg->watch);
 	task_done(&leg->task);
 	task_done(&leg->rebuild_task);
 	task_done(&leg->join_task);
-	if (io->metrics != NULL) {
-		metric_remove(io->metrics, &leg->reads);
-		metric_remove(io->metrics, &leg->writes);
-		metric_remove(io->metrics, &leg->errors);
+	if (leg->vacant) {
+		return;
 	}
+	eject_returned(leg);
+	peer_put(leg->peer, &leg->watch);
+	leg_remove_metrics(leg);
 	io_free(io, leg->fence_data);
-	io_free(io, leg);
+	leg_set_vacant(leg);
+}
+
+void leg_stop(struct leg *leg)
+{
+	leg_vacate(leg);
+	io_free(leg->volume->io, leg);
 }

@@ -13,16 +13,37 @@ void membership_wake(struct volume *volume)
 	task_wake(&volume->member_task);
 }
 
-/* The S that should be: without those who are out, with the target that has caught up. */
+/* The S that should be: without those who are out, with the target that has caught up; whoever is
+ * to leave V goes while enough others are there. */
 static leg_mask member_wish(const struct volume *volume)
 {
 	leg_mask wish = volume->member_mask & ~volume_out_mask(volume);
+	leg_mask rest;
 
 	if (volume->joiner != NULL && volume->joiner_ready && volume->joiner->ready &&
 		volume->joiner->target) {
 		wish |= LEG_BIT(volume->joiner);
 	}
-	return wish;
+	rest = wish & ~voters_removing_mask(volume);
+	return rest != 0 && mask_count(rest) >= volume->min_insync ? rest : wish;
+}
+
+/* The configuration that should follow the committed one; gen and wgen as there. */
+static void member_wished_cfg(const struct volume *volume, struct cfg *ret_cfg)
+{
+	leg_mask wish = member_wish(volume);
+
+	*ret_cfg = volume->cfg;
+	if (voters_change_is_due(volume)) {
+		voters_apply_change(volume, ret_cfg);
+	}
+	for (unsigned i = 0; i < ret_cfg->voter_count; i++) {
+		struct cfg_voter *voter = &ret_cfg->voters[i];
+		const struct leg *leg = volume_leg_by_id(volume, &voter->id);
+
+		voter->insync = leg != NULL && (wish & LEG_BIT(leg)) != 0;
+		voter->power = voter->insync ? leg->answer.power : 0;
+	}
 }
 
 /*
@@ -92,7 +113,7 @@ static bool member_has_cause(struct volume *volume)
 	}
 	wish = member_wish(volume);
 	if (wish == volume->member_mask && !volume->proposal_open && !volume->repropose &&
-		!volume->joiner_ready) {
+		!volume->joiner_ready && !voters_change_is_due(volume)) {
 		return false;
 	}
 	/* Below min_insync nothing is taken away: S is what was committed or proposed last, and an
@@ -127,20 +148,19 @@ static void member_make_proposal(struct volume *volume)
 	struct cfg *cfg = &volume->proposal;
 	leg_mask wish = member_wish(volume);
 
-	*cfg = volume->cfg;
+	member_wished_cfg(volume, cfg);
+	if (voters_change_is_due(volume)) {
+		volume->unsettled_change = volume->change;
+		volume->unsettled_id = volume->change_id;
+	}
 	cfg->gen = ++volume->gen_last;
 	volume->proposal_number++;
-	for (unsigned i = 0; i < cfg->voter_count; i++) {
-		const struct leg *leg = volume_leg_by_id(volume, &cfg->voters[i].id);
-
-		cfg->voters[i].insync = leg != NULL && (wish & LEG_BIT(leg)) != 0;
-		cfg->voters[i].power = cfg->voters[i].insync ? leg->answer.power : 0;
-	}
 	volume->proposed_mask |= wish;
 	volume->proposed_common &= wish;
 	volume->proposal_open = true;
 	volume->joiner_proposed = volume->joiner != NULL && (wish & LEG_BIT(volume->joiner)) != 0;
 	volume->joiner_clean = members_clean(volume);
+	TRACE(volume->io, member_propose, trace_id(&volume->options.uuid), 0, cfg->gen, wish);
 }
 
 static void member_accept_done(struct leg_io *lio)
@@ -182,7 +202,8 @@ static void member_send_accepts(struct volume *volume)
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 
-		if (leg->ready && !leg->refence && !leg->accepted && !leg->accept_io.busy) {
+		if (leg->ready && !leg->refence && !leg->accepted && !leg->accept_io.busy &&
+			(voters_has(&volume->cfg, leg) || voters_has(&volume->proposal, leg))) {
 			member_send_accept(volume, leg);
 		}
 	}
@@ -213,6 +234,9 @@ static void member_commit(struct volume *volume)
 
 		if (at >= 0 && volume->cfg.voters[at].insync) {
 			volume->member_mask |= LEG_BIT(leg);
+			if (!leg->out) {
+				eject_returned(leg);
+			}
 			if (volume->joiner == leg && leg->target) {
 				leg->clean = volume->joiner_clean;
 				leg->vmeta_rebuilding = false;
@@ -232,36 +256,53 @@ static void member_commit(struct volume *volume)
 		}
 		task_wake(&leg->rebuild_task);
 	}
+	volume->chosen = volume->cfg;
+	volume->unsettled_change = CHANGE_NONE;
+	TRACE(volume->io, member_commit, trace_id(&volume->options.uuid), 0, volume->cfg.gen,
+		volume->member_mask);
 	log_info(&volume->io->log, "nexus", "configuration-committed", "volume=%s cfg=%s",
 		volume->options.name, cfg_to_text(&volume->cfg, text));
+	voters_follow(volume);
 	volume_changed(volume);
 }
 
-/* What the answers make of the proposal; true: committed. */
+bool member_said_no(const struct leg *leg)
+{
+	return leg->asked && leg->ready && !leg->accept_io.busy && !leg->accepted &&
+	       (leg->accept_io.result == LEG_REFUSED || leg->accept_io.result == LEG_IO ||
+		       leg->accept_io.result == LEG_NOSPC);
+}
+
+/* What the answers make of the proposal; true: committed (I2).  A newcomer must have accepted, too:
+ * a vote that was never given would only be missing later. */
 static bool member_judge(struct volume *volume)
 {
-	unsigned votes = 0;
+	unsigned votes = 0, votes_before = 0;
 	bool all = true;
 
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
-		int at = cfg_find(&volume->proposal, &leg->voter.replica);
+		bool before = voters_has(&volume->cfg, leg);
+		int at = leg->leaving ? -1 : cfg_find(&volume->proposal, &leg->voter.replica);
 
+		votes_before += before && leg->accepted;
 		if (at < 0) {
 			continue;
 		}
 		votes += leg->accepted;
+		if (!before && !leg->accepted) {
+			all = false;
+			volume->change_refused = volume->change_refused || member_said_no(leg);
+		}
 		if (volume->proposal.voters[at].insync && !leg->accepted) {
 			all = false;
-			if (leg->asked && leg->ready && !leg->accept_io.busy &&
-				(leg->accept_io.result == LEG_REFUSED ||
-					leg->accept_io.result == LEG_IO ||
-					leg->accept_io.result == LEG_NOSPC)) {
+			if (member_said_no(leg)) {
 				leg_fail(leg, "did not accept the configuration");
 			}
 		}
 	}
-	return all && votes >= cfg_majority(&volume->proposal);
+	return all && votes >= cfg_majority(&volume->proposal) &&
+	       votes_before >= cfg_majority(&volume->cfg);
 }
 
 static void member_clear_votes(struct volume *volume)
@@ -275,27 +316,11 @@ static void member_clear_votes(struct volume *volume)
 /* The proposal still says what should be: only votes are missing. */
 static bool proposal_is_wish(const struct volume *volume)
 {
-	leg_mask wish = member_wish(volume);
+	struct cfg wished;
 
-	for (unsigned i = 0; i < volume->proposal.voter_count; i++) {
-		const struct leg *leg = NULL;
-
-		for (unsigned j = 0; j < volume->leg_count; j++) {
-			if (uuid_equal(&volume->legs[j]->voter.replica,
-				    &volume->proposal.voters[i].id)) {
-				leg = volume->legs[j];
-			}
-		}
-		if (leg == NULL) {
-			continue;
-		}
-		if (volume->proposal.voters[i].insync != ((wish & LEG_BIT(leg)) != 0) ||
-			(volume->proposal.voters[i].insync &&
-				volume->proposal.voters[i].power != leg->answer.power)) {
-			return false;
-		}
-	}
-	return true;
+	member_wished_cfg(volume, &wished);
+	wished.gen = volume->proposal.gen;
+	return cfg_equal(&wished, &volume->proposal);
 }
 
 static bool member_ends(const struct volume *volume)
@@ -307,6 +332,7 @@ void member_step(struct task *task)
 {
 	struct volume *volume = container_of(task, struct volume, member_task);
 
+	volume_works(volume, TRACE_WORK_MEMBERSHIP);
 	switch (volume->member_state) {
 	case MEMBER_START:
 		for (;;) {
@@ -331,7 +357,8 @@ void member_step(struct task *task)
 				if (!proposal_is_wish(volume)) {
 					break;
 				}
-				/* Votes are missing: they may come later. */
+				/* Votes are missing: they may come later, but for an opener's. */
+				task_wake(&volume->open_task);
 				io_timer_start_after(&volume->member_timer, 100 * IO_NS_PER_MS);
 				AWAIT_AT(volume->member_state, MEMBER_AWAIT_RETRY,
 					!io_timer_is_running(&volume->member_timer) ||

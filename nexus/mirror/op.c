@@ -97,6 +97,21 @@ void ops_absorb_skipped(struct volume *volume, const struct leg *leg)
 	}
 }
 
+/* Its bit may stand in a mask of a request that began before it left. */
+bool ops_refer_to(const struct volume *volume, const struct leg *leg)
+{
+	list_for_each (&volume->ops, pos) {
+		const struct vol_op *op = container_of(pos, struct vol_op, node);
+
+		if ((op->ok | op->pending | op->skipped | op->nospc | op->failed | op->tried |
+			    op->abandoned) &
+			LEG_BIT(leg)) {
+			return true;
+		}
+	}
+	return false;
+}
+
 void ops_revisit(struct volume *volume)
 {
 	list_for_each (&volume->ops, pos) {
@@ -140,6 +155,12 @@ static void op_leg_done(struct leg_io *lio)
 	leg_mask bit = LEG_BIT(lio->leg);
 
 	op->pending &= ~bit;
+	if (op->req->kind == BLK_WRITE && lio->result != LEG_RESET) {
+		slow_note_write(lio->leg, io_now_ns(op->volume->io) - lio->started_ns);
+	} else if (op->req->kind == BLK_READ && lio->result == LEG_OK) {
+		latency_note(
+			&op->volume->read_latency, io_now_ns(op->volume->io) - lio->started_ns);
+	}
 	if (op->abandoned & bit) {
 		op->abandoned &= ~bit;
 		task_wake(&op->task);
@@ -151,6 +172,10 @@ static void op_leg_done(struct leg_io *lio)
 		break;
 	case LEG_NOSPC:
 		op->nospc |= bit;
+		break;
+	case LEG_MEDIA:
+		op->unread |= bit;
+		op->failed |= bit;
 		break;
 	case LEG_IO:
 	case LEG_REFUSED:
@@ -173,7 +198,16 @@ static void op_leg_done(struct leg_io *lio)
 	}
 }
 
-static void op_send(struct vol_op *op, struct leg *leg)
+/* Legs may have come since the request did. */
+void op_prepare_lios(struct vol_op *op)
+{
+	for (; op->lio_count < op->volume->leg_count; op->lio_count++) {
+		op->lios[op->lio_count].busy = false;
+		op->lios[op->lio_count].node.next = NULL;
+	}
+}
+
+void op_send(struct vol_op *op, struct leg *leg)
 {
 	struct volume *volume = op->volume;
 	struct blk_req *req = op->req;
@@ -190,13 +224,21 @@ static void op_send(struct vol_op *op, struct leg *leg)
 		.fua = req->fua && req->kind != BLK_READ && req->kind != BLK_FLUSH,
 	};
 	bool has_data = req->kind == BLK_READ || req->kind == BLK_WRITE;
+	struct iovec *iov = has_data ? req->iov : NULL;
+	unsigned iov_count = has_data ? req->iov_count : 0;
 
+	if (req->kind == BLK_READ && op->hedge_leg == (int)leg->index) {
+		lio->iov = (struct iovec){op->hedge_buffer, req->length};
+		iov = &lio->iov;
+		iov_count = 1;
+	}
 	wio.settled = min_u64(wio.settled, wio.seq);
 	lio->done = op_leg_done;
 	lio->ctx = op;
 	op->pending |= LEG_BIT(leg);
+	op->sent = true;
 	metric_inc(req->kind == BLK_READ ? &leg->reads : &leg->writes, 1);
-	leg_submit_io(leg, lio, &wio, has_data ? req->iov : NULL, has_data ? req->iov_count : 0);
+	leg_submit_io(leg, lio, &wio, iov, iov_count);
 }
 
 /* Sends to every member and target that has neither answered nor is being asked. */
@@ -205,6 +247,7 @@ static void op_send_missing(struct vol_op *op, leg_mask needed)
 	struct volume *volume = op->volume;
 	leg_mask settled = op->ok | op->pending | op->skipped | op->nospc | op->failed;
 
+	op_prepare_lios(op);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 
@@ -257,6 +300,36 @@ static bool op_is_covered(const struct vol_op *op, leg_mask legs)
 	return missing == 0;
 }
 
+/* The host hears of an error and nobody is dropped: the members may differ here (trap F11). */
+static void op_unsettle(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+
+	piecemap_set(&volume->resync, op->req->offset, op->req->length);
+	volume->unsettled++;
+	copiers_wake(volume);
+}
+
+/* No quorum, for too long: true when the request has ended. */
+bool op_give_up(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+
+	if (volume_is_dead(volume)) {
+		op->result = volume->ending ? -ESHUTDOWN : -EIO;
+		op->finished = true;
+	} else if (volume->failing) {
+		op->result = -EIO;
+		op->finished = true;
+		/* While it is being opened the stamps will tell. */
+		if (op->sent && volume->serving && op->req->kind != BLK_READ &&
+			op->req->kind != BLK_FLUSH) {
+			op_unsettle(op);
+		}
+	}
+	return op->finished;
+}
+
 /* Every needed member has answered or is out, and some said no. */
 static void op_judge_errors(struct vol_op *op, leg_mask needed)
 {
@@ -272,13 +345,9 @@ static void op_judge_errors(struct vol_op *op, leg_mask needed)
 	unsettle = good == 0 || ((op->nospc & bad) != 0 && mask_count(good) < volume->min_insync);
 	if (unsettle && op->req->kind != BLK_FLUSH &&
 		((op->nospc & bad) != 0 || (out & needed) == 0)) {
-		/* The host hears of it and nobody is dropped: the members may differ here (trap
-		 * F11). */
 		op->result = (op->nospc & bad) != 0 ? -ENOSPC : -EIO;
 		op->finished = true;
-		piecemap_set(&volume->resync, op->req->offset, op->req->length);
-		volume->unsettled++;
-		copiers_wake(volume);
+		op_unsettle(op);
 		return;
 	}
 	if (unsettle && (out & needed) != 0) {
@@ -357,12 +426,7 @@ static bool op_progress(struct vol_op *op)
 	struct volume *volume = op->volume;
 	leg_mask needed;
 
-	if (op->finished) {
-		return true;
-	}
-	if (volume_is_dead(volume)) {
-		op->result = volume->ending ? -ESHUTDOWN : -EIO;
-		op->finished = true;
+	if (op->finished || op_give_up(op)) {
 		return true;
 	}
 	if (!volume->serving) {
@@ -424,133 +488,29 @@ static void op_account(struct vol_op *op)
 	}
 }
 
-/* ---- reads ---- */
-
-static bool op_resync_overlaps(struct vol_op *op)
-{
-	if (mutant_is(MUTANT_B3)) {
-		return false; /* Deliberate bug: no copy before return. */
-	}
-	return piecemap_test(&op->volume->resync, op->req->offset, op->req->length);
-}
-
-/* The node's own replicas are preferred; among several, reads take turns.  -1: none can be asked
- * now. */
-static int op_choose_source(struct vol_op *op)
-{
-	struct volume *volume = op->volume;
-	leg_mask readable = volume_readable(volume) & ~op->tried & ~op->pending;
-	leg_mask choice =
-		(readable & volume->local_mask) ? readable & volume->local_mask : readable;
-
-	if (choice == 0) {
-		return -1;
-	}
-	do {
-		volume->read_turn = (volume->read_turn + 1) % volume->leg_count;
-	} while ((choice & (leg_mask)1 << volume->read_turn) == 0);
-	return (int)volume->read_turn;
-}
-
-/* The member that is being asked was given up (it did not answer in time): another one is asked,
- * and what it still sends is dropped. */
-static void op_abandon_late(struct vol_op *op)
-{
-	leg_mask late = op->pending & ~op->abandoned & ~volume_ready_mask(op->volume);
-
-	for (unsigned i = 0; i < op->volume->leg_count; i++) {
-		struct leg *leg = op->volume->legs[i];
-
-		if ((late & LEG_BIT(leg)) && leg->peer->assoc != NULL &&
-			nvmeh_abandon(leg->peer->assoc, &op->lios[i].cmd)) {
-			op->abandoned |= LEG_BIT(leg);
-		}
-	}
-}
-
-/* Sends the read, or looks at its answer; true when it has one (finished), or must make way for a
- * copy. */
-static bool op_read_progress(struct vol_op *op)
-{
-	struct volume *volume = op->volume;
-	leg_mask bit = op->read_leg >= 0 ? (leg_mask)1 << op->read_leg : 0;
-
-	if (op->finished) {
-		return true;
-	}
-	if (volume_is_dead(volume)) {
-		op->result = volume->ending ? -ESHUTDOWN : -EIO;
-		op->finished = true;
-		return true;
-	}
-	op_abandon_late(op);
-	if ((op->pending & ~op->abandoned) != 0) {
-		return false;
-	}
-	if (op->ok & bit) {
-		/* The answer counts only if its source is still one whose content may be shown. */
-		if (op->incarnation == volume->incarnation && (volume->member_mask & bit)) {
-			op->finished = true;
-			return true;
-		}
-		op->ok = 0;
-	}
-	if (op->failed & bit) {
-		op->tried |= bit;
-		op->failed = 0;
-	}
-	if (op_resync_overlaps(op)) {
-		return true; /* without an answer: the range is given up for the copy */
-	}
-	if (!volume->serving) {
-		return false;
-	}
-	op->incarnation = volume->incarnation;
-	op->read_leg = op_choose_source(op);
-	if (op->read_leg >= 0) {
-		op->lock.parked = false;
-		op_send(op, volume->legs[op->read_leg]);
-	} else if (op->tried != 0 && (volume->member_mask & ~op->tried) == 0) {
-		op->result = -EIO;
-		op->finished = true;
-		return true;
-	} else if (op->lock.held && !op->lock.parked) {
-		/* The members that could answer it are being rebuilt: their copies may pass. */
-		op->lock.parked = true;
-		range_lock_parked(&volume->locks, &op->lock);
-	}
-	return false;
-}
-
-/* I12: the reply is handed over only under the lease. */
-static bool op_lease_permits(struct vol_op *op)
-{
-	if (op->result != 0 || volume_is_dead(op->volume)) {
-		return true;
-	}
-	if (volume_lease_is_valid(op->volume)) {
-		return true;
-	}
-	op->volume->lease_waiters = true;
-	return false;
-}
-
 /* ---- the ladder ---- */
+
+/* It ends, one way or the other: what it waits for may never come. */
+static bool op_must_end(const struct vol_op *op)
+{
+	return volume_is_dead(op->volume) || op->volume->failing;
+}
 
 static bool op_may_begin(const struct vol_op *op)
 {
-	return op->volume->serving || volume_is_dead(op->volume);
+	return op->volume->serving || op_must_end(op);
 }
 
 static bool op_must_wait_for_copy(struct vol_op *op)
 {
-	return op->req->kind == BLK_READ && op_resync_overlaps(op) && !volume_is_dead(op->volume);
+	return op->req->kind == BLK_READ && op_resync_overlaps(op) && !op_must_end(op);
 }
 
 static void op_issue(struct vol_op *op)
 {
 	struct volume *volume = op->volume;
 
+	assert(!op_is_poisoned(op));
 	op->seq = ++volume->seq;
 	op->incarnation = volume->incarnation;
 	op->flush_from = volume->acked;
@@ -574,12 +534,16 @@ static void op_answer(struct vol_op *op)
 	op_account(op);
 	op->lock.parked = false;
 	op->req->result = op->result;
+	TRACE(op->volume->io, host_ack, trace_id(&op->volume->options.uuid), op->req->kind,
+		op->req->offset, (unsigned)-op->result);
 	op->req->done(op->req);
 }
 
+/* What a read has not got is dropped, or goes to a buffer that nobody looks at. */
 static bool op_may_unlock(const struct vol_op *op)
 {
-	return (op->pending & (volume_target_mask(op->volume) | op->volume->member_mask) &
+	return op->req->kind == BLK_READ ||
+	       (op->pending & (volume_target_mask(op->volume) | op->volume->member_mask) &
 		       ~volume_out_mask(op->volume)) == 0;
 }
 
@@ -596,39 +560,28 @@ static void op_unlock(struct vol_op *op)
 	}
 }
 
-static int op_check(const struct volume *volume, const struct blk_req *req)
-{
-	if (req->kind == BLK_FLUSH) {
-		return 0;
-	}
-	if (req->length == 0 || req->offset % volume->block_bytes != 0 ||
-		req->length % volume->block_bytes != 0) {
-		return -EINVAL;
-	}
-	if ((req->kind == BLK_READ || req->kind == BLK_WRITE) &&
-		(req->length > BLK_LENGTH_MAX || req->iov_count > IO_IOV_MAX)) {
-		return -EINVAL;
-	}
-	return range_is_within(req->offset, req->length, volume->size_bytes) ? 0 : -ERANGE;
-}
-
 static void op_step(struct task *task)
 {
 	struct vol_op *op = container_of(task, struct vol_op, task);
 	struct volume *volume = op->volume;
 	struct blk_req *req = op->req;
 
+	volume_works(volume, TRACE_WORK_READ + (unsigned)req->kind);
 	switch (op->state) {
 	case OP_START:
 		AWAIT(op, OP_AWAIT_SERVING, op_may_begin(op) || op->result != 0);
 		if (op->result == 0) {
 			op->result = op_check(volume, req); /* the size is known for certain now */
 		}
+		if (op->result == 0) {
+			(void)op_give_up(op); /* before anything is sent */
+		}
 		while (op->result == 0 && !op->finished) {
+			AWAIT(op, OP_AWAIT_REPAIR, !op->repair.busy || op_must_end(op));
 			AWAIT(op, OP_AWAIT_RESYNC, !op_must_wait_for_copy(op));
 			if (req->kind != BLK_FLUSH) {
 				range_lock_acquire(&volume->locks, &op->lock, &op->task);
-				AWAIT(op, OP_AWAIT_LOCK, op->lock.held || volume_is_dead(volume));
+				AWAIT(op, OP_AWAIT_LOCK, op->lock.held || op_must_end(op));
 			}
 			if (req->kind != BLK_READ) {
 				op_issue(op);
@@ -650,7 +603,9 @@ static void op_step(struct task *task)
 		op_answer(op);
 		AWAIT(op, OP_AWAIT_UNLOCK, op_may_unlock(op));
 		op_unlock(op);
-		AWAIT(op, OP_AWAIT_RELEASE, op->pending == 0);
+		(void)op_start_repair(op);
+		AWAIT(op, OP_AWAIT_RELEASE, op->pending == 0 && !op->repair.busy);
+		hedge_end(op);
 		op->state = OP_DONE;
 		list_remove(&op->node);
 		task_done(&op->task);
@@ -669,16 +624,19 @@ void op_submit(struct blk_dev *dev, struct blk_req *req)
 
 	/* The commands (lios) are written when they are used: only the head is cleared. */
 	memset(op, 0, offsetof(struct vol_op, lios));
-	for (unsigned i = 0; i < volume->leg_count; i++) {
-		op->lios[i].busy = false;
-		op->lios[i].node.next = NULL;
-	}
 	op->volume = volume;
 	op->req = req;
-	op->result = op_check(volume, req);
+	op->hedge_leg = -1;
+	/* What a predecessor died of is not tried again. */
+	op->result = volume->options.fault[0] != '\0' ? -EIO : op_check(volume, req);
 	op->lock.offset = req->offset;
 	op->lock.length = req->length;
 	op->lock.exclusive = req->kind != BLK_READ;
+	TRACE(volume->io, host_issue, trace_id(&volume->options.uuid), req->kind, req->offset,
+		req->length);
+	if (volume->no_quorum_ns != 0) {
+		volume_tick_start(volume);
+	}
 	task_init(&op->task, &volume->io->runq, op_step);
 	list_push_back(&volume->ops, &op->node);
 	task_wake(&op->task);

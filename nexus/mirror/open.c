@@ -38,26 +38,67 @@ void open_refused(struct volume *volume, struct leg *leg, const struct token *cu
 
 /* ---- fencing ---- */
 
-static unsigned open_reachable(const struct volume *volume)
+/* "needs voter 01234567: place unknown": of the configuration that was found.  false: all known. */
+static bool open_name_unplaced(struct volume *volume)
 {
-	unsigned count = 0;
+	size_t used = 0;
 
-	for (unsigned i = 0; i < volume->leg_count; i++) {
-		count += volume->legs[i]->peer->up;
+	for (unsigned i = 0; i < volume->chosen.voter_count; i++) {
+		char id[UUID_TEXT_SIZE];
+
+		if (volume_leg_by_id(volume, &volume->chosen.voters[i].id) == NULL &&
+			used + 48 < sizeof(volume->reason)) {
+			uuid_to_text(&volume->chosen.voters[i].id, id);
+			used += (size_t)snprintf(volume->reason + used,
+				sizeof(volume->reason) - used, "%s %s",
+				used == 0 ? "needs voter" : ",", id);
+		}
 	}
-	return count;
+	if (used > 0) {
+		snprintf(volume->reason + used, sizeof(volume->reason) - used, ": place unknown");
+	}
+	return used > 0;
 }
 
+/*
+ * Who the voters are is known only when some have answered.  A majority of those that are known so
+ * far is waited for; what is reached below that is asked once, as it may know that they are others
+ * (1.5), and again when something else is reached, or after a while: another node may have taken
+ * the volume over, and changed its voters.
+ */
 static bool open_has_peers(struct volume *volume)
 {
-	unsigned needed = volume->leg_count / 2 + 1;
+	leg_mask up = 0;
+	unsigned places = 0, needed, found = 0;
 
-	if (open_reachable(volume) >= needed) {
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+
+		if (leg->vacant || leg->leaving) {
+			continue;
+		}
+		places++;
+		if (leg->peer->up) {
+			up |= LEG_BIT(leg);
+			found += volume->chosen.gen == 0 || voters_has(&volume->chosen, leg);
+		}
+	}
+	needed = volume->chosen.gen == 0 ? places / 2 + 1 : cfg_majority(&volume->chosen);
+	if (found >= needed || (up & ~volume->tried_up) != 0 ||
+		(up != 0 && io_now_ns(volume->io) >= volume->tried_ns + ASK_AGAIN_NS)) {
+		volume->tried_up = up;
+		volume->tried_ns = io_now_ns(volume->io);
 		return true;
 	}
-	snprintf(volume->reason, sizeof(volume->reason),
-		"needs a majority: %u of %u pool-agents reached, %u needed", open_reachable(volume),
-		volume->leg_count, needed);
+	volume->tried_up = up;
+	if (up != 0 && !io_timer_is_running(&volume->open_timer)) {
+		io_timer_start(&volume->open_timer, volume->tried_ns + ASK_AGAIN_NS);
+	}
+	if (!open_name_unplaced(volume)) {
+		snprintf(volume->reason, sizeof(volume->reason),
+			"needs a majority: %u of %u pool-agents reached, %u needed", found,
+			volume->chosen.gen == 0 ? places : volume->chosen.voter_count, needed);
+	}
 	return false;
 }
 
@@ -86,6 +127,8 @@ static void open_begin(struct volume *volume)
 	volume->epoch.attach = volume->options.attach;
 	volume->epoch.inc = (uint32_t)max_u64(volume->epoch.inc, volume->inc_seen) + 1;
 	volume->inc_saved = volume->options.save_inc == NULL;
+	TRACE(volume->io, open_begin, trace_id(&volume->options.uuid), 0, volume->epoch.attach,
+		volume->epoch.inc);
 	open_reset_legs(volume);
 	if (volume->options.save_inc != NULL) {
 		volume->options.save_inc(volume, volume->epoch.inc, volume->options.ctx);
@@ -144,11 +187,17 @@ static void open_choose(struct volume *volume)
 	}
 	chosen->lineage = volume->options.lineage;
 	chosen->size_bytes = volume->options.size_bytes;
-	chosen->voter_count = volume->leg_count;
 	for (unsigned i = 0; i < volume->leg_count; i++) {
-		chosen->voters[i].id = volume->legs[i]->voter.replica;
-		chosen->voters[i].kind = volume->legs[i]->voter.kind;
-		chosen->voters[i].insync = chosen->voters[i].kind == VOTER_DATA;
+		const struct leg *leg = volume->legs[i];
+		struct cfg_voter *voter = &chosen->voters[chosen->voter_count];
+
+		if (leg->vacant || leg->leaving || leg->learned) {
+			continue;
+		}
+		chosen->voter_count++;
+		voter->id = leg->voter.replica;
+		voter->kind = leg->voter.kind;
+		voter->insync = voter->kind == VOTER_DATA;
 	}
 }
 
@@ -159,9 +208,16 @@ static unsigned open_votes(const struct volume *volume)
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		const struct leg *leg = volume->legs[i];
 
-		votes += leg_in_f(leg) && cfg_find(&volume->chosen, &leg->voter.replica) >= 0;
+		votes += leg_in_f(leg) && voters_has(&volume->chosen, leg);
 	}
 	return votes;
+}
+
+/* Empty voters would begin a new volume in the place of the one that is not reached. */
+static bool open_has_votes(const struct volume *volume)
+{
+	return open_votes(volume) >= cfg_majority(&volume->chosen) &&
+	       (volume->chosen.gen != 0 || !volume->options.used);
 }
 
 /* c.S outside of F: the members that did not answer (and whether one of them is busy). */
@@ -171,16 +227,10 @@ static bool open_lacks_members(const struct volume *volume, bool *ret_busy)
 
 	*ret_busy = false;
 	for (unsigned i = 0; i < volume->chosen.voter_count; i++) {
-		const struct leg *leg = NULL;
+		const struct leg *leg = volume_leg_by_id(volume, &volume->chosen.voters[i].id);
 
 		if (!volume->chosen.voters[i].insync) {
 			continue;
-		}
-		for (unsigned j = 0; j < volume->leg_count; j++) {
-			if (uuid_equal(&volume->legs[j]->voter.replica,
-				    &volume->chosen.voters[i].id)) {
-				leg = volume->legs[j];
-			}
 		}
 		if (leg == NULL || !leg_in_f(leg)) {
 			lacks = true;
@@ -200,8 +250,7 @@ static bool open_is_collected(struct volume *volume)
 		return true;
 	}
 	open_choose(volume);
-	if (open_votes(volume) >= cfg_majority(&volume->chosen) &&
-		!open_lacks_members(volume, &busy)) {
+	if (open_has_votes(volume) && !open_lacks_members(volume, &busy)) {
 		return true;
 	}
 	(void)open_lacks_members(volume, &busy);
@@ -279,6 +328,19 @@ static bool open_take_geometry(struct volume *volume, leg_mask members)
 		       &volume->active, volume->io, volume->size_bytes, volume->region_bytes) == 0;
 }
 
+static void open_name_votes(struct volume *volume)
+{
+	if (open_votes(volume) >= cfg_majority(&volume->chosen)) {
+		snprintf(volume->reason, sizeof(volume->reason),
+			"needs a voter with the volume's configuration: those that answered have "
+			"none");
+	} else if (!open_name_unplaced(volume)) {
+		snprintf(volume->reason, sizeof(volume->reason),
+			"needs a majority: %u of %u voters answered", open_votes(volume),
+			volume->chosen.voter_count);
+	}
+}
+
 /* false: this attempt ends here, volume->reason says why. */
 static bool open_elect(struct volume *volume)
 {
@@ -286,10 +348,8 @@ static bool open_elect(struct volume *volume)
 	bool power_lost = false;
 	bool busy;
 
-	if (open_votes(volume) < cfg_majority(&volume->chosen)) {
-		snprintf(volume->reason, sizeof(volume->reason),
-			"needs a majority: %u of %u voters answered", open_votes(volume),
-			volume->chosen.voter_count);
+	if (!open_has_votes(volume)) {
+		open_name_votes(volume);
 		return false;
 	}
 	members = open_members(volume, true);
@@ -327,6 +387,7 @@ static bool open_elect(struct volume *volume)
 	volume->proposed_mask = 0;
 	volume->proposed_common = ~(leg_mask)0;
 	volume->proposal_open = false;
+	volume->unsettled_change = CHANGE_NONE;
 	volume->repropose = true;
 	volume->electing = true;
 	membership_wake(volume);
@@ -339,7 +400,8 @@ static bool open_election_is_over(const struct volume *volume)
 
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		voters += leg_in_f(volume->legs[i]) &&
-			  cfg_find(&volume->chosen, &volume->legs[i]->voter.replica) >= 0;
+			  voters_has(&volume->chosen, volume->legs[i]) &&
+			  !member_said_no(volume->legs[i]);
 	}
 	return volume->cfg.gen != 0 || volume->reopen || open_ends(volume) ||
 	       (volume->member_mask & ~volume_out_mask(volume)) == 0 ||
@@ -351,11 +413,13 @@ static void open_elected(struct volume *volume)
 {
 	char epoch[EPOCH_TEXT_SIZE];
 
+	volume->tried_up = 0;
 	volume->electing = false;
 	volume->fencing = false;
 	volume->committed = true;
 	/* From now on, also if this process has to open it once more. */
 	volume->options.host_may_have_lived_on = true;
+	volume->options.used = true;
 	volume->scan_leg = 0;
 	log_info(&volume->io->log, "nexus", "opened", "volume=%s epoch=%s members=%u wgen=%llu",
 		volume->options.name, epoch_to_text(&volume->epoch, epoch),
@@ -411,6 +475,8 @@ static void open_serve(struct volume *volume)
 			volume_fault(volume, "out of memory");
 		}
 	}
+	TRACE(volume->io, open_serve, trace_id(&volume->options.uuid), 0, volume->member_mask,
+		piecemap_regions(&volume->resync));
 	log_info(&volume->io->log, "nexus", "serving", "volume=%s resync_regions=%llu",
 		volume->options.name, (unsigned long long)piecemap_regions(&volume->resync));
 	volume_changed(volume);
@@ -422,6 +488,7 @@ void open_step(struct task *task)
 {
 	struct volume *volume = container_of(task, struct volume, open_task);
 
+	volume_works(volume, TRACE_WORK_OPEN);
 	switch (volume->open_state) {
 	case OPEN_START:
 		while (!open_ends(volume)) {

@@ -14,7 +14,7 @@
 
 static bool rebuild_ends(const struct leg *leg)
 {
-	return leg->volume->ending || leg->volume->superseded;
+	return leg_ends(leg);
 }
 
 void rebuild_drop(struct leg *leg, const char *reason)
@@ -24,6 +24,7 @@ void rebuild_drop(struct leg *leg, const char *reason)
 	if (!leg->target) {
 		return;
 	}
+	TRACE(volume->io, rebuild_drop, trace_id(&volume->options.uuid), leg->index, 0, 0);
 	leg->target = false;
 	leg->joining = false;
 	if (leg->ready) {
@@ -68,7 +69,8 @@ static bool rebuild_is_candidate(struct leg *leg)
 	bool member = (volume->member_mask & LEG_BIT(leg)) != 0;
 
 	if (!volume->serving || volume_is_dead(volume) || !leg->ready || leg->refence ||
-		leg->voter.kind != VOTER_DATA) {
+		leg->voter.kind != VOTER_DATA || eject_keeps_out(leg) ||
+		!voters_has(&volume->cfg, leg) || (voters_removing_mask(volume) & LEG_BIT(leg))) {
 		return false;
 	}
 	if (member && !(leg->out && (leg->power_lost || leg->vmeta_rebuilding))) {
@@ -127,12 +129,18 @@ static bool rebuild_register(struct leg *leg)
 	if (piecemap_init(&leg->todo, volume->io, volume->size_bytes, volume->region_bytes) != 0) {
 		return false;
 	}
+	if (piecemap_init(&leg->unreadable, volume->io, volume->size_bytes, volume->region_bytes) !=
+		0) {
+		piecemap_done(&leg->todo, volume->io);
+		return false;
+	}
 	/* R goes to it too: what is copied between members while todo is computed passes it by. */
 	for (uint64_t piece = piecemap_next(&volume->resync, 0); piece != UINT64_MAX;
 		piece = piecemap_next(&volume->resync, piece + 1)) {
 		piecemap_set(&leg->todo, piece * leg->todo.piece_bytes,
 			piecemap_piece_length(&leg->todo, piece));
 	}
+	TRACE(volume->io, rebuild_begin, trace_id(&volume->options.uuid), leg->index, 0, 0);
 	leg->vmeta_rebuilding = true;
 	leg->todo_all = true;
 	leg->target = true;
@@ -148,6 +156,7 @@ static void rebuild_unregister(struct leg *leg)
 	leg->target = false;
 	leg->todo_all = false;
 	piecemap_done(&leg->todo, volume->io);
+	piecemap_done(&leg->unreadable, volume->io);
 	membership_wake(volume);
 	volume_changed(volume);
 }
@@ -190,6 +199,8 @@ static void rebuild_begin_copy(struct leg *leg)
 
 	leg->todo_all = false;
 	leg->todo_total_bytes = leg->todo.count * leg->todo.piece_bytes;
+	TRACE(volume->io, rebuild_copy, trace_id(&volume->options.uuid), leg->index,
+		leg->todo.count, 0);
 	log_info(&volume->io->log, "nexus", "rebuild-started", "volume=%s replica=%u bytes=%llu",
 		volume->options.name, leg->index, (unsigned long long)leg->todo_total_bytes);
 	copiers_wake(volume);
@@ -211,6 +222,7 @@ void rebuild_step(struct task *task)
 	struct leg *leg = container_of(task, struct leg, rebuild_task);
 	struct volume *volume = leg->volume;
 
+	volume_works(volume, TRACE_WORK_REBUILD);
 	switch (leg->rebuild_state) {
 	case REBUILD_START:
 		for (;;) {
@@ -268,6 +280,7 @@ void rebuild_step(struct task *task)
 		io_timer_stop(&leg->rebuild_timer);
 		leg->rebuild_state = REBUILD_DONE;
 		task_wake(&volume->close_task);
+		task_wake(&volume->voters_task);
 		return;
 	case REBUILD_DONE:
 		return;

@@ -119,6 +119,7 @@ void settle_step(struct task *task)
 {
 	struct volume *volume = container_of(task, struct volume, settle_task);
 
+	volume_works(volume, TRACE_WORK_SETTLE);
 	switch (volume->settle_state) {
 	case SETTLE_START:
 		for (;;) {

@@ -31,6 +31,7 @@ static void stamps_step(struct task *task)
 {
 	struct stamps_scan *scan = container_of(task, struct stamps_scan, task);
 
+	volume_works(scan->leg->volume, TRACE_WORK_STAMPS);
 	switch (scan->state) {
 	case STAMPS_START:
 		while (scan->result == 0 && scan->region < scan->map->region_count) {

@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#define ALL_SLOW "every replica is slow: perhaps this node's network"
+
 const char *volume_state_name(enum volume_state state)
 {
 	switch (state) {
@@ -44,6 +46,44 @@ const char *replica_state_name(enum replica_state state)
 	return "?";
 }
 
+const char *replica_membership_name(enum replica_membership membership)
+{
+	switch (membership) {
+	case MEMBERSHIP_UNKNOWN:
+		return "Unknown";
+	case MEMBERSHIP_NONE:
+		return "None";
+	case MEMBERSHIP_VOTER:
+		return "Voter";
+	case MEMBERSHIP_ADDING:
+		return "Adding";
+	case MEMBERSHIP_REMOVING:
+		return "Removing";
+	}
+	return "?";
+}
+
+static enum replica_membership status_membership(
+	const struct volume *volume, const struct uuid *replica)
+{
+	bool changes = volume->change != CHANGE_NONE && uuid_equal(&volume->change_id, replica);
+
+	if (!volume->committed) {
+		return MEMBERSHIP_UNKNOWN;
+	}
+	if (cfg_find(&volume->cfg, replica) >= 0) {
+		return changes && volume->change == CHANGE_REMOVE ? MEMBERSHIP_REMOVING
+								  : MEMBERSHIP_VOTER;
+	}
+	if (changes && volume->change == CHANGE_ADD) {
+		return MEMBERSHIP_ADDING;
+	}
+	/* Taken back, but an opener may still choose it. */
+	return volume->unsettled_change == CHANGE_ADD && uuid_equal(&volume->unsettled_id, replica)
+		       ? MEMBERSHIP_REMOVING
+		       : MEMBERSHIP_NONE;
+}
+
 static enum replica_state leg_status_state(const struct leg *leg)
 {
 	const struct volume *volume = leg->volume;
@@ -58,20 +98,44 @@ static enum replica_state leg_status_state(const struct leg *leg)
 	if (leg->target) {
 		return REPLICA_REBUILDING;
 	}
+	if (leg->voter.kind == VOTER_ARBITER) {
+		return voters_has(&volume->cfg, leg) ? REPLICA_INSYNC : REPLICA_OUT_OF_SYNC;
+	}
 	return member && !leg->out ? REPLICA_INSYNC : REPLICA_OUT_OF_SYNC;
 }
 
 static void leg_get_status(const struct leg *leg, struct volume_replica_status *status)
 {
+	const char *unfit = NULL;
+
+	if (leg->vacant || leg->leaving) {
+		return;
+	}
 	status->replica = leg->voter.replica;
+	status->kind = leg->voter.kind;
+	status->membership = status_membership(leg->volume, &leg->voter.replica);
+	if (status->membership == MEMBERSHIP_ADDING && leg->ready) {
+		unfit = voters_newcomer_is_unfit(leg->volume, leg);
+	}
 	status->agent = leg->voter.agent;
 	status->address = leg->peer->address;
 	status->state = leg_status_state(leg);
 	snprintf(status->reason, sizeof(status->reason), "%s",
-		leg->reason[0] != '\0'            ? leg->reason
+		unfit != NULL                     ? unfit
+		: leg->reason[0] != '\0'          ? leg->reason
 		: !leg->peer->up                  ? leg->peer->reason
 		: status->state != REPLICA_INSYNC ? leg->failure
 						  : "");
+	if (status->state == REPLICA_INSYNC && leg->unread_run > UNREAD_RUN_MAX) {
+		snprintf(status->reason, sizeof(status->reason),
+			"%u reads in a row failed: replace its disk", leg->unread_run);
+	} else if (leg->target && leg->unreadable.count > 0) {
+		snprintf(status->reason, sizeof(status->reason),
+			"%llu pieces of %llu bytes hold blocks that no replica in sync can read: "
+			"write them anew",
+			(unsigned long long)leg->unreadable.count,
+			(unsigned long long)leg->unreadable.piece_bytes);
+	}
 	status->rebuild_total_bytes = leg->todo_total_bytes;
 	if (leg->target && !leg->todo_all) {
 		uint64_t left = leg->todo.count * leg->todo.piece_bytes;
@@ -84,6 +148,9 @@ static void leg_get_status(const struct leg *leg, struct volume_replica_status *
 	status->reads = metric_get(&leg->reads);
 	status->writes = metric_get(&leg->writes);
 	status->errors = metric_get(&leg->errors);
+	status->unreadable = metric_get(&leg->unread);
+	status->repairs = metric_get(&leg->repairs);
+	status->ejections = metric_get(&leg->ejections);
 }
 
 /* Members without which too few are left: "needs 1 of replicas a, b". */
@@ -103,11 +170,32 @@ static void stalled_reason(
 	}
 }
 
+/* Voters that are reached, or have been within the lease; false: I/O waits for a majority (reads
+ * for the lease, writes for the configuration without those that are lost). */
+static bool has_majority(const struct volume *volume, char *reason)
+{
+	uint64_t now_ns = io_now_ns(volume->io);
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+
+		count += voters_has(&volume->cfg, leg) &&
+			 (leg->ready || now_ns < leg->unready_ns + LEASE_NS);
+	}
+	if (count >= cfg_majority(&volume->cfg)) {
+		return true;
+	}
+	snprintf(reason, VOLUME_REASON_SIZE, "needs a majority: %u of %u voters reached", count,
+		volume->cfg.voter_count);
+	return false;
+}
+
 static enum volume_state volume_judge_state(const struct volume *volume, char *reason)
 {
 	leg_mask usable = volume->member_mask & ~volume_out_mask(volume);
 	leg_mask data = 0;
-	unsigned reachable;
+	unsigned reachable, data_count = voters_data_count(volume);
 
 	snprintf(reason, VOLUME_REASON_SIZE, "%s", volume->reason);
 	if (volume->superseded) {
@@ -120,7 +208,8 @@ static enum volume_state volume_judge_state(const struct volume *volume, char *r
 		return VOLUME_OPENING;
 	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
-		if (volume->legs[i]->voter.kind == VOTER_DATA) {
+		if (volume->legs[i]->voter.kind == VOTER_DATA &&
+			voters_has(&volume->cfg, volume->legs[i])) {
 			data |= (leg_mask)1 << i;
 		}
 	}
@@ -130,20 +219,51 @@ static enum volume_state volume_judge_state(const struct volume *volume, char *r
 		stalled_reason(volume, data & ~usable, volume->min_insync - reachable, reason);
 		return VOLUME_STALLED;
 	}
-	if (usable == data && !volume->proposal_open) {
-		return VOLUME_ONLINE;
+	if (!has_majority(volume, reason)) {
+		return VOLUME_STALLED;
 	}
-	snprintf(reason, VOLUME_REASON_SIZE, "%u of %u replicas in sync", reachable,
-		mask_count(data));
-	return VOLUME_DEGRADED;
+	if (reachable < data_count || volume->proposal_open) {
+		snprintf(reason, VOLUME_REASON_SIZE, "%u of %u replicas in sync%s", reachable,
+			data_count, volume->slow_all ? "; " ALL_SLOW : "");
+		return VOLUME_DEGRADED;
+	}
+	if (volume->slow_all) {
+		snprintf(reason, VOLUME_REASON_SIZE, "%s", ALL_SLOW);
+	}
+	return VOLUME_ONLINE;
+}
+
+/* Voters that nobody has told where to find. */
+static void status_add_unplaced(const struct volume *volume, struct volume_status *status)
+{
+	const struct cfg *cfg = volume->cfg.gen != 0 ? &volume->cfg : &volume->chosen;
+
+	for (unsigned i = 0; cfg->gen != 0 && i < cfg->voter_count; i++) {
+		struct volume_replica_status *replica = &status->replicas[status->replica_count];
+
+		if (status->replica_count < REPL_VOTERS_MAX &&
+			volume_leg_by_id(volume, &cfg->voters[i].id) == NULL) {
+			replica->replica = cfg->voters[i].id;
+			replica->kind = cfg->voters[i].kind;
+			replica->membership = status_membership(volume, &cfg->voters[i].id);
+			snprintf(replica->reason, sizeof(replica->reason), "place unknown");
+			status->replica_count++;
+		}
+	}
 }
 
 void volume_get_status(struct volume *volume, struct volume_status *ret_status)
 {
 	memset(ret_status, 0, sizeof(*ret_status));
 	ret_status->state = volume_judge_state(volume, ret_status->reason);
+	if (volume->failing) {
+		size_t used = strlen(ret_status->reason);
+
+		snprintf(ret_status->reason + used, sizeof(ret_status->reason) - used,
+			"%srequests fail meanwhile", used > 0 ? "; " : "");
+	}
+	ret_status->no_quorum_ns = volume->no_quorum_ns;
 	ret_status->size_bytes = volume->size_bytes;
-	ret_status->cfg = volume->cfg;
 	ret_status->min_insync = volume->min_insync;
 	ret_status->active_regions = piecemap_regions(&volume->active);
 	ret_status->resync_regions = piecemap_regions(&volume->resync);
@@ -162,8 +282,10 @@ void volume_get_status(struct volume *volume, struct volume_status *ret_status)
 				       op->state == OP_AWAIT_RESYNC || op->state == OP_AWAIT_LOCK ||
 				       op->state == OP_AWAIT_LEASE || op->lock.parked;
 	}
+	volume_get_voters(volume, &ret_status->cfg, &ret_status->adding);
 	ret_status->replica_count = volume->leg_count;
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		leg_get_status(volume->legs[i], &ret_status->replicas[i]);
 	}
+	status_add_unplaced(volume, ret_status);
 }

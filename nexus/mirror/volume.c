@@ -65,10 +65,11 @@ leg_mask volume_readable(const struct volume *volume)
 	return volume->serving ? mask & volume_ready_mask(volume) & ~volume_out_mask(volume) : 0;
 }
 
-struct leg *volume_leg_by_id(struct volume *volume, const struct uuid *replica)
+struct leg *volume_leg_by_id(const struct volume *volume, const struct uuid *replica)
 {
 	for (unsigned i = 0; i < volume->leg_count; i++) {
-		if (uuid_equal(&volume->legs[i]->voter.replica, replica)) {
+		if (!volume->legs[i]->leaving &&
+			uuid_equal(&volume->legs[i]->voter.replica, replica)) {
 			return volume->legs[i];
 		}
 	}
@@ -86,6 +87,7 @@ void volume_changed(struct volume *volume)
 {
 	ops_revisit(volume);
 	copiers_wake(volume);
+	task_wake(&volume->repairer.task);
 	task_wake(&volume->open_task);
 	task_wake(&volume->settle_task);
 	task_wake(&volume->member_task);
@@ -121,7 +123,7 @@ bool volume_lease_is_valid(const struct volume *volume)
 		uint64_t value = leg->ready && !leg->lost ? leg->heard_ns : 0;
 		unsigned at = count++;
 
-		if (cfg_find(&volume->cfg, &leg->voter.replica) < 0) {
+		if (!voters_has(&volume->cfg, leg)) {
 			count--;
 			continue;
 		}
@@ -154,8 +156,10 @@ static void volume_tick_step(struct task *task)
 	uint64_t now_ns = io_now_ns(volume->io);
 	bool late =
 		now_ns > volume->tick_due_ns + IO_NS_PER_S; /* answers may wait in the sockets */
-	bool more = now_ns < volume->ack_not_before_ns || volume->lease_waiters;
+	bool more = now_ns < volume->ack_not_before_ns || volume->lease_waiters ||
+		    eject_wants_tick(volume) || quorum_wants_tick(volume);
 
+	volume_works(volume, TRACE_WORK_TICK);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 
@@ -165,6 +169,9 @@ static void volume_tick_step(struct task *task)
 		more = more || !list_is_empty(&leg->inflight) ||
 		       (!leg->ready && !leg->out && (volume->member_mask & LEG_BIT(leg)));
 	}
+	eject_tick(volume);
+	quorum_tick(volume, now_ns, late);
+	slow_tick(volume, now_ns, late);
 	if (volume->lease_waiters || volume->ack_not_before_ns != 0) {
 		volume->lease_waiters = false;
 		if (now_ns >= volume->ack_not_before_ns) {
@@ -191,18 +198,31 @@ static void volume_add_metrics(struct volume *volume)
 		{&volume->bytes_read, "strake_nexus_read_bytes_total", "Bytes read."},
 		{&volume->bytes_written, "strake_nexus_written_bytes_total", "Bytes written."},
 		{&volume->errors, "strake_nexus_errors_total", "Requests that ended in an error."},
+		{&volume->hedges, "strake_nexus_read_hedges_total",
+			"Reads that were late and were asked of a second replica."},
+		{&volume->hedges_won, "strake_nexus_read_hedges_won_total",
+			"Late reads that the second replica answered first."},
+		{&volume->unreadable, "strake_nexus_unreadable_blocks_total",
+			"Blocks that no replica in sync could read when it was tried."},
 	};
 
 	for (unsigned i = 0; i < ARRAY_COUNT(all) && volume->io->metrics != NULL; i++) {
 		metric_add(volume->io->metrics, all[i].metric, METRIC_COUNTER, all[i].name,
 			all[i].help, "volume=\"%s\"", volume->options.name);
 	}
+	if (volume->io->metrics != NULL) {
+		metric_add(volume->io->metrics, &volume->all_slow, METRIC_GAUGE,
+			"strake_nexus_all_replicas_slow",
+			"1 while every remote replica in sync is slow: none is ejected for it.",
+			"volume=\"%s\"", volume->options.name);
+	}
 }
 
 static void volume_remove_metrics(struct volume *volume)
 {
 	struct metric *all[] = {&volume->reads, &volume->writes, &volume->flushes,
-		&volume->bytes_read, &volume->bytes_written, &volume->errors};
+		&volume->bytes_read, &volume->bytes_written, &volume->errors, &volume->all_slow,
+		&volume->hedges, &volume->hedges_won, &volume->unreadable};
 
 	for (unsigned i = 0; i < ARRAY_COUNT(all) && volume->io->metrics != NULL; i++) {
 		metric_remove(volume->io->metrics, all[i]);
@@ -225,17 +245,24 @@ static void volume_init(
 		.block_bytes = volume->block_bytes,
 		.req_private_bytes = sizeof(struct vol_op)};
 	volume->inc_seen = options->inc_min;
+	volume->no_quorum_ns = options->no_quorum_ns;
 	volume->epoch.nonce = rng_u64(&io->rng);
 	list_init(&volume->ops);
 	list_init(&volume->issued);
+	list_init(&volume->repairs);
+	volume->repairer.volume = volume;
+	task_init(&volume->repairer.task, &io->runq, repairer_step);
 	range_locks_init(&volume->locks);
 	task_init(&volume->open_task, &io->runq, open_step);
 	io_timer_init(&volume->open_timer, io, &volume->open_task);
 	task_init(&volume->settle_task, &io->runq, settle_step);
+	task_init(&volume->voters_task, &io->runq, voters_step);
 	task_init(&volume->member_task, &io->runq, member_step);
 	io_timer_init(&volume->member_timer, io, &volume->member_task);
 	task_init(&volume->tick_task, &io->runq, volume_tick_step);
 	io_timer_init(&volume->tick_timer, io, &volume->tick_task);
+	task_init(&volume->hedge_task, &io->runq, hedge_step);
+	io_timer_init(&volume->hedge_timer, io, &volume->hedge_task);
 	task_init(&volume->close_task, &io->runq, volume_close_step);
 	io_timer_init(&volume->close_timer, io, &volume->close_task);
 	volume_set_min_insync(volume, options->min_insync);
@@ -258,13 +285,12 @@ static int volume_start_legs(struct volume *volume)
 	for (unsigned i = 0; i < volume->options.voter_count; i++) {
 		struct leg *leg = io_zalloc(volume->io, sizeof(*leg));
 
-		if (leg == NULL || leg_start(leg, volume, i) != 0) {
+		if (leg == NULL || leg_start(leg, volume, i, &volume->options.voters[i]) != 0) {
 			io_free(volume->io, leg);
 			return -ENOMEM;
 		}
 		volume->legs[i] = leg;
 		volume->leg_count++;
-		volume->local_mask |= leg->voter.local ? LEG_BIT(leg) : 0;
 	}
 	return 0;
 }
@@ -303,9 +329,13 @@ int volume_open(struct nexus *nexus, const struct volume_options *options,
 	list_push_back(&nexus->volumes, &volume->node);
 	volume_add_metrics(volume);
 	copiers_start(volume);
+	task_wake(&volume->repairer.task);
 	if (volume_start_legs(volume) != 0) {
 		volume_close(volume, volume_closed_quietly, NULL);
 		return err_set(err, -ENOMEM, "volume %s: out of memory", options->name);
+	}
+	if (options->fault[0] != '\0') {
+		volume_fault(volume, options->fault);
 	}
 	task_wake(&volume->open_task);
 	task_wake(&volume->settle_task);
@@ -352,7 +382,8 @@ static bool volume_has_ended(const struct volume *volume)
 	}
 	return volume->open_state == OPEN_DONE && volume->member_state == MEMBER_DONE &&
 	       volume->settle_state == SETTLE_DONE && copiers_are_idle(volume) &&
-	       list_is_empty(&volume->ops) && volume->compares == 0;
+	       volume->repairer.state == REPAIR_DONE && list_is_empty(&volume->ops) &&
+	       volume->compares == 0;
 }
 
 /* Requests that a live pool-agent does not answer come back when their association goes. */
@@ -378,9 +409,13 @@ static void volume_end(struct volume *volume)
 	}
 	io_timer_stop(&volume->tick_timer);
 	io_timer_stop(&volume->close_timer);
+	io_timer_stop(&volume->hedge_timer);
+	task_done(&volume->hedge_task);
+	task_done(&volume->repairer.task);
 	task_done(&volume->open_task);
 	task_done(&volume->settle_task);
 	task_done(&volume->member_task);
+	task_done(&volume->voters_task);
 	task_done(&volume->tick_task);
 	task_done(&volume->close_task);
 	volume_remove_metrics(volume);
@@ -394,6 +429,7 @@ static void volume_close_step(struct task *task)
 	void (*closed)(void *ctx);
 	void *ctx;
 
+	volume_works(volume, TRACE_WORK_CLOSE);
 	switch (volume->close_state) {
 	case CLOSE_START:
 		AWAIT_AT(volume->close_state, CLOSE_AWAIT_WANTED, volume->closing);
@@ -443,10 +479,10 @@ void volume_set_min_insync(struct volume *volume, unsigned min_insync)
 	for (unsigned i = 0; i < volume->options.voter_count; i++) {
 		data += volume->options.voters[i].kind == VOTER_DATA;
 	}
-	if (min_insync == 0) {
-		min_insync = data <= 2 ? 1 : 2;
-	}
-	volume->min_insync = min_insync > data && data > 0 ? data : min_insync;
+	/* By what it was opened with: a replica that is added so that another may go raises
+	 * nothing. */
+	volume->options.min_insync = min_insync != 0 ? min_insync : data <= 2 ? 1 : 2;
+	voters_update_min_insync(volume);
 	if (volume->leg_count > 0) {
 		volume_changed(volume);
 	}

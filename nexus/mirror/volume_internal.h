@@ -4,17 +4,28 @@
  *
  *   open.c        fences a majority, chooses and re-commits the configuration, finds R
  *   leg.c         one voter: fence, sessions, commands, when it counts as failed
- *   op.c          host requests: write, read, flush
+ *   op.c          host requests: write, read, flush; op_check.c what of them is refused at once
  *   copy.c        copies under the range lock: R (resync) and rebuilds
+ *   repair.c      blocks that a member cannot read
  *   membership.c  changes of the configuration record: degrade and grow
+ *   voters.c      changes of V: which legs there are
  *   rebuild.c     brings a stale or new replica back: register, compute, copy, join
+ *   lease.c       after a gap on the clock
+ *   quorum.c      requests while too few replicas are there
+ *   read.c        what is particular to reads
+ *   hedge.c       a late read is asked of a second member
+ *   slow.c        which member is slow against its peers
+ *   eject.c       a member that answers badly leaves S for a while
  *   volume.c      life, status, lease
  *
- * Sets of legs are bit masks by leg index.  The numbers I1..I12 are those of docs/invariants.md.
+ * Sets of legs are bit masks by leg index.  A leg whose replica is no voter any more ends and is
+ * vacant; its index is used again only when nothing refers to it.  The numbers I1..I12 are those of
+ * docs/invariants.md.
  */
 #ifndef NEXUS_MIRROR_VOLUME_INTERNAL_H
 #define NEXUS_MIRROR_VOLUME_INTERNAL_H
 
+#include "nexus/mirror/latency.h"
 #include "nexus/mirror/piecemap.h"
 #include "nexus/mirror/range_lock.h"
 #include "nexus/nexus.h"
@@ -26,16 +37,18 @@ typedef uint32_t leg_mask;
 
 #define LEG_BIT(leg) ((leg_mask)1 << (leg)->index)
 
-#define EJECT_NS     (2000 * IO_NS_PER_MS) /* a member that does not answer */
-#define LEASE_NS     (3000 * IO_NS_PER_MS)
-#define OPEN_WAIT_NS (3150 * IO_NS_PER_MS) /* an opener that did not fence all of c.S */
-#define COLLECT_NS   (1000 * IO_NS_PER_MS)
-#define BUSY_NS      (5000 * IO_NS_PER_MS)
-#define TICK_NS      (250 * IO_NS_PER_MS)
-#define PINNED_MAX   8u /* given-up commands of a leg whose buffers may wait for a stuck disk */
-#define ZERO_PART    (UINT64_C(64) << 20) /* a longer ZERO or DISCARD is sent in parts */
-#define COPIERS      4
-#define STAMPS_CHUNK 8192u /* stamps asked for with one command */
+#define EJECT_NS       (2000 * IO_NS_PER_MS) /* a member that does not answer */
+#define LEASE_NS       (3000 * IO_NS_PER_MS)
+#define OPEN_WAIT_NS   (3150 * IO_NS_PER_MS) /* an opener that did not fence all of c.S */
+#define COLLECT_NS     (1000 * IO_NS_PER_MS)
+#define BUSY_NS        (5000 * IO_NS_PER_MS)
+#define ASK_AGAIN_NS   (30000 * IO_NS_PER_MS) /* an opener without a majority */
+#define UNREAD_RUN_MAX 8u                     /* reads in a row; with more the disk is the matter */
+#define TICK_NS        (250 * IO_NS_PER_MS)
+#define PINNED_MAX     8u /* given-up commands of a leg whose buffers may wait for a stuck disk */
+#define ZERO_PART      (UINT64_C(64) << 20) /* a longer ZERO or DISCARD is sent in parts */
+#define COPIERS        4
+#define STAMPS_CHUNK   8192u /* stamps asked for with one command */
 
 struct nexus {
 	struct io *io;
@@ -43,6 +56,7 @@ struct nexus {
 	struct peers peers;
 	struct bufpool *buffers;
 	struct list volumes;
+	uint64_t hedge_bytes, hedge_bytes_max; /* of buffers that hedge.c has */
 	uint32_t next_session; /* never restarts within a process (docs/decisions.md) */
 	struct task close_task;
 	struct io_timer close_timer;
@@ -56,7 +70,8 @@ struct nexus {
 enum leg_result {
 	LEG_OK,
 	LEG_NOSPC,   /* capacity exceeded: surely not acknowledged, perhaps partly executed */
-	LEG_IO,      /* media or internal error of the replica */
+	LEG_IO,      /* internal error of the replica */
+	LEG_MEDIA,   /* it cannot read the range from its disk */
 	LEG_STALE,   /* our token is not the current one any more */
 	LEG_REFUSED, /* ACCEPT, MARK, RESYNCED not acceptable; BUSY; ABSTAIN: see status */
 	LEG_RESET,   /* the association ended: unknown whether it was executed */
@@ -72,6 +87,33 @@ struct leg_io {
 	enum leg_result result;
 	void (*done)(struct leg_io *lio);
 	void *ctx;
+};
+
+/* ---- slow.c
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+/* Of one leg.  Only host writes are timed: every member gets the same ones, so they can be
+ * compared. */
+struct slow_leg {
+	uint64_t count, sum_ns; /* answered in this window */
+	uint64_t mean_ns;       /* of the last window that knew one; 0: none yet */
+	uint64_t smooth_ns;     /* of the last few */
+	bool known;             /* the last window knew one */
+	unsigned strikes;       /* windows in which it was slow against its peers */
+	uint64_t strikes_from_ns, strike_last_ns;
+};
+
+/* ---- eject.c
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+struct eject_leg {
+	bool ejected;            /* and not back in S yet */
+	uint64_t until_ns;       /* it stays out that long */
+	uint64_t away_ns;        /* how long it was kept out last: doubles */
+	uint64_t returned_ns;    /* when it was back in S */
+	unsigned members_beside; /* that were left when it went */
 };
 
 /* ---- legs
@@ -169,6 +211,11 @@ struct leg {
 
 	struct list inflight; /* leg_io */
 
+	/* voters.c */
+	bool leaving; /* its replica is no voter: the ladders end */
+	bool vacant;  /* nobody's: no peer, all ladders done */
+	bool learned; /* not of the voters that the volume was opened with */
+
 	/* member of S */
 	bool out;        /* must leave S (or is leaving) */
 	bool power_lost; /* came back with another power while in S */
@@ -190,6 +237,10 @@ struct leg {
 	bool target;   /* registered in the write path */
 	bool todo_all; /* todo is being computed: every range counts as still to be copied */
 	struct piecemap todo;
+	/* Of todo: what no member could read when it was tried.  It cannot be shown, so the target
+	 * cannot join; the rest is copied. */
+	struct piecemap unreadable;
+	uint64_t unreadable_until_ns; /* then it is tried again */
 	uint64_t todo_total_bytes;
 	uint64_t older_seq;
 	unsigned copies; /* copies of copy.c that touch this target now */
@@ -197,7 +248,56 @@ struct leg {
 	enum join_state join_state;
 	bool joining; /* under joint acknowledgement */
 
-	struct metric reads, writes, errors;
+	struct slow_leg slow;
+	struct eject_leg eject;
+
+	struct metric reads, writes, errors, ejections, write_latency, unread, repairs;
+	unsigned unread_run; /* reads in a row that its disk did not give */
+};
+
+/* ---- repairs
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+/* In the memory of who asks for it, which stays until it is over. */
+struct repair {
+	struct list_node node; /* in volume->repairs */
+	uint64_t offset, length;
+	bool equalise;       /* R: all members get the same; else only who cannot read */
+	bool busy;           /* until it is over */
+	bool complete;       /* everything was read, or cannot be, and was written */
+	uint64_t unreadable; /* blocks that no member can read */
+	struct task *task;   /* borrowed; woken at the end */
+};
+
+enum repair_state {
+	REPAIR_START,
+	REPAIR_AWAIT_WORK,
+	REPAIR_AWAIT_BUFFER,
+	REPAIR_AWAIT_LOCK,
+	REPAIR_AWAIT_READS,
+	REPAIR_AWAIT_WRITES,
+	REPAIR_AWAIT_PENDING,
+	REPAIR_DONE,
+};
+
+#define REPAIR_BUFFER_BYTES (8u * 4096) /* a block of each leg */
+
+struct repairer {
+	struct task task;
+	enum repair_state state;
+	struct volume *volume;
+	struct bufpool_waiter waiter;
+	struct repair *repair; /* under way */
+	uint64_t at;           /* the block */
+	unsigned attempt;
+	bool again; /* the same block */
+	uint64_t incarnation;
+	struct range_lock lock;
+	uint8_t *buffer;
+	int source;
+	leg_mask readers, ok, unread, bad, destinations, pending;
+	struct leg_io ios[REPL_VOTERS_MAX];
 };
 
 /* ---- host requests
@@ -206,6 +306,7 @@ struct leg {
 enum op_state {
 	OP_START,
 	OP_AWAIT_SERVING,
+	OP_AWAIT_REPAIR,
 	OP_AWAIT_RESYNC,
 	OP_AWAIT_LOCK,
 	OP_AWAIT_ACK,
@@ -235,9 +336,18 @@ struct vol_op {
 	uint64_t flush_from;               /* FLUSH: acknowledged writes that it covers */
 	int result;
 	bool finished;
-	leg_mask tried;     /* READ: members that failed */
+	bool sent;       /* to anybody, ever */
+	leg_mask tried;  /* READ: members that failed */
+	leg_mask unread; /* READ: members whose disk did not give it */
+	bool repaired;   /* READ: nobody could answer it, and a repair was tried */
+	struct repair repair;
 	leg_mask abandoned; /* READ: members whose answer, still pending, is dropped */
-	int read_leg;
+	unsigned lio_count; /* of lios that were made usable */
+	int read_leg;       /* READ: asked for the host's buffer; -1: none yet */
+	uint64_t read_sent_ns;
+	int hedge_leg;      /* READ: asked beside it, for hedge_buffer; -1: none */
+	bool hedge_refused; /* not (once more) in this read */
+	void *hedge_buffer; /* of the nexus's buffers */
 	struct leg_io lios[REPL_VOTERS_MAX];
 };
 
@@ -251,6 +361,7 @@ enum copy_state {
 	COPY_AWAIT_BUFFER,
 	COPY_AWAIT_LOCK,
 	COPY_AWAIT_READ,
+	COPY_AWAIT_REPAIR,
 	COPY_AWAIT_WRITES,
 	COPY_AWAIT_PENDING,
 	COPY_AWAIT_PAUSE,
@@ -272,6 +383,8 @@ struct copier {
 	void *buffer;
 	int source;
 	leg_mask tried, destinations, ok, pending, nospc;
+	struct repair repair;
+	uint64_t repair_unsettled; /* volume->unsettled when it began */
 	struct leg_io read_io;
 	struct leg_io write_ios[REPL_VOTERS_MAX];
 };
@@ -319,6 +432,9 @@ enum member_state {
 	MEMBER_DONE,
 };
 
+/* What is to change in V. */
+enum voter_change { CHANGE_NONE, CHANGE_ADD, CHANGE_REMOVE };
+
 struct volume {
 	struct list_node node;
 	struct nexus *nexus;
@@ -330,13 +446,24 @@ struct volume {
 	uint32_t block_bytes;
 	uint64_t region_bytes;
 	unsigned leg_count;
-	struct leg *legs[REPL_VOTERS_MAX];
+	struct leg *legs[REPL_VOTERS_MAX]; /* below leg_count none is NULL */
+
+	/* voters.c */
+	struct task voters_task;
+	enum voter_change change;
+	struct uuid change_id;
+	bool change_refused; /* the new voter did not accept: not again until it is asked for */
+	/* Proposed since the last commit, and perhaps taken back: an opener may still choose it. */
+	enum voter_change unsettled_change;
+	struct uuid unsettled_id;
 
 	/* open */
 	struct task open_task;
 	enum open_state open_state;
 	struct io_timer open_timer;
 	uint64_t attempt;  /* of opening, from 1 */
+	leg_mask tried_up; /* the peers that were up when it was begun */
+	uint64_t tried_ns; /* and when that was */
 	bool fencing;      /* legs may be fenced for this attempt (session open_session) */
 	uint32_t inc_seen; /* largest inc of our attach seen anywhere */
 	bool inc_saved;
@@ -398,8 +525,19 @@ struct volume {
 	bool superseded;
 	bool ending; /* closing */
 	bool lease_waiters;
+	uint64_t awake_ns; /* when the clock was looked at last */
+
+	struct latency read_latency; /* of a member */
+	uint64_t hedge_credit;
+	struct io_timer hedge_timer;
+	struct task hedge_task;
 
 	struct piecemap active; /* regions written since the open, for status */
+
+	uint64_t ejected_ns; /* the last ejection; 0: none */
+	uint64_t slow_window_from_ns;
+	uint64_t slow_all_from_ns; /* every remote member is slow since then; 0: not so */
+	bool slow_all;             /* for long enough to be told */
 
 	/* R */
 	struct piecemap resync;
@@ -407,7 +545,14 @@ struct volume {
 	struct copier copiers[COPIERS];
 	uint64_t copy_cursor;
 
+	struct list repairs; /* struct repair, waiting */
+	struct repairer repairer;
+
 	unsigned compares; /* under way */
+
+	uint64_t no_quorum_ns;   /* requests fail after so long without a quorum; 0: they wait */
+	uint64_t quorum_lost_ns; /* since when there is none; 0: there is */
+	bool failing;            /* they do */
 
 	/* close */
 	struct task close_task;
@@ -420,8 +565,18 @@ struct volume {
 	void (*closed)(void *ctx);
 	void *closed_ctx;
 
-	struct metric reads, writes, flushes, bytes_read, bytes_written, errors;
+	struct metric reads, writes, flushes, bytes_read, bytes_written, errors, all_slow, hedges,
+		hedges_won, unreadable;
 };
+
+/* For whoever asks what this process died of: to the end of the step the thread works on this
+ * volume. */
+_Static_assert(BLK_READ == 0 && TRACE_WORK_READ + (unsigned)BLK_DISCARD == TRACE_WORK_DISCARD,
+	"the kinds of requests are kinds of work in the same order");
+static inline void volume_works(struct volume *volume, unsigned work)
+{
+	runq_work(&volume->io->runq, trace_object(&volume->options.uuid), work);
+}
 
 /* volume.c */
 void volume_changed(
@@ -429,7 +584,8 @@ void volume_changed(
 bool volume_lease_is_valid(const struct volume *volume);
 bool volume_is_dead(const struct volume *volume); /* faulted, superseded or ending: I/O fails */
 void volume_tick_start(struct volume *volume);
-struct leg *volume_leg_by_id(struct volume *volume, const struct uuid *replica);
+/* NULL: its place is not known, or it leaves. */
+struct leg *volume_leg_by_id(const struct volume *volume, const struct uuid *replica);
 leg_mask volume_out_mask(const struct volume *volume);
 leg_mask volume_ready_mask(const struct volume *volume);
 leg_mask volume_target_mask(const struct volume *volume);
@@ -443,8 +599,13 @@ leg_mask volume_readable(const struct volume *volume);
 void volume_fault(struct volume *volume, const char *reason);
 
 /* leg.c */
-int leg_start(struct leg *leg, struct volume *volume, unsigned index);
-void leg_stop(struct leg *leg); /* nothing in flight; gives the peer back */
+/* Of zeroed memory, or of a vacant leg. */
+int leg_start(
+	struct leg *leg, struct volume *volume, unsigned index, const struct volume_voter *voter);
+/* Nothing is in flight and the ladders are done: gives the peer back. */
+void leg_vacate(struct leg *leg);
+void leg_stop(struct leg *leg); /* and its memory */
+bool leg_ends(const struct leg *leg);
 bool leg_is_idle(const struct leg *leg);
 /* lio->done and ctx are set; sqe too for admin commands (session is filled in).  The leg must be
  * ready. */
@@ -459,27 +620,79 @@ void leg_fail(struct leg *leg, const char *reason);
 /* Any leg's tick: gives up what is too late. */
 void leg_check_deadlines(struct leg *leg, uint64_t now_ns);
 
+/* op_check.c */
+/* 0, -EINVAL or -ERANGE: not of whole blocks, too long, beyond the end. */
+int op_check(const struct volume *volume, const struct blk_req *req);
+/* The mutants preset's way to fail an assertion. */
+bool op_is_poisoned(const struct vol_op *op);
+
 /* op.c */
 void op_submit(struct blk_dev *dev, struct blk_req *req);
 /* Does any write of seq <= `seq` still run (not answered, not parked). */
 bool ops_older_run(const struct volume *volume, uint64_t seq);
 bool ops_older_pend_on(const struct volume *volume, uint64_t seq, const struct leg *leg);
 void ops_forget_leg(struct volume *volume, const struct leg *leg, bool ok_too);
+bool ops_refer_to(const struct volume *volume, const struct leg *leg);
 leg_mask ops_complete_on(const struct volume *volume, uint64_t offset, uint64_t length);
 void ops_unpark(struct volume *volume);
 void ops_absorb_skipped(struct volume *volume, const struct leg *leg);
 void ops_revisit(struct volume *volume); /* every request looks at its condition anew */
 uint64_t volume_settled(const struct volume *volume);
 
+/* Sends the request, or the part of it that is due, to the leg. */
+void op_prepare_lios(struct vol_op *op);
+void op_send(struct vol_op *op, struct leg *leg);
+/* Nothing goes on, or there was no quorum for too long: true when the request has ended. */
+bool op_give_up(struct vol_op *op);
+
+/* read.c */
+bool op_resync_overlaps(struct vol_op *op);
+/* Sends the read, or looks at its answer; true when it has one (finished), or must make way for a
+ * copy or a repair. */
+bool op_read_progress(struct vol_op *op);
+/* Once a read: what a member could not read is written there again from another one. */
+bool op_start_repair(struct vol_op *op);
+/* I12: the reply is handed over only under the lease. */
+bool op_lease_permits(struct vol_op *op);
+
 /* copy.c */
 void copiers_start(struct volume *volume);
 void copiers_wake(struct volume *volume);
 bool copiers_are_idle(const struct volume *volume);
+bool copiers_refer_to(const struct volume *volume, const struct leg *leg);
+void copiers_forget_leg(struct volume *volume, const struct leg *leg);
 task_step copier_step;
+/* R goes to all of these: members, and targets that count on having the range. */
+leg_mask copy_members(const struct volume *volume, uint64_t offset, uint64_t length);
+
+/* repair.c */
+task_step repairer_step;
+/* Begins; equalise is set by the caller.  false: not now. */
+bool repair_start(struct volume *volume, struct repair *repair, uint64_t offset, uint64_t length,
+	struct task *task);
 
 /* membership.c */
 task_step member_step;
 void membership_wake(struct volume *volume);
+/* The last answer of this voter to the present proposal is a refusal or an error. */
+bool member_said_no(const struct leg *leg);
+
+/* voters.c */
+task_step voters_step;
+/* The change of V that is asked for may be proposed now, for a V that follows `cfg`, the committed
+ * one. */
+bool voters_change_is_due(const struct volume *volume);
+void voters_apply_change(const struct volume *volume, struct cfg *cfg);
+/* Data replica X is to leave V: it leaves S first.  0: none. */
+leg_mask voters_removing_mask(const struct volume *volume);
+/* A configuration was committed, or a wish changed: what follows from V. */
+void voters_follow(struct volume *volume);
+/* Data voters of the committed V but for the one that is being removed. */
+unsigned voters_data_count(const struct volume *volume);
+bool voters_has(const struct cfg *cfg, const struct leg *leg);
+void voters_update_min_insync(struct volume *volume);
+/* NULL, or why what FENCE told of it says that it cannot become a voter of this volume. */
+const char *voters_newcomer_is_unfit(const struct volume *volume, const struct leg *leg);
 
 /* stamps.c: begins; scan->running is false and `parent` is woken when it is over. */
 void stamps_scan_start(struct stamps_scan *scan, struct leg *leg, struct piecemap *map,
@@ -499,5 +712,40 @@ void open_refused(struct volume *volume, struct leg *leg, const struct token *cu
 
 /* settle.c */
 task_step settle_step;
+
+/* quorum.c */
+void quorum_tick(struct volume *volume, uint64_t now_ns, bool late);
+bool quorum_wants_tick(const struct volume *volume);
+
+/* lease.c: before anything relies on what was heard of a leg. */
+void lease_note_time(struct volume *volume);
+
+/* hedge.c */
+task_step hedge_step;
+void hedge_start(struct vol_op *op); /* a read was sent */
+bool hedge_is_due(const struct vol_op *op);
+/* true: the read may be sent to that leg (-1: there is none) too, into op->hedge_buffer. */
+bool hedge_begin(struct vol_op *op, int leg);
+/* The second member has answered: puts it into the host's buffer.  false: the first one is just
+ * sending into it; the request is woken to try again. */
+bool hedge_take(struct vol_op *op);
+void hedge_end(struct vol_op *op); /* gives the buffer back, once nothing is under way into it */
+
+/* slow.c */
+void slow_note_write(struct leg *leg, uint64_t latency_ns);
+/* With each tick; late: the nexus itself stood still, which says nothing about replicas. */
+void slow_tick(struct volume *volume, uint64_t now_ns, bool late);
+
+/* eject.c */
+/* Ready members of S that nobody wants out. */
+leg_mask eject_members(const struct volume *volume);
+/* false: not now. */
+bool eject_member(struct leg *leg, const char *why);
+/* It was ejected, and the volume can still do without it. */
+bool eject_keeps_out(const struct leg *leg);
+/* It is a member again, or the volume ends. */
+void eject_returned(struct leg *leg);
+void eject_tick(struct volume *volume);
+bool eject_wants_tick(const struct volume *volume);
 
 #endif

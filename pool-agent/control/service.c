@@ -177,6 +177,12 @@ static void handle_delete_replica(struct grpc_call *call, const ProtobufCMessage
 	replica_delete(call);
 }
 
+static void handle_set_replica_key(struct grpc_call *call, const ProtobufCMessage *request)
+{
+	(void)request;
+	replica_set_key(call);
+}
+
 static void handle_export_replica(struct grpc_call *call, const ProtobufCMessage *request)
 {
 	(void)request;
@@ -202,6 +208,7 @@ const struct grpc_method control_methods[] = {
 	METHOD("ListReplicas", list_replicas_request, list_replicas_response, handle_list_replicas),
 	METHOD("DeleteReplica", delete_replica_request, delete_replica_response,
 		handle_delete_replica),
+	METHOD("SetReplicaKey", set_replica_key_request, replica, handle_set_replica_key),
 	METHOD("ExportReplica", export_replica_request, export_replica_response,
 		handle_export_replica),
 	METHOD("UnexportReplica", unexport_replica_request, unexport_replica_response,

@@ -9,6 +9,7 @@
 #include "pool-agent/store/store_internal.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum create_state {
 	CREATE_START,
@@ -219,6 +220,7 @@ void store_replica_create(struct store *store, const struct store_replica_option
 	create->vmeta.replica = options->replica;
 	create->vmeta.kind = options->kind;
 	create->vmeta.size_bytes = options->size_bytes;
+	create->vmeta.keys[0] = options->key;
 	(void)snprintf(create->vmeta.name, REPL_NAME_SIZE, "%s", options->name);
 	(void)snprintf(create->vmeta.class_name, REPL_NAME_SIZE, "%s", options->class_name);
 	(void)snprintf(
@@ -345,6 +347,7 @@ void store_replica_delete(struct store_replica *replica, struct store_op *op)
 	delete->replica = replica;
 	delete->slot = replica->slot;
 	delete->vmeta = replica->vmeta;
+	memset(delete->vmeta.keys, 0, sizeof(delete->vmeta.keys));
 	delete->slot->use = SLOT_BUSY;
 	task_init(&delete->task, &store->io->runq, delete_step);
 	task_wake(&delete->task);

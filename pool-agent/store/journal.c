@@ -138,6 +138,8 @@ static void journal_apply(struct journal *journal)
 			break;
 		}
 	}
+	TRACE(store->io, journal_commit, 0, journal->flying_count, journal->next_seq - 1,
+		journal->tail_flying);
 	journal->durable_lsn += journal->flying_count;
 	journal->tail_durable = journal->tail_flying;
 	journal->writes++;

@@ -70,6 +70,7 @@ void replica_queue_stamp(struct store_replica *replica, uint64_t region, uint64_
 
 	assert(region < replica->region_count);
 	assert(wgen > replica->queued[region]);
+	TRACE(store->io, stamp, trace_id(&replica->vmeta.replica), 0, region, wgen);
 	replica->queued[region] = wgen;
 	journal_add(&store->journal, &record);
 	checkpoint_page_dirty(&store->checkpoint, &replica->pages[region / PAGE_ENTRIES],
@@ -150,7 +151,7 @@ void store_replica_update(
 	replica->next.cfg = vmeta->cfg;
 	replica->next.clean = vmeta->clean;
 	replica->next.rebuilding = vmeta->rebuilding;
-	memcpy(replica->next.capkey, vmeta->capkey, sizeof(vmeta->capkey));
+	memcpy(replica->next.keys, vmeta->keys, sizeof(vmeta->keys));
 	replica->update = op;
 	replica->store->busy++;
 	replica->update_state = UPDATE_START;

@@ -97,7 +97,8 @@ struct store_replica_options {
 	char class_name[REPL_NAME_SIZE], claim_namespace[REPL_NAME_SIZE],
 		claim_name[REPL_NAME_SIZE];
 	enum voter_kind kind;
-	uint64_t size_bytes; /* multiple of 4096; 0 for an arbiter */
+	uint64_t size_bytes;   /* multiple of 4096; 0 for an arbiter */
+	struct volume_key key; /* number 0: it can be opened without a capability */
 };
 
 /* -EEXIST: the replica id is there; -ENOSPC: no slot, or no room for its stamps; -ERANGE: size 0 or
@@ -121,7 +122,7 @@ const struct vmeta *store_replica_vmeta(const struct store_replica *replica);
 uint64_t store_replica_used_bytes(const struct store_replica *replica);
 uint64_t store_replica_region_bytes(const struct store_replica *replica);
 
-/* Durably replaces promised, cfg, clean, rebuilding, capkey of the slot (seq is set by the store):
+/* Durably replaces promised, cfg, clean, rebuilding, keys of the slot (seq is set by the store):
  * both members of the pair, FUA, one after the other.  Updates of one replica are serialised by the
  * caller (one at a time).  An error means that it is unknown whether the new version is durable;
  * the store is failed then. */

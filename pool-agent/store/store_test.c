@@ -288,7 +288,7 @@ static void test_update_is_durable(void **state)
 		seq = vmeta.seq;
 		vmeta.promised = (struct epoch){.attach = 1, .inc = i, .nonce = 77};
 		vmeta.clean = i;
-		vmeta.capkey[1][31] = (uint8_t)i;
+		vmeta.keys[1].secret[31] = (uint8_t)i;
 		assert_int_equal(bench_update(bench, replica, &vmeta), 0);
 		assert_int_equal(store_replica_vmeta(replica)->promised.inc, i);
 		bench_crash(bench, i % 2 == 0);
@@ -296,7 +296,7 @@ static void test_update_is_durable(void **state)
 		replica = store_replica_next(bench->store, NULL);
 		assert_int_equal(store_replica_vmeta(replica)->promised.inc, i);
 		assert_int_equal(store_replica_vmeta(replica)->clean, i);
-		assert_int_equal(store_replica_vmeta(replica)->capkey[1][31], i);
+		assert_int_equal(store_replica_vmeta(replica)->keys[1].secret[31], i);
 	}
 }
 

@@ -218,14 +218,18 @@ void host_connect(struct host *host, struct world *world, const char *subnqn, co
 	assert_true(sim_run_until(world->sim, host_is_settled, host, TIMEOUT_NS));
 }
 
+struct uuid host_uuid(unsigned number)
+{
+	return (struct uuid){.b = {[0] = 0x40, [15] = (uint8_t)number}};
+}
+
 void host_start(struct host *host, struct world *world, unsigned number)
 {
-	struct uuid id = {.b = {0x40}};
+	struct uuid id = host_uuid(number);
 	char text[UUID_TEXT_SIZE];
 	char hostnqn[NVME_NQN_SIZE];
 	char subnqn[NVME_NQN_SIZE];
 
-	id.b[15] = (uint8_t)number;
 	snprintf(
 		hostnqn, sizeof(hostnqn), "nqn.2025-01.io.strake:host:%s", uuid_to_text(&id, text));
 	world_subnqn(subnqn);

@@ -45,6 +45,7 @@ struct host {
 };
 
 /* `number` goes into the host's NQN. */
+struct uuid host_uuid(unsigned number);
 void host_start(struct host *host, struct world *world, unsigned number);
 void host_connect(struct host *host, struct world *world, const char *subnqn, const char *hostnqn);
 void host_close(struct host *host);

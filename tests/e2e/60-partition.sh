@@ -65,4 +65,14 @@ heal a
 wait_for 90 "Online" state_is Online
 load_end
 equal
+
+note "the nexus's node is gone without a word: the pool-agents let go of its associations"
+declare -A from=()
+for name in b c; do from[$name]=$(stat -c %s "$dir/$name.log"); done
+let_go() { tail -c "+$((from[$1] + 1))" "$dir/$1.log" | grep -q '"event":"association-ended"'; }
+cut_off a both
+kill_9 nexus
+wait_for 60 "b to let go" let_go b
+wait_for 60 "c to let go" let_go c
+heal a
 note done

@@ -83,6 +83,8 @@ cluster() {
 	tests/clean --only "$dir" >/dev/null 2>&1
 	mkdir -p "$dir/pools" "$run"
 	trap cleanup EXIT
+	# In memory, as /run is: traces are only there.
+	mount -t tmpfs -o size=64M,mode=755 strake-run "$run" || die "mount $run"
 	trap 'exit 143' TERM INT HUP
 	for name in a b c; do
 		address[$name]=${address[$name]:-127.0.0.1:$((base_port + index))}
@@ -137,7 +139,7 @@ load_end() {
 cleanup() {
 	local name
 	[ -z "${load_pid:-}" ] || kill -KILL "$load_pid" 2>/dev/null
-	awk -v d="$dir/" 'index($5, d) == 1 && $0 !~ / - fuse/ {print $5}' /proc/self/mountinfo | tac | xargs -r umount -l 2>/dev/null
+	awk -v d="$dir/" -v run="$run" 'index($5, d) == 1 && $5 != run && $0 !~ / - fuse/ {print $5}' /proc/self/mountinfo | tac | xargs -r umount -l 2>/dev/null
 	for name in "${!pids[@]}"; do
 		[[ $name == nexus* ]] && kill -TERM "${pids[$name]}" 2>/dev/null
 	done

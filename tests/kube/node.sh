@@ -65,6 +65,7 @@ make_node() { # name
 	YAML
 	cat >"$dir/$name-nexus.yaml" <<-YAML
 	name: nexus
+	node: $name
 	run_dir: $dir/$name/run
 	state_dir: $dir/$name/state
 	export:

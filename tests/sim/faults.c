@@ -330,6 +330,7 @@ void faults_schedule(struct world *world)
 	uint64_t start_ns = sim_now_ns(world->sim);
 	uint64_t at_ns = 0;
 
+	rot_start(world);
 	for (unsigned i = 0; i < world->options.fault_count; i++) {
 		struct fault *fault = &world->faults[i];
 
@@ -351,6 +352,7 @@ void faults_end(struct world *world)
 		sim_cancel(world->sim, &world->faults[i].event);
 		sim_cancel(world->sim, &world->faults[i].end);
 	}
+	rot_end(world);
 	sim_heal_all(world->sim);
 	sim_set_extra_latency(world->sim, 0);
 	for (unsigned i = 0; i < SLOTS; i++) {

@@ -64,15 +64,16 @@ static bool is_whole(struct world *world)
 	if (status.state != VOLUME_ONLINE && status.state != VOLUME_DEGRADED) {
 		return false;
 	}
-	for (unsigned i = 0; i < world->options.voters; i++) {
-		int voter = cfg_find(&status.cfg, &world->agents[i].replica_id);
+	for (unsigned i = 0; i < status.cfg.voter_count; i++) {
+		const struct cfg_voter *voter = &status.cfg.voters[i];
+		const struct node_agent *node = agent_of_replica(world, &voter->id);
 
-		if (world->agents[i].kind == VOTER_DATA && !may_lack(world, i) &&
-			(voter < 0 || !status.cfg.voters[voter].insync)) {
+		if (node == NULL || (voter->kind == VOTER_DATA && !voter->insync &&
+					    !may_lack(world, node->index))) {
 			return false;
 		}
 	}
-	return status.resync_regions == 0;
+	return status.resync_regions == 0 && operator_is_done(world);
 }
 
 static bool is_whole_without_absent(struct world *world)
@@ -187,7 +188,8 @@ static void judge_compared(struct world *world, const struct volume_status *stat
 	int first = -1;
 
 	for (unsigned i = 0; i < status->replica_count; i++) {
-		if (status->replicas[i].state != REPLICA_INSYNC) {
+		if (status->replicas[i].state != REPLICA_INSYNC ||
+			status->replicas[i].kind != VOTER_DATA) {
 			continue;
 		}
 		if (compare->results[i] != 0) {
@@ -317,6 +319,7 @@ void close_slot(struct slot *slot)
 	}
 	slot->closed = false;
 	sim_cancel(world->sim, &slot->inc_saved);
+	sim_cancel(world->sim, &slot->file_saved);
 	volume_close(slot->volume, on_closed, &slot->closed);
 	wait_closed(world, &slot->closed, "closing the volume");
 	if (world->failed) {
@@ -369,6 +372,22 @@ static void close_agent(struct node_agent *node)
 	node->state = AGENT_DOWN;
 }
 
+/* All replicas that an older nexus knows may be gone: nobody is left who could tell it that it was
+ * taken over, and it waits for ever.  Its node is told from outside then. */
+static void end_forgotten_nexus(struct world *world)
+{
+	struct slot *old = &world->slots[1 - world->active];
+	struct volume_status status;
+
+	if (!world->options.voter_changes || nothing_in_flight(world)) {
+		return;
+	}
+	sim_run_for_ns(world->sim, 10 * IO_NS_PER_S);
+	if (slot_status(old, &status) && status.state != VOLUME_SUPERSEDED) {
+		slot_crash(old, false);
+	}
+}
+
 void world_finish(struct world *world)
 {
 	world->healing = true;
@@ -377,8 +396,11 @@ void world_finish(struct world *world)
 		slot_stop_issuing(&world->slots[i]);
 	}
 	bring_back(world);
-	if (!run_slices(world, agents_are_up, "starting the agents") ||
-		!run_slices(world, nothing_in_flight, "answering what is in flight")) {
+	if (!run_slices(world, agents_are_up, "starting the agents")) {
+		return;
+	}
+	end_forgotten_nexus(world);
+	if (!run_slices(world, nothing_in_flight, "answering what is in flight")) {
 		return;
 	}
 	check_contents(world);
@@ -389,6 +411,7 @@ void world_finish(struct world *world)
 		power_cycle(world);
 	}
 	sim_cancel(world->sim, &world->monitor);
+	operator_stop(world);
 	for (unsigned i = 0; i < SLOTS; i++) {
 		close_slot(&world->slots[i]);
 	}

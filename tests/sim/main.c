@@ -53,6 +53,9 @@ static const char *const mutant_names[MUTANT_COUNT] = {
 	[MUTANT_B5] = "B5",
 	[MUTANT_B6] = "B6",
 	[MUTANT_B9] = "B9",
+	[MUTANT_B10] = "B10",
+	[MUTANT_H1] = "H1",
+	[MUTANT_R1] = "R1",
 };
 
 static double seconds_now(void)
@@ -360,7 +363,7 @@ static enum mutant mutant_of(const char *text)
 			return (enum mutant)i;
 		}
 	}
-	fprintf(stderr, "sim: --mutant wants B1, B3, B5, B6 or B9\n");
+	fprintf(stderr, "sim: --mutant wants B1, B3, B5, B6, B9, B10, H1 or R1\n");
 	exit(2);
 }
 
@@ -408,7 +411,9 @@ int main(int argc, char **argv)
 		i += parse_argument(&options, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
 	}
 	if (options.seeds == 0) {
-		options.seeds = options.minutes > 0 ? UINT64_MAX / 2 : options.mutants ? 10000 : 200;
+		options.seeds = options.minutes > 0 ? UINT64_MAX / 2
+				: options.mutants   ? 10000
+						    : 200;
 	}
 	options.jobs = options.jobs == 0 ? 1 : options.jobs > JOBS_MAX ? JOBS_MAX : options.jobs;
 	set_mutant(options.mutant);

@@ -59,12 +59,21 @@ static void agent_serve(struct node_agent *node)
 		return;
 	}
 	node->replica = store_replica_find(node->store, &node->replica_id);
+	if (node->making || node->removing) {
+		/* A crash in between may leave the one or the other. */
+		node->has_replica = node->replica != NULL;
+		node->making = node->removing = false;
+	}
+	if (!node->has_replica || (node->replica == NULL && node->may_abstain)) {
+		node->state = AGENT_UP;
+		return;
+	}
 	if (node->replica == NULL) {
 		world_fail(world, &world->result->broken, "store", "the replica of %s is gone",
 			node->name);
 		return;
 	}
-	if (store_replica_abstains(node->replica)) {
+	if (store_replica_abstains(node->replica) && !node->may_abstain) {
 		world_fail(world, &world->result->broken, "store", "the replica of %s abstains",
 			node->name);
 		return;
@@ -160,24 +169,17 @@ void agent_lose_power(struct node_agent *node, uint64_t down_ns)
 
 /* ---- who has lost what ---- */
 
-static struct node_agent *agent_of(struct world *world, const struct uuid *replica)
-{
-	for (unsigned i = 0; i < world->options.voters; i++) {
-		if (uuid_equal(&world->agents[i].replica_id, replica)) {
-			return &world->agents[i];
-		}
-	}
-	return NULL;
-}
-
 void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh)
 {
 	bool kept = false;
 
+	if (!chain_add(&world->chain, cfg)) {
+		world_fail(world, &world->result->broken, "chain", "%s", world->chain.reason);
+	}
 	for (unsigned i = 0; i < cfg->voter_count; i++) {
-		struct node_agent *node = agent_of(world, &cfg->voters[i].id);
+		struct node_agent *node = agent_of_replica(world, &cfg->voters[i].id);
 
-		if (cfg->voters[i].insync) {
+		if (cfg->voters[i].insync && node != NULL) {
 			kept = kept || node->cfg.gen == 0 ||
 			       node->counted_power == sim_disk_power(node->disk);
 		}
@@ -187,9 +189,9 @@ void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh)
 		oracle_power_lost(&world->oracle);
 	}
 	for (unsigned i = 0; i < cfg->voter_count; i++) {
-		struct node_agent *node = agent_of(world, &cfg->voters[i].id);
+		struct node_agent *node = agent_of_replica(world, &cfg->voters[i].id);
 
-		if (cfg->voters[i].insync && cfg_compare(cfg, &node->cfg) > 0) {
+		if (cfg->voters[i].insync && node != NULL && cfg_compare(cfg, &node->cfg) > 0) {
 			node->cfg = *cfg;
 			node->counted_power = cfg->voters[i].power;
 		}

@@ -22,7 +22,8 @@ struct volume *scenario_volume(struct scenario *scenario)
 
 struct leg *scenario_leg(struct scenario *scenario, unsigned agent)
 {
-	return scenario_volume(scenario)->legs[agent];
+	return volume_leg_by_id(
+		scenario_volume(scenario), &scenario->world.agents[agent].replica_id);
 }
 
 void run_ms(struct scenario *scenario, unsigned ms)
@@ -48,7 +49,13 @@ enum replica_state replica_state_now(struct scenario *scenario, unsigned agent)
 	struct volume_status status;
 
 	assert_true(slot_status(&scenario->world.slots[scenario->writer], &status));
-	return status.replicas[agent].state;
+	for (unsigned i = 0; i < status.replica_count; i++) {
+		if (uuid_equal(&status.replicas[i].replica,
+			    &scenario->world.agents[agent].replica_id)) {
+			return status.replicas[i].state;
+		}
+	}
+	return REPLICA_UNKNOWN;
 }
 
 static bool is_whole_now(void *ctx)
@@ -120,6 +127,7 @@ struct scenario_request *submit(
 
 	assert_true(scenario->request_count < SCENARIO_REQUESTS);
 	request = &scenario->requests[scenario->request_count++];
+	*request = (struct scenario_request){0}; /* a test may have begun anew */
 	request->op = slot_submit(
 		&scenario->world.slots[scenario->writer], kind, first, count, on_answer);
 	return request;
@@ -252,13 +260,13 @@ static struct world_options options_of(const struct scenario_case *test, uint64_
 
 	options.seed = seed;
 	options.data_replicas = options.data_replicas == 0 ? 3 : options.data_replicas;
-	options.voters = options.data_replicas == 1 ? 1 : 3;
+	options.voters = (options.data_replicas == 1 ? 1 : 3) + options.spares;
 	options.block_count = options.block_count == 0 ? 128 : options.block_count;
 	options.cluster_bytes = 16384;
 	options.region_bytes = options.region_bytes == 0 ? 16384 : options.region_bytes;
 	options.pool_bytes = UINT64_C(6) << 20;
 	options.small_agent = options.small_agent == 0 ? -1 : options.small_agent - 1;
-	options.local_agent = options.absent_agent = -1;
+	options.local_agent = options.absent_agent = options.rotten_agent = -1;
 	return options;
 }
 

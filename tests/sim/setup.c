@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the seed decides, and the pools with their replicas. */
-#include "pool-agent/store/ondisk.h"
 #include "tests/sim/world.h"
 
 #include <stdlib.h>
@@ -20,6 +19,7 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 		.region_bytes = UINT64_C(16384) << rng_below(&rng, 3),
 		.pool_bytes = UINT64_C(6) << 20,
 		.small_agent = -1,
+		.rotten_agent = -1,
 		.local_agent = -1,
 		.absent_agent = -1,
 		.depth = 1 + (unsigned)rng_below(&rng, 12),
@@ -37,6 +37,22 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 	}
 	if (options->voters == 3 && options->small_agent < 0 && rng_percent(&rng, 15)) {
 		options->absent_agent = (int)rng_below(&rng, 3);
+	}
+	if (options->data_replicas > 1 && rng_percent(&rng, 40)) {
+		options->rotten_agent = (int)rng_below(&rng, options->data_replicas);
+	}
+	if (rng_percent(&rng, 25)) {
+		options->no_quorum_ns = (1 + rng_below(&rng, 5)) * IO_NS_PER_S;
+	}
+	/* Faults do not last as long as it takes in the real world. */
+	options->slow_ns = (1 + rng_below(&rng, 3)) * IO_NS_PER_S;
+	options->eject_away_ns = (1 + rng_below(&rng, 3)) * IO_NS_PER_S;
+	options->voter_changes = rng_percent(&rng, 35);
+	if (options->voter_changes) {
+		options->spares = 1 + (unsigned)rng_below(&rng, AGENTS_MAX - options->voters);
+		options->voters += options->spares;
+		options->small_agent = -1;
+		options->absent_agent = -1;
 	}
 }
 
@@ -86,7 +102,6 @@ static void make_pool(struct node_agent *node)
 		.replica_slots = 8,
 		.journal_blocks = 32,
 	};
-	struct layout layout;
 	struct err err;
 	struct store_replica_options replica = {
 		.volume = world->volume_uuid,
@@ -102,9 +117,13 @@ static void make_pool(struct node_agent *node)
 	node->disk = sim_disk_new(node->host, node->name, round_up_u64(pool_bytes(node), 65536));
 	/* The store's checksummed metadata in front may be torn within a block; data are not (4 KiB
 	 * power-fail atomicity). */
-	if (layout_make(round_up_u64(pool_bytes(node), 65536) / STORE_BLOCK_BYTES, &format, &layout,
-		    &err) == 0) {
-		sim_disk_set_torn_range(node->disk, 0, layout.clusters * STORE_BLOCK_BYTES);
+	if (layout_make(round_up_u64(pool_bytes(node), 65536) / STORE_BLOCK_BYTES, &format,
+		    &node->layout, &err) == 0) {
+		/* The first cluster is given out with the replica, for its stamps. */
+		node->data_offset =
+			node->layout.clusters * STORE_BLOCK_BYTES + node->layout.cluster_bytes;
+		node->data_bytes = (node->layout.cluster_count - 1) * node->layout.cluster_bytes;
+		sim_disk_set_torn_range(node->disk, 0, node->layout.clusters * STORE_BLOCK_BYTES);
 	}
 	node->process = sim_process_new(node->host, node->name);
 	io = sim_process_io(node->process);
@@ -119,8 +138,10 @@ static void make_pool(struct node_agent *node)
 	if (world->failed) {
 		return;
 	}
-	store_replica_create(node->store, &replica, &node->replica, setup_op(node));
-	setup_wait(node, "create");
+	if (node->has_replica) {
+		store_replica_create(node->store, &replica, &node->replica, setup_op(node));
+		setup_wait(node, "create");
+	}
 	if (world->failed) {
 		return;
 	}
@@ -157,6 +178,7 @@ static void setup_agent(struct world *world, unsigned index)
 	(void)snprintf(address, sizeof(address), "10.0.0.%u", index + 1);
 	node->host = sim_host_new(world->sim, address);
 	node->kind = index < world->options.data_replicas ? VOTER_DATA : VOTER_ARBITER;
+	node->has_replica = index < world->options.voters - world->options.spares;
 	uuid_make(&node->uuid, sim_rng(world->sim));
 	uuid_make(&node->replica_id, sim_rng(world->sim));
 	make_pool(node);

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AGENT_PORT 4430
-
 /* ---- requests ---- */
 
 static const char *kind_name(enum blk_kind kind)
@@ -90,6 +88,34 @@ static void op_succeeded(struct op *op)
 	op->answered = true;
 }
 
+#define SCRIBBLE 0xee
+
+/* What a read has brought is on its way to the host: nobody may write to it any more.  (After an
+ * error the buffer is the device's until the request is released.) */
+static void scribble(struct op *op)
+{
+	if (op->req.kind == BLK_READ && op->req.result == 0) {
+		memset(op->buffer, SCRIBBLE, op->count * ORACLE_BLOCK_BYTES);
+	}
+}
+
+static void check_scribble(struct op *op)
+{
+	struct world *world = op->slot->world;
+
+	size_t length = op->req.kind == BLK_READ && op->req.result == 0
+				? op->count * ORACLE_BLOCK_BYTES
+				: 0;
+
+	for (size_t i = 0; i < length; i++) {
+		if (op->buffer[i] != SCRIBBLE) {
+			world_fail(world, &world->result->broken, "buffer",
+				"a read's buffer was written to after its answer");
+			return;
+		}
+	}
+}
+
 static void on_done(struct blk_req *req)
 {
 	struct op *op = container_of(req, struct op, req);
@@ -114,6 +140,7 @@ static void on_done(struct blk_req *req)
 	if (op->then != NULL) {
 		op->then(op);
 	}
+	scribble(op);
 }
 
 static void on_released(struct blk_req *req)
@@ -127,6 +154,8 @@ static void on_released(struct blk_req *req)
 		op->slot->in_flight--;
 		op->slot->reads_in_flight -= req->kind == BLK_READ;
 		op_unknown(op);
+	} else {
+		check_scribble(op);
 	}
 	op_free(op);
 }
@@ -306,6 +335,7 @@ static void on_changed(struct volume *volume, void *ctx)
 		return;
 	}
 	slot->committed = status.cfg;
+	places_follow(slot);
 	world_note_commit(slot->world, &status.cfg, slot->fresh);
 	slot->fresh = false;
 	slot->lived_on = true;
@@ -323,25 +353,15 @@ static void volume_options_fill(struct slot *slot, struct volume_options *option
 		.attach = slot->attach,
 		.inc_min = slot->inc_file,
 		.min_insync = world->options.min_insync,
-		.voter_count = world->options.voters,
+		.no_quorum_ns = world->options.no_quorum_ns,
+		.voter_count = slot->file.count,
+		.used = slot->file.cfg.gen != 0,
 		.host_may_have_lived_on = slot->lived_on,
 		.save_inc = on_save_inc,
 		.changed = on_changed,
 		.ctx = slot,
 	};
-	for (unsigned i = 0; i < world->options.voters; i++) {
-		const struct node_agent *node = &world->agents[i];
-		struct volume_voter *voter = &options->voters[i];
-
-		voter->replica = node->replica_id;
-		voter->kind = node->kind;
-		voter->agent = node->uuid;
-		voter->nsid = node->nsid;
-		voter->local = node->host == slot->host;
-		voter->address.port = AGENT_PORT;
-		memcpy(voter->address.host, sim_host_address(node->host),
-			sizeof(voter->address.host));
-	}
+	memcpy(options->voters, slot->file.voters, sizeof(options->voters));
 }
 
 static void resend_all(struct slot *slot)
@@ -378,13 +398,21 @@ void slot_open(struct slot *slot, uint32_t attach)
 	struct nexus_options nexus_options = {
 		.host_uuid = slot->host_uuid,
 		.buffer_bytes = 1u << 20,
+		.slow_ns = world->options.slow_ns,
+		.eject_away_ns = world->options.eject_away_ns,
 	};
 	struct volume_options options;
 	struct err err = {0};
 	int result;
 
 	assert(slot->process == NULL);
+	if (slot->file.count == 0) {
+		places_init(&slot->file, slot);
+	}
 	if (slot->attach != attach) {
+		if (world->api.count != 0) {
+			places_take(&slot->file, &world->api, slot);
+		}
 		slot->attach = attach;
 		slot->inc_file = 0;
 		slot->lived_on = false;
@@ -445,6 +473,7 @@ static void ops_end(struct slot *slot, bool resend)
 static void slot_gone(struct slot *slot, bool resend)
 {
 	sim_cancel(slot->world->sim, &slot->inc_saved);
+	sim_cancel(slot->world->sim, &slot->file_saved);
 	ops_end(slot, resend);
 	slot->process = NULL;
 	slot->nexus = NULL;

@@ -65,12 +65,13 @@ static void print_options(struct world *world)
 
 	sim_trace(world->sim,
 		"seed %lu: %u data replicas of %u voters, min_insync %u, %zu blocks, regions of "
-		"%lu, depth %u, %lu s, %u ops, %u faults, small %d, local %d, absent %d",
-		(unsigned long)options->seed, options->data_replicas, options->voters,
-		options->min_insync, options->block_count, (unsigned long)options->region_bytes,
-		options->depth, (unsigned long)(options->duration_ns / IO_NS_PER_S),
-		options->ops_target, options->fault_count, options->small_agent,
-		options->local_agent, options->absent_agent);
+		"%lu, depth %u, %lu s, %u ops, %u faults, small %d, local %d, absent %d, spares %u",
+		(unsigned long)options->seed, options->data_replicas,
+		options->voters - options->spares, options->min_insync, options->block_count,
+		(unsigned long)options->region_bytes, options->depth,
+		(unsigned long)(options->duration_ns / IO_NS_PER_S), options->ops_target,
+		options->fault_count, options->small_agent, options->local_agent,
+		options->absent_agent, options->spares);
 }
 
 static void run_faults(struct world *world)
@@ -79,6 +80,7 @@ static void run_faults(struct world *world)
 
 	slot_open(&world->slots[0], 1);
 	slot_start_issuing(&world->slots[0]);
+	operator_start(world);
 	faults_schedule(world);
 	sim_at_ns(world->sim, &world->monitor, sim_now_ns(world->sim) + MONITOR_NS, on_monitor);
 	while (!world->failed && sim_now_ns(world->sim) < end_ns && sim_step(world->sim)) {
@@ -106,6 +108,7 @@ void world_drop(struct world *world)
 		drop_slot(&world->slots[i]);
 	}
 	oracle_done(&world->oracle);
+	chain_done(&world->chain);
 }
 
 void world_run(uint64_t seed, FILE *trace, bool trace_io, struct world_result *ret_result)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One simulated history: up to three pool-agents, two nodes with a nexus each, a host that writes,
+ * One simulated history: up to five pool-agents, two nodes with a nexus each, a host that writes,
  * reads and flushes, faults; then everything heals, the volume must get whole, and all replicas
  * must be equal and hold what the oracle says.
  */
@@ -10,10 +10,12 @@
 #include "base/bytes.h"
 #include "nexus/nexus.h"
 #include "pool-agent/agent.h"
+#include "pool-agent/store/ondisk.h"
 #include "simio/simio.h"
+#include "tests/sim/chain.h"
 #include "tests/sim/oracle.h"
 
-#define AGENTS_MAX 3
+#define AGENTS_MAX 5
 #define SLOTS      2 /* nodes that may run the nexus */
 #define FAULTS_MAX 24
 /* What a pool takes for itself, roughly. */
@@ -25,7 +27,9 @@
 struct world_options {
 	uint64_t seed;
 	unsigned data_replicas; /* with 2 the third agent holds an arbiter */
-	unsigned voters;
+	unsigned voters;        /* agents */
+	unsigned spares;        /* the last of them hold no replica in the beginning */
+	bool voter_changes;     /* voters come and go all the time: voters.c */
 	unsigned min_insync;
 	size_t block_count;
 	uint32_t cluster_bytes;
@@ -33,11 +37,14 @@ struct world_options {
 	uint64_t pool_bytes;
 	int small_agent;  /* whose pool is too small for the volume; -1 none */
 	int local_agent;  /* on the host of slot 0; -1 none */
+	int rotten_agent; /* some blocks of its disk get unreadable; -1 none */
 	int absent_agent; /* goes away once more after all is whole; -1 none */
 	unsigned depth;
 	uint64_t duration_ns;
 	unsigned ops_target;
 	unsigned fault_count;
+	uint64_t no_quorum_ns;           /* requests fail after so long; 0: they wait */
+	uint64_t slow_ns, eject_away_ns; /* nexus_options */
 	bool power_cycle_at_end;
 };
 
@@ -59,8 +66,13 @@ struct node_agent {
 	char name[16];
 	struct sim_host *host;
 	struct sim_disk *disk;
+	uint64_t data_offset, data_bytes; /* on it: where clusters of data are */
 	enum voter_kind kind;
 	struct uuid uuid, replica_id;
+	bool has_replica;
+	bool making, removing; /* its replica, in this process */
+	bool may_abstain;      /* its metadata were damaged on purpose */
+	struct layout layout;  /* of its pool */
 	enum agent_state state;
 	struct sim_process *process; /* NULL when down */
 	struct io_disk *handle;
@@ -96,6 +108,13 @@ struct op {
 	void (*then)(struct op *op); /* the final check's */
 };
 
+/* Where voters are found, as one node, or the API, knows. */
+struct places {
+	unsigned count;
+	struct volume_voter voters[REPL_VOTERS_MAX];
+	struct cfg cfg; /* the committed one that they follow; gen 0: never open */
+};
+
 /* A node that may run the nexus: the host's side of it survives the nexus process. */
 struct slot {
 	struct world *world;
@@ -108,6 +127,8 @@ struct slot {
 	struct volume *volume;
 	uint32_t attach;   /* 0: never attached */
 	uint32_t inc_file; /* the state file */
+	struct places file;
+	struct sim_event file_saved;
 	uint32_t inc_pending;
 	unsigned openings;    /* under this attach */
 	bool lived_on;        /* served under this attach and this boot */
@@ -150,7 +171,15 @@ struct world {
 	bool failed;
 	struct fault faults[FAULTS_MAX];
 	struct sim_event monitor;
+	struct sim_event rot;
 	uint64_t ops_issued;
+	struct chain chain;
+	/* voters.c */
+	struct places api, api_next; /* what a node that takes over is told; late */
+	struct sim_event api_saved;
+	struct sim_event operator_event;
+	struct node_agent *adding, *leaving; /* what the operator is about; NULL: nothing */
+	bool in_a_hurry;                     /* what is added need not be in sync before */
 	/* the final check */
 	unsigned final_issued, final_done, final_errors;
 	int final_result;
@@ -198,6 +227,26 @@ void slot_takeover(struct world *world);
 void slot_renew(struct slot *slot);
 struct op *slot_submit(struct slot *slot, enum blk_kind kind, size_t first, size_t count,
 	void (*then)(struct op *op));
+
+/* voters.c: the one who adds and removes replicas */
+struct volume_voter agent_place(const struct node_agent *node, const struct slot *slot);
+struct node_agent *agent_of_replica(struct world *world, const struct uuid *replica);
+/* The voters of the beginning. */
+void places_init(struct places *places, struct slot *slot);
+void places_add(struct places *places, const struct volume_voter *voter);
+void places_take(struct places *places, const struct places *from, const struct slot *slot);
+/* A configuration was committed: the file is soon as V is. */
+void places_follow(struct slot *slot);
+void operator_start(struct world *world);
+void operator_stop(struct world *world);
+bool operator_is_done(const struct world *world);
+/* Creates a replica in the pool of an agent that has none; false: not now. */
+bool agent_make_replica(struct node_agent *node, enum voter_kind kind);
+void agent_remove_replica(struct node_agent *node);
+/* rot.c: from time to time some blocks that the rotten agent's disk does not give, and their end.
+ */
+void rot_start(struct world *world);
+void rot_end(struct world *world);
 
 /* faults.c */
 void faults_schedule(struct world *world);

@@ -2,11 +2,17 @@
 /*
  * A verified load on a block device.
  *
- *   blkcheck load DEVICE --seconds N [--threads T] [--size BYTES] [--stop FILE] [--keep FILE]
+ *   blkcheck load DEVICE --seconds N [--threads T] [--size BYTES] [--stop FILE] [--progress FILE]
+ *                        [--keep FILE [--sync] [--resume]]
  *     Each thread owns a part of the device and writes blocks that carry their number, a sequence
  *     number and a checksum; it reads them back at random and, at the end, all of them.  Ends
  *     after N seconds or when FILE appears.  With --keep FILE a thread ends at its first error,
- *     and FILE tells at every moment what was acknowledged, also of a load that was killed.
+ *     and FILE tells at every moment what was begun and what was acknowledged, also of a load that
+ *     was killed; with --sync also after a loss of power, if it lies on a disk that has one of its
+ *     own.  --resume first verifies what the load before it has left, then goes on from there:
+ *     same threads, same size.  --progress: a line, several times a second, with the writes and
+ *     reads so far, the errors, the wrong blocks, and for how many ms the oldest request that is
+ *     under way has been (0: none is).
  *   blkcheck kept DEVICE --keep FILE
  *     Every write that FILE tells of is there; one that was not acknowledged may be.
  *   blkcheck random DEVICE --file FILE --ops N [--seed S] [--size BYTES]
@@ -40,8 +46,9 @@
 #define BLOCKS_OWNED 4096u /* of each thread at most */
 
 struct options {
-	const char *mode, *device, *file, *stop, *keep;
+	const char *mode, *device, *file, *stop, *keep, *progress;
 	uint64_t seconds, threads, ops, seed, size_bytes;
+	bool sync, resume;
 };
 
 static uint64_t now_ns(void)
@@ -119,11 +126,19 @@ static void *aligned(size_t size)
 static atomic_ullong load_writes, load_reads, load_errors, load_mismatches, load_gap_ns;
 static atomic_bool load_stop;
 
-/* What is known of a block, by the sequence numbers of its writes; 0: none.  With --keep they lie
- * in a file that is mapped: who kills the load does not change them. */
+/*
+ * The values that a block may have, by the sequence numbers of its writes (0: what was there
+ * before): the one that was acknowledged last or read since, and all that were begun and not
+ * acknowledged, from `doubtful` to `written`.  What an earlier load began stays doubtful until a
+ * read has decided it or a later write was acknowledged.  With --keep they lie in a file that is
+ * mapped, and each step leaves too many values rather than too few: who kills the load changes
+ * nothing.
+ */
 struct record {
-	_Atomic uint64_t acknowledged;
+	_Atomic uint64_t settled;
+	_Atomic uint64_t doubtful;
 	_Atomic uint64_t written; /* the last one that was begun */
+	uint64_t unused;          /* no record lies in two pages */
 };
 
 struct worker {
@@ -133,7 +148,8 @@ struct worker {
 	uint64_t first_block, blocks;
 	uint64_t random;
 	struct record *records; /* of its blocks */
-	bool keep;
+	bool keep, sync, resume;
+	_Atomic uint64_t began_ns; /* of the request under way, 0: none */
 	uint8_t *buffer;
 };
 
@@ -145,13 +161,67 @@ static void load_make(uint8_t *to, uint64_t block, uint64_t sequence)
 	memcpy(to + 8, &sequence, 8);
 }
 
-static void load_note_gap(uint64_t began_ns)
+static void record_settle(struct record *record, uint64_t sequence)
 {
-	uint64_t gap = now_ns() - began_ns;
+	record->settled = sequence;
+	record->doubtful = record->written + 1;
+}
+
+static bool record_allows(const struct record *record, uint64_t sequence)
+{
+	return sequence == record->settled ||
+	       (sequence >= record->doubtful && sequence <= record->written);
+}
+
+/* Whether the content of a block is one that it may have; then that is what it has from now on. */
+static bool record_judge(
+	struct record *record, uint64_t block, const uint8_t *found, uint8_t *expected)
+{
+	uint64_t there[2];
+
+	memcpy(there, found, sizeof(there));
+	load_make(expected, block, there[1]);
+	if (there[1] != 0 && record_allows(record, there[1]) &&
+		memcmp(found, expected, BLOCK) == 0) {
+		record_settle(record, there[1]);
+		return true;
+	}
+	if (record->settled == 0) {
+		return true; /* what was there before */
+	}
+	fprintf(stderr,
+		"blkcheck: block %" PRIu64 " must have sequence %" PRIu64 "%s (%" PRIu64
+		" were begun), found block %" PRIu64 " sequence %" PRIu64 "%s\n",
+		block, record->settled,
+		record->doubtful <= record->written ? " or one that was not acknowledged" : "",
+		record->written, there[0], there[1],
+		record_allows(record, there[1]) ? " with other content" : "");
+	return false;
+}
+
+static void record_sync(const struct worker *worker, struct record *record)
+{
+	uintptr_t page = (uintptr_t)record & ~(uintptr_t)(BLOCK - 1);
+
+	if (worker->sync && msync((void *)page, BLOCK, MS_SYNC) != 0) {
+		fprintf(stderr, "blkcheck: msync: %s\n", strerror(errno));
+		exit(2);
+	}
+}
+
+static void load_begin(struct worker *worker)
+{
+	worker->began_ns = now_ns();
+}
+
+static void load_end(struct worker *worker)
+{
+	uint64_t gap = now_ns() - worker->began_ns;
 	unsigned long long seen = atomic_load(&load_gap_ns);
 
 	while (gap > seen && !atomic_compare_exchange_weak(&load_gap_ns, &seen, gap)) {
 	}
+	worker->began_ns = 0;
 }
 
 static void load_error(const char *what, uint64_t block)
@@ -164,23 +234,15 @@ static bool load_verify(struct worker *worker, uint64_t index)
 {
 	static _Thread_local uint8_t expected[BLOCK];
 	uint64_t block = worker->first_block + index;
-	uint64_t began = now_ns();
 
+	load_begin(worker);
 	if (pread(worker->fd, worker->buffer, BLOCK, (off_t)(block * BLOCK)) != BLOCK) {
 		load_error("read", block);
 		return false;
 	}
-	load_note_gap(began);
+	load_end(worker);
 	atomic_fetch_add(&load_reads, 1);
-	load_make(expected, block, worker->records[index].written);
-	if (memcmp(expected, worker->buffer, BLOCK) != 0) {
-		uint64_t found[2];
-
-		memcpy(found, worker->buffer, sizeof(found));
-		fprintf(stderr,
-			"blkcheck: block %" PRIu64 " must have sequence %" PRIu64
-			", found block %" PRIu64 " sequence %" PRIu64 "\n",
-			block, worker->records[index].written, found[0], found[1]);
+	if (!record_judge(&worker->records[index], block, worker->buffer, expected)) {
 		atomic_fetch_add(&load_mismatches, 1);
 	}
 	return true;
@@ -190,16 +252,33 @@ static bool load_write(struct worker *worker, uint64_t index)
 {
 	struct record *record = &worker->records[index];
 	uint64_t block = worker->first_block + index;
-	uint64_t began = now_ns();
 
+	/* A new record has no doubtful writes. */
+	if (record->written == 0) {
+		record->doubtful = 1;
+	}
 	load_make(worker->buffer, block, ++record->written);
+	record_sync(worker, record);
+	load_begin(worker);
 	if (pwrite(worker->fd, worker->buffer, BLOCK, (off_t)(block * BLOCK)) != BLOCK) {
 		load_error("write", block);
 		return false;
 	}
-	record->acknowledged = record->written;
-	load_note_gap(began);
+	record_settle(record, record->written);
+	record_sync(worker, record);
+	load_end(worker);
 	atomic_fetch_add(&load_writes, 1);
+	return true;
+}
+
+/* All blocks that were ever written; false: an error that ends it. */
+static bool load_verify_all(struct worker *worker)
+{
+	for (uint64_t i = 0; i < worker->blocks; i++) {
+		if (worker->records[i].written != 0 && !load_verify(worker, i) && worker->keep) {
+			return false;
+		}
+	}
 	return true;
 }
 
@@ -207,6 +286,9 @@ static void *load_run(void *ctx)
 {
 	struct worker *worker = ctx;
 
+	if (worker->resume && !load_verify_all(worker)) {
+		return NULL;
+	}
 	while (!atomic_load(&load_stop)) {
 		uint64_t index = random_u64(&worker->random) % worker->blocks;
 		bool read =
@@ -217,11 +299,7 @@ static void *load_run(void *ctx)
 			return NULL;
 		}
 	}
-	for (uint64_t i = 0; i < worker->blocks; i++) {
-		if (worker->records[i].written != 0 && !load_verify(worker, i) && worker->keep) {
-			break;
-		}
-	}
+	(void)load_verify_all(worker);
 	return NULL;
 }
 
@@ -245,40 +323,22 @@ static struct record *map_records(const char *path, bool new, uint64_t *blocks)
 	return records;
 }
 
-static bool kept_is(
-	int fd, uint64_t block, const struct record *record, uint8_t *found, uint8_t *expected)
-{
-	if (pread(fd, found, BLOCK, (off_t)(block * BLOCK)) != BLOCK) {
-		load_error("read", block);
-		return false;
-	}
-	for (uint64_t sequence = record->acknowledged; sequence <= record->written; sequence++) {
-		load_make(expected, block, sequence);
-		if (memcmp(found, expected, BLOCK) == 0) {
-			return true;
-		}
-	}
-	return record->acknowledged == 0; /* what was there before */
-}
-
 static int kept(const struct options *options)
 {
 	uint8_t *found = aligned(BLOCK), *expected = aligned(BLOCK);
-	uint64_t size, blocks, count = 0, lost = 0, there[2];
+	uint64_t size, blocks, count = 0, lost = 0;
 	int fd = open_device(options, &size);
-	const struct record *records = map_records(options->keep, false, &blocks);
+	struct record *records = map_records(options->keep, false, &blocks);
 
 	for (uint64_t block = 0; block < blocks && block < size / BLOCK; block++) {
 		if (records[block].written == 0) {
 			continue;
 		}
 		count++;
-		if (!kept_is(fd, block, &records[block], found, expected)) {
-			memcpy(there, found, sizeof(there));
-			fprintf(stderr,
-				"blkcheck: lost a write: block %" PRIu64 " sequence %" PRIu64
-				": found block %" PRIu64 " sequence %" PRIu64 "\n",
-				block, records[block].acknowledged, there[0], there[1]);
+		if (pread(fd, found, BLOCK, (off_t)(block * BLOCK)) != BLOCK) {
+			load_error("read", block);
+			lost++;
+		} else if (!record_judge(&records[block], block, found, expected)) {
 			lost++;
 		}
 	}
@@ -289,16 +349,64 @@ static int kept(const struct options *options)
 	return count > 0 && lost == 0 ? 0 : 1;
 }
 
+/* One line of fixed length: who reads it meanwhile finds a whole one. */
+static void load_tell(const struct options *options, int fd, const struct worker *workers)
+{
+	uint64_t oldest_ns = 0, now = now_ns();
+	char line[96];
+	int length;
+
+	if (options->progress == NULL) {
+		return;
+	}
+	for (unsigned i = 0; i < options->threads; i++) {
+		uint64_t began_ns = workers[i].began_ns;
+
+		if (began_ns != 0 && began_ns < now && now - began_ns > oldest_ns) {
+			oldest_ns = now - began_ns;
+		}
+	}
+	length = snprintf(line, sizeof(line), "%15llu %15llu %9llu %9llu %9" PRIu64 "\n",
+		atomic_load(&load_writes), atomic_load(&load_reads), atomic_load(&load_errors),
+		atomic_load(&load_mismatches), oldest_ns / 1000000);
+	if (pwrite(fd, line, (size_t)length, 0) != length) {
+		fprintf(stderr, "blkcheck: %s: %s\n", options->progress, strerror(errno));
+	}
+}
+
+static void load_watch(const struct options *options, const struct worker *workers)
+{
+	uint64_t end_ns = now_ns() + options->seconds * 1000000000u;
+	int fd = -1;
+
+	if (options->progress != NULL) {
+		fd = open(options->progress, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	}
+	while (now_ns() < end_ns && (options->stop == NULL || access(options->stop, F_OK) != 0) &&
+		(options->keep == NULL || atomic_load(&load_errors) == 0)) {
+		load_tell(options, fd, workers);
+		usleep(50000);
+	}
+	atomic_store(&load_stop, true);
+	for (unsigned i = 0; i < options->threads; i++) {
+		pthread_join(workers[i].thread, NULL);
+	}
+	load_tell(options, fd, workers);
+	if (fd >= 0) {
+		close(fd);
+	}
+}
+
 static int load(const struct options *options)
 {
 	static struct worker workers[THREADS_MAX];
 	uint64_t size;
 	int fd = open_device(options, &size);
 	uint64_t each = size / BLOCK / options->threads;
-	uint64_t blocks = each * options->threads;
-	uint64_t end_ns = now_ns() + options->seconds * 1000000000u;
-	struct record *records = options->keep != NULL ? map_records(options->keep, true, &blocks)
-						       : calloc(blocks, sizeof(*records));
+	uint64_t blocks = each * options->threads, wanted = blocks;
+	struct record *records = options->keep != NULL
+					 ? map_records(options->keep, !options->resume, &blocks)
+					 : calloc(blocks, sizeof(*records));
 
 	for (unsigned i = 0; i < options->threads; i++) {
 		struct worker *worker = &workers[i];
@@ -309,22 +417,17 @@ static int load(const struct options *options)
 			.blocks = each < BLOCKS_OWNED ? each : BLOCKS_OWNED,
 			.random = options->seed + i,
 			.records = records + i * each,
-			.keep = options->keep != NULL};
+			.keep = options->keep != NULL,
+			.sync = options->sync,
+			.resume = options->resume};
 		worker->buffer = aligned(BLOCK);
-		if (records == NULL ||
+		if (records == NULL || blocks != wanted ||
 			pthread_create(&worker->thread, NULL, load_run, worker) != 0) {
 			fprintf(stderr, "blkcheck: cannot start\n");
 			return 2;
 		}
 	}
-	while (now_ns() < end_ns && (options->stop == NULL || access(options->stop, F_OK) != 0) &&
-		(options->keep == NULL || atomic_load(&load_errors) == 0)) {
-		usleep(50000);
-	}
-	atomic_store(&load_stop, true);
-	for (unsigned i = 0; i < options->threads; i++) {
-		pthread_join(workers[i].thread, NULL);
-	}
+	load_watch(options, workers);
 	for (unsigned i = 0; i < options->threads; i++) {
 		free(workers[i].buffer);
 	}
@@ -459,6 +562,9 @@ static void parse(int argc, char **argv, struct options *options)
 		{"stop", required_argument, NULL, 'x'},
 		{"file", required_argument, NULL, 'f'},
 		{"keep", required_argument, NULL, 'k'},
+		{"progress", required_argument, NULL, 'p'},
+		{"sync", no_argument, NULL, 'y'},
+		{"resume", no_argument, NULL, 'r'},
 		{"ops", required_argument, NULL, 'o'},
 		{"seed", required_argument, NULL, 'e'},
 		{0},
@@ -486,6 +592,15 @@ static void parse(int argc, char **argv, struct options *options)
 		case 'k':
 			options->keep = optarg;
 			break;
+		case 'p':
+			options->progress = optarg;
+			break;
+		case 'y':
+			options->sync = true;
+			break;
+		case 'r':
+			options->resume = true;
+			break;
 		case 'o':
 			options->ops = strtoull(optarg, NULL, 0);
 			break;
@@ -496,7 +611,8 @@ static void parse(int argc, char **argv, struct options *options)
 			exit(2);
 		}
 	}
-	if (argc - optind != 2 || options->threads == 0 || options->threads > THREADS_MAX) {
+	if (argc - optind != 2 || ((options->sync || options->resume) && options->keep == NULL) ||
+		options->threads == 0 || options->threads > THREADS_MAX) {
 		fprintf(stderr, "usage: blkcheck load|random|kept DEVICE [options]; see the head "
 				"of its source\n");
 		exit(2);

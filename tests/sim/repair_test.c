@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Blocks that a replica's disk does not give any more. */
+#include "tests/sim/scenario.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void open_whole(struct scenario *scenario)
+{
+	scenario_open(scenario, 0);
+	await_whole(scenario);
+}
+
+static bool is_value_of(const struct scenario *scenario, const uint8_t *data, size_t block)
+{
+	const struct oracle_block *values = &scenario->world.oracle.blocks[block];
+	uint8_t expected[ORACLE_BLOCK_BYTES];
+
+	for (size_t i = 0; i < values->count; i++) {
+		oracle_fill(expected, block, values->values[i].number);
+		if (memcmp(expected, data, ORACLE_BLOCK_BYTES) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Where a block of the volume lies on an agent's disk: found by its content. */
+static uint64_t place_of(struct scenario *scenario, unsigned agent, size_t block)
+{
+	struct node_agent *node = &scenario->world.agents[agent];
+	uint8_t data[ORACLE_BLOCK_BYTES];
+
+	for (uint64_t at = node->data_offset; at < node->data_offset + node->data_bytes;
+		at += ORACLE_BLOCK_BYTES) {
+		sim_disk_peek(node->disk, at, data, sizeof(data));
+		if (is_value_of(scenario, data, block)) {
+			return at;
+		}
+	}
+	fail_msg("agent %u does not hold block %zu", agent, block);
+	return 0;
+}
+
+static void rot(struct scenario *scenario, unsigned agent, size_t first, size_t count)
+{
+	for (size_t block = first; block < first + count; block++) {
+		sim_disk_set_unreadable(scenario->world.agents[agent].disk,
+			place_of(scenario, agent, block), ORACLE_BLOCK_BYTES, true);
+	}
+}
+
+static uint64_t repairs(struct scenario *scenario, unsigned agent)
+{
+	return metric_get(&scenario_leg(scenario, agent)->repairs);
+}
+
+/* Reads take turns: each member is asked. */
+static void read_by_all(struct scenario *scenario, size_t first, size_t count)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(do_read(scenario, first, count), 0);
+		run_ms(scenario, 100);
+	}
+}
+
+static void read_only_from(struct scenario *scenario, unsigned agent)
+{
+	scenario_volume(scenario)->local_mask = 1u << agent;
+}
+
+static void open_and_write_all(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+}
+
+/* 33: another member answers, and the bad block is written again in its place. */
+static void test_read_repair(struct scenario *scenario)
+{
+	open_and_write_all(scenario);
+	rot(scenario, B, 10, 2);
+	read_by_all(scenario, 8, 8);
+	assert_int_equal(repairs(scenario, B), 2);
+	assert_int_equal(repairs(scenario, A) + repairs(scenario, C), 0);
+	assert_int_equal(metric_get(&scenario_leg(scenario, B)->unread), 1 + 2);
+	assert_int_equal(cfg_insync_count(&scenario_volume(scenario)->cfg), 3);
+	read_only_from(scenario, B);
+	assert_int_equal(do_read(scenario, 8, 8), 0);
+	assert_int_equal(metric_get(&scenario_leg(scenario, B)->unread), 1 + 2);
+}
+
+/* Each member has another bad block of the range. */
+static void test_each_has_a_part(struct scenario *scenario)
+{
+	open_and_write_all(scenario);
+	rot(scenario, A, 9, 1);
+	rot(scenario, B, 11, 1);
+	rot(scenario, C, 13, 1);
+	read_by_all(scenario, 8, 8);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(repairs(scenario, i), 1);
+	}
+}
+
+/* Nobody has it: an error, until it is written anew. */
+static void test_nobody_has_it(struct scenario *scenario)
+{
+	open_and_write_all(scenario);
+	for (unsigned i = 0; i < 3; i++) {
+		rot(scenario, i, 10, 1);
+	}
+	assert_int_equal(do_read(scenario, 8, 8), -EIO);
+	assert_int_equal(metric_get(&scenario_volume(scenario)->unreadable), 1);
+	read_by_all(scenario, 8, 2);
+	read_by_all(scenario, 11, 5);
+	assert_int_equal(do_read(scenario, 10, 1), -EIO);
+	assert_int_equal(volume_state_now(scenario), VOLUME_ONLINE);
+	assert_int_equal(do_write(scenario, 10, 1), 0);
+	read_by_all(scenario, 8, 8);
+}
+
+/* While the host writes there, all the time. */
+static void test_repair_beside_writes(struct scenario *scenario)
+{
+	open_and_write_all(scenario);
+	for (unsigned i = 0; i < 40; i++) {
+		scenario->request_count = 0;
+		rot(scenario, i % 3, 8, 4);
+		for (unsigned j = 0; j < 3; j++) {
+			(void)submit(scenario, BLK_READ, 8, 4);
+		}
+		sim_run_for_ns(
+			scenario->world.sim, rng_below(sim_rng(scenario->world.sim), 2000) * 1000);
+		for (unsigned j = 0; j < 4; j++) {
+			(void)submit_write(scenario, 8 + j, 1);
+		}
+		run_ms(scenario, 50);
+	}
+	assert_true(repairs(scenario, A) + repairs(scenario, B) + repairs(scenario, C) > 0);
+}
+
+/* More than a few in a row: the disk is the matter, and the replica goes. */
+static void test_disk_gives_nothing(struct scenario *scenario)
+{
+	struct volume_status status;
+
+	open_and_write_all(scenario);
+	sim_disk_set_faults(scenario->world.agents[C].disk,
+		&(struct sim_disk_faults){.read_error_percent = 100});
+	for (unsigned i = 0; i < 12; i++) {
+		read_by_all(scenario, 8 * i, 8);
+	}
+	assert_int_equal(cfg_insync_count(&scenario_volume(scenario)->cfg), 2);
+	assert_true(slot_status(&scenario->world.slots[0], &status));
+	assert_non_null(strstr(status.replicas[C].reason, "reads in a row failed"));
+	disk_sound(scenario, C);
+	run_ms(scenario, 30000);
+	await_whole(scenario);
+}
+
+/* It cannot be spared: it stays, and is reported. */
+static void test_disk_gives_nothing_but_is_needed(struct scenario *scenario)
+{
+	struct volume_status status;
+
+	open_and_write_all(scenario);
+	go_away(scenario, B);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	sim_disk_set_faults(scenario->world.agents[C].disk,
+		&(struct sim_disk_faults){.read_error_percent = 100});
+	for (unsigned i = 0; i < 12; i++) {
+		read_by_all(scenario, 8 * i, 8);
+	}
+	assert_int_equal(cfg_insync_count(&scenario_volume(scenario)->cfg), 2);
+	assert_true(slot_status(&scenario->world.slots[0], &status));
+	assert_int_equal(status.replicas[C].state, REPLICA_INSYNC);
+	assert_non_null(strstr(status.replicas[C].reason, "replace its disk"));
+	disk_sound(scenario, C);
+	come_back(scenario, B);
+}
+
+/* ---- 34: copies ---- */
+
+/* C lacks everything. */
+static void open_with_stale_target(struct scenario *scenario)
+{
+	open_and_write_all(scenario);
+	go_away(scenario, C);
+	write_all(scenario);
+	await_state(scenario, VOLUME_DEGRADED);
+}
+
+/* The source of a rebuild has a bad block: another member has it, and the source gets it back. */
+static void test_bad_source(struct scenario *scenario)
+{
+	open_with_stale_target(scenario);
+	rot(scenario, A, 30, 1);
+	rot(scenario, B, 60, 3);
+	come_back(scenario, C);
+	await_whole(scenario);
+	assert_true(repairs(scenario, A) <= 1);
+	read_only_from(scenario, C);
+	for (size_t at = 0; at < 128; at += 8) {
+		assert_int_equal(do_read(scenario, at, 8), 0);
+	}
+}
+
+/* Nobody has it: the rest is copied; the target must not show what it has there, and waits. */
+static void test_source_has_lost_it(struct scenario *scenario)
+{
+	struct volume_status status;
+
+	open_with_stale_target(scenario);
+	rot(scenario, A, 30, 1);
+	rot(scenario, B, 30, 1);
+	come_back(scenario, C);
+	await_replica(scenario, C, REPLICA_REBUILDING);
+	run_ms(scenario, 5000);
+	assert_true(slot_status(&scenario->world.slots[0], &status));
+	assert_int_equal(status.replicas[C].state, REPLICA_REBUILDING);
+	assert_non_null(strstr(status.replicas[C].reason, "no replica in sync can read"));
+	assert_int_equal(
+		status.replicas[C].rebuild_total_bytes - status.replicas[C].rebuild_done_bytes,
+		scenario_leg(scenario, C)->todo.piece_bytes);
+	assert_int_equal(do_read(scenario, 30, 1), -EIO);
+	assert_int_equal(do_read(scenario, 31, 4), 0);
+	/* An idle one does not turn without end. */
+	assert_true(steps_of_a_second(scenario) < 400);
+	assert_int_equal(do_write(scenario, 30, 1), 0);
+	await_whole(scenario);
+	read_by_all(scenario, 28, 8);
+}
+
+/* A block of R that one member cannot read after a takeover, beside a write that only one has. */
+static void test_bad_block_in_r(struct scenario *scenario)
+{
+	open_and_write_all(scenario);
+	for (unsigned round = 0; round < 3; round++) {
+		cut_off(scenario, round, true, false);
+		(void)submit_write(scenario, 0, 4);
+		run_ms(scenario, 2);
+		slot_crash(&scenario->world.slots[scenario->writer], false);
+		sim_heal_all(scenario->world.sim);
+		rot(scenario, (round + 1) % 3, 1, 2);
+		scenario_open(scenario, 1 - scenario->writer);
+		read_by_all(scenario, 0, 8);
+		await_whole(scenario);
+		assert_int_equal(do_write(scenario, 0, 8), 0);
+	}
+}
+
+/* The same, but nobody has one of them: the rest of R gets equal, and R ends. */
+static void test_lost_block_in_r(struct scenario *scenario)
+{
+	open_and_write_all(scenario);
+	cut_off(scenario, A, true, false);
+	(void)submit_write(scenario, 0, 4);
+	run_ms(scenario, 2);
+	slot_crash(&scenario->world.slots[0], false);
+	sim_heal_all(scenario->world.sim);
+	for (unsigned i = 0; i < 3; i++) {
+		rot(scenario, i, 1, 1);
+	}
+	scenario_open(scenario, 1);
+	assert_int_equal(do_read(scenario, 1, 1), -EIO);
+	read_by_all(scenario, 2, 6);
+	await_whole(scenario);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+}
+
+/* A read that waits for a repair does not keep the volume from its end. */
+static void test_closes_during_repair(struct scenario *scenario)
+{
+	open_and_write_all(scenario);
+	for (unsigned i = 0; i < 3; i++) {
+		rot(scenario, i, 8, 8);
+		(void)submit(scenario, BLK_READ, 8, 8);
+	}
+	sim_run_for_ns(scenario->world.sim, rng_below(sim_rng(scenario->world.sim), 4000) * 1000);
+	disk_stuck(scenario, A, true);
+	close_slot(&scenario->world.slots[0]);
+	assert_false(scenario->world.failed);
+	disk_sound(scenario, A);
+}
+
+#define CASE(function) .name = #function, .run = function
+
+int main(void)
+{
+	static const struct scenario_case cases[] = {
+		{CASE(test_read_repair)},
+		{CASE(test_each_has_a_part)},
+		{CASE(test_nobody_has_it)},
+		{CASE(test_repair_beside_writes)},
+		{CASE(test_disk_gives_nothing)},
+		{CASE(test_disk_gives_nothing_but_is_needed)},
+		{CASE(test_bad_source)},
+		{CASE(test_source_has_lost_it)},
+		{CASE(test_bad_block_in_r)},
+		{CASE(test_lost_block_in_r)},
+		{CASE(test_closes_during_repair)},
+	};
+
+	return scenario_run_all("repair", cases, ARRAY_COUNT(cases));
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Blocks of data that a disk does not give any more, on one pool-agent only: of each block there is
+ * a good copy, unless that replica is the last member of S.
+ */
+#include "tests/sim/world.h"
+
+#define ROT_BLOCKS_MAX 8
+#define ROT_PAUSE_NS   (600 * IO_NS_PER_MS)
+#define HOT_BLOCKS     32
+
+static void on_rot(struct sim_event *event)
+{
+	struct world *world = container_of(event, struct world, rot);
+	struct node_agent *node = &world->agents[world->options.rotten_agent];
+	struct rng *rng = sim_rng(world->sim);
+	/* What is in use lies in front, and there what is written most. */
+	uint64_t blocks =
+		min_u64(2 * world->options.block_count, node->data_bytes / ORACLE_BLOCK_BYTES);
+	uint64_t hot = min_u64(blocks, HOT_BLOCKS);
+
+	for (uint64_t left = 1 + rng_below(rng, ROT_BLOCKS_MAX); left > 0; left--) {
+		uint64_t block = rng_below(rng, rng_percent(rng, 50) ? hot : blocks);
+
+		sim_disk_set_unreadable(node->disk, node->data_offset + block * ORACLE_BLOCK_BYTES,
+			ORACLE_BLOCK_BYTES, true);
+	}
+	sim_at_ns(world->sim, event, sim_now_ns(world->sim) + rng_below(rng, ROT_PAUSE_NS), on_rot);
+}
+
+void rot_start(struct world *world)
+{
+	if (world->options.rotten_agent >= 0) {
+		sim_at_ns(world->sim, &world->rot, sim_now_ns(world->sim), on_rot);
+	}
+}
+
+void rot_end(struct world *world)
+{
+	sim_cancel(world->sim, &world->rot);
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		struct node_agent *node = &world->agents[i];
+
+		sim_disk_set_unreadable(node->disk, 0, sim_disk_size_bytes(node->disk), false);
+	}
+}
