@@ -147,10 +147,7 @@ static void check_vmeta(struct run *run, unsigned index)
 			(unsigned long long)number, replica->update_acked, replica->update_issued);
 	}
 	model_vmeta((uint16_t)number, &expected);
-	if (!epoch_equal(&expected.promised, &vmeta->promised) ||
-		!cfg_equal(&expected.cfg, &vmeta->cfg) ||
-		expected.rebuilding != vmeta->rebuilding ||
-		memcmp(expected.capkey, vmeta->capkey, sizeof(vmeta->capkey)) != 0) {
+	if (!vmeta_equal(&expected, vmeta)) {
 		case_failed("replica %u: metadata of update %llu are mixed with others", index,
 			(unsigned long long)number);
 	}

@@ -82,7 +82,9 @@ void model_vmeta(uint16_t number, struct vmeta *vmeta)
 	vmeta->promised = (struct epoch){.attach = number > 0, .inc = number, .nonce = number};
 	vmeta->clean = number;
 	vmeta->rebuilding = number % 2 != 0;
-	memset(vmeta->capkey, number, sizeof(vmeta->capkey));
+	memset(vmeta->keys, 0, sizeof(vmeta->keys));
+	vmeta->keys[0].number = number;
+	memset(vmeta->keys[0].secret, number, number > 0 ? sizeof(vmeta->keys[0].secret) : 0);
 	memset(&vmeta->cfg, 0, sizeof(vmeta->cfg));
 	if (number == 0) {
 		return;
