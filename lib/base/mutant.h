@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Deliberate bugs: each is one changed decision in the shipped code, compiled in only for the
- * simulator (cmake preset "mutants"), to prove that the simulator finds them.  Without
- * STRAKE_MUTANTS mutant_is() is a constant false and nothing of them is left.  The names of
- * the first are those of the protocol's model (docs/protocol.md, section 5); MUTANT_CRASH is for
+ * simulator and the store's sweep (cmake preset "mutants"), to prove that they find them.  Without
+ * STRAKE_MUTANTS mutant_is() is a constant false and nothing of them is left.  The names of the
+ * first are those of the protocol's model (docs/protocol.md, section 5); MUTANT_CRASH is for
  * tests/e2e/92-crash.sh.
  */
 #ifndef BASE_MUTANT_H
@@ -61,13 +61,21 @@ enum mutant {
 	/* Not one that the simulator looks for: a write that begins with MUTANT_POISON fails an
 	 * assertion.  The program `nexus` of that build has it, always. */
 	MUTANT_CRASH = MUTANT_COUNT,
+	/* Of the store; tests/store finds them. */
+	MUTANT_S1, /* data are submitted before their map is durable */
+	MUTANT_S2, /* a block of the journal counts whatever its checksum says */
+	MUTANT_S3, /* data are submitted before their stamps are durable */
+	MUTANT_S4, /* a voter's metadata are written without FUA */
+	MUTANT_S5, /* a freed cluster is given out without a flush of its zeros */
+	MUTANT_S6, /* no flush between the two places of a page */
+	MUTANT_S7, /* a replica has its new size before the clusters for its stamps are durable */
 };
 #undef MUTANT_ENUMERATOR
 
 #define MUTANT_POISON "strake dies here" /* without the terminating NUL */
 
 #ifdef STRAKE_MUTANTS
-extern enum mutant mutant_active; /* set by the simulator before a world begins, and by a main.c */
+extern enum mutant mutant_active; /* set by those before a world begins, and by a main.c */
 
 static inline bool mutant_is(enum mutant mutant)
 {

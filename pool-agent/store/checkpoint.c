@@ -5,6 +5,7 @@
  * whole, and at rest both are the same, so that one of them may rot.  A place that was found
  * damaged or older at open goes first: the other one is all that there is.
  */
+#include "base/mutant.h"
 #include "pool-agent/store/store_internal.h"
 
 enum checkpoint_state {
@@ -243,7 +244,9 @@ static void checkpoint_step(struct task *task)
 			if (checkpoint_ended(checkpoint, "write of metadata")) {
 				break;
 			}
-			batch_flush(&checkpoint->batch, &checkpoint->flush);
+			if (!mutant_is(MUTANT_S6)) {
+				batch_flush(&checkpoint->batch, &checkpoint->flush);
+			}
 			AWAIT(checkpoint, CHECKPOINT_AWAIT_FIRST_FLUSH,
 				checkpoint->batch.pending == 0);
 			if (checkpoint_ended(checkpoint, "flush of metadata")) {

@@ -226,7 +226,7 @@ static int sio_prepare(struct store_io *io)
 	if (mapped < 0 || waiter_waits(&sio->waiter)) {
 		return mapped;
 	}
-	if (waits == 0 && mapped == 0) {
+	if ((waits == 0 || mutant_is(MUTANT_S3)) && (mapped == 0 || mutant_is(MUTANT_S1))) {
 		return 0;
 	}
 	journal_wait_durable(&store_of(sio)->journal, &sio->waiter, &sio->task);

@@ -103,6 +103,7 @@ static int pair_read(
 	}
 	if (states[0] == MEMBER_BAD && states[1] == MEMBER_BAD) {
 		own->state = PAIR_BAD;
+		slot->unreadable |= blocks[0] == NULL || blocks[1] == NULL;
 		return 0;
 	}
 	/* A first version that was torn before its second member was begun. */
@@ -264,8 +265,11 @@ int recover_stamp_page(void *ctx, uint64_t index, uint8_t *const blocks[2])
 	uint64_t first = index * PAGE_ENTRIES;
 
 	if (page == NULL) {
-		/* Without its stamps it cannot say what it lacks. */
+		/* Without its stamps it cannot say what it lacks.  What abstains is left as it is.
+		 */
 		replica->slot->abstains = true;
+		replica->slot->unreadable |= blocks[0] == NULL || blocks[1] == NULL;
+		reclaim_forget_surplus(&recovery->store->reclaim, replica->slot);
 		return 0;
 	}
 	for (uint64_t i = 0; i < PAGE_ENTRIES && first + i < replica->region_count; i++) {
@@ -356,10 +360,13 @@ static int replay(
 			if (result == 0) {
 				result = each(recovery, &record, seq, header->first_lsn + i);
 			}
-			if (result != 0) {
+			if (result == -EBADMSG) {
 				return err_set(recovery->err, result,
 					"journal block %llu has a senseless record",
 					(unsigned long long)seq);
+			}
+			if (result != 0) {
+				return result;
 			}
 		}
 	}
@@ -423,8 +430,12 @@ static int owner_check(struct recovery *recovery, uint32_t cluster)
 		return 0;
 	}
 	if (entry_state(entry) == CLUSTER_STAMPS) {
-		if (payload >= replica->stamp_cluster_count ||
-			replica->stamp_clusters[payload] != CLUSTER_NONE) {
+		if (payload >= replica->stamp_cluster_count) {
+			/* A resize that was cut off. */
+			reclaim_add_surplus(&store->reclaim, slot, 1);
+			return 0;
+		}
+		if (replica->stamp_clusters[payload] != CLUSTER_NONE) {
 			return -EBADMSG;
 		}
 		replica->stamp_clusters[payload] = cluster;
@@ -525,11 +536,18 @@ static struct store_replica *stamp_owner(
 static int replay_stamp(
 	struct recovery *recovery, const struct record *record, uint64_t seq, uint64_t lsn)
 {
+	const struct slot *slot = &recovery->store->slots[record->slot];
 	struct store_replica *replica;
 
 	(void)seq;
 	if (record->type != RECORD_STAMP) {
 		return 0;
+	}
+	if (slot->unreadable && lsn >= slot->created_lsn) {
+		/* The tail would pass it, and what it belongs to may be readable again later. */
+		return err_set(recovery->err, -EIO,
+			"slot %u: its metadata cannot be read, and the journal has stamps for it",
+			slot->index);
 	}
 	replica = stamp_owner(recovery, record, lsn);
 	if (replica == NULL) {

@@ -255,6 +255,53 @@ static void test_erased_metadata_abstains(void **state)
 	assert_null(store_replica_next(bench->store, NULL));
 }
 
+/* Opens while the disk operations number nth to nth + 3 fail: a page, at both of its places,
+ * together with its neighbours and then alone. */
+static int open_with_failures(struct bench *bench, uint64_t nth)
+{
+	struct sim_disk_faults faults = {.fail_nth = nth, .fail_after_nth = true};
+	uint64_t until = sim_disk_operations(bench->disk) + nth + 3;
+	bool flag = false;
+	struct store_op op = {.done = bench_op_done, .ctx = &flag};
+
+	sim_disk_set_faults(bench->disk, &faults);
+	store_open(bench->io, bench->handle, &bench->store, &op);
+	while (!flag && sim_disk_operations(bench->disk) < until) {
+		assert_true(sim_step(bench->sim));
+	}
+	sim_disk_set_faults(bench->disk, &(struct sim_disk_faults){0});
+	return bench_wait(bench, &op, &flag);
+}
+
+/* Whatever cannot be read while a pool is opened: afterwards every stamp is there, also those that
+ * only the journal had, and those of a replica that could not be opened. */
+static void test_failed_reads_lose_no_stamp(void **state)
+{
+	struct bench *bench = *state;
+	struct store_replica *first;
+	struct store_replica *second;
+
+	assert_int_equal(bench_create(bench, "first", REPLICA_SIZE, &first), 0);
+	assert_int_equal(bench_create(bench, "second", REPLICA_SIZE, &second), 0);
+	for (uint64_t nth = 1; nth <= 40; nth++) {
+		assert_int_equal(bench_write(bench, first, 0, BLOCK, 9, nth), 0);
+		close_for_damage(bench);
+		if (open_with_failures(bench, nth) == 0) {
+			second = store_replica_next(
+				bench->store, store_replica_next(bench->store, NULL));
+			/* The tail of the journal moves past all that is there. */
+			for (uint64_t i = 0; !store_replica_abstains(second) && i < 40; i++) {
+				(void)bench_write(bench, second, 0, BLOCK, 9, 100 * nth + i);
+			}
+			close_for_damage(bench);
+		}
+		assert_int_equal(bench_open(bench), 0);
+		first = store_replica_next(bench->store, NULL);
+		assert_false(store_replica_abstains(first));
+		assert_int_equal(store_replica_stamp(first, 0), nth);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -265,6 +312,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			test_version_of_another_slot_does_not_count, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_big_blocks_are_refused, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_failed_reads_lose_no_stamp, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_erased_metadata_abstains, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_senseless_entry_is_refused, set_up, tear_down),
 	};
