@@ -13,7 +13,7 @@
  * Ghost, a bit for each value: poss[x] is what a read of x may return, live[x] what it may return after unflushed writes were lost, that is after an
  * opener found no member of S that kept its power.
  *
- * -DBUG=name breaks one rule:
+ * BUG=number breaks one rule:
  */
 #define none              0
 #define lowered_stamp     11 /* B11: a copy takes the stamp of its source along, lower or not */
@@ -37,32 +37,21 @@
 #define todo_early        19 /* todo is computed while an older write is under way */
 #define grow_unflushed    20 /* a target joins without a flush */
 #define grow_clean        21 /* a target that joins gets the newest generation as clean, not the smallest of S */
-#define open_rebuilding   22 /* an opener counts a replica that is being rebuilt */
+#define open_rebuilding   22 /* an opener counts a replica of S that is being rebuilt; not a bug by itself */
 #define window_or_stamps  23 /* todo is map and window although the window is not valid */
 #define no_copy           24 /* reads do not wait for R */
-#define mark_other        25 /* clean is raised at a replica outside of S */
+#define mark_other        25 /* clean is raised at a target that is being rebuilt */
 
-#ifndef BUG
-#define BUG none
-#endif
 #ifndef N
-#define N 2
+#define N 2 /* replicas */
 #endif
 #ifndef X
-#define X 1
+#define X 1 /* regions */
 #endif
-#ifndef OPENS
-#define OPENS 3
-#endif
-#ifndef WRITES
-#define WRITES 2
-#endif
-#ifndef CHECKPOINTS
-#define CHECKPOINTS 1
-#endif
-#ifndef FAULTS
-#define FAULTS 2 /* an answer that does not come, a restart of a replica, a loss of power (of one or of all), a proposal that stays open */
-#endif
+
+/* Given to the search in its environment, so that one program serves all runs. */
+hidden byte BUG, OPENS, WRITES, CHECKPOINTS;
+hidden byte FAULTS; /* an answer that does not come, a restart of a replica, a loss of power (of one or of all), a proposal that stays open */
 
 #define BIT(i) (1 << (i))
 #define ALL (BIT(N) - 1)
@@ -495,6 +484,13 @@ inline grow() {
 
 active proctype World() {
 	atomic {
+		c_code {
+			BUG = atoi(getenv("BUG"));
+			OPENS = atoi(getenv("OPENS"));
+			WRITES = atoi(getenv("WRITES"));
+			CHECKPOINTS = atoi(getenv("CHECKPOINTS"));
+			FAULTS = atoi(getenv("FAULTS"));
+		};
 		do
 		:: x < X -> poss[x] = 1; live[x] = 1; x++
 		:: else -> break
@@ -634,7 +630,7 @@ active proctype World() {
 	:: atomic {
 		up && mark != 0 -> pick(i, N);
 		if
-		:: ((S & BIT(i)) != 0 || BUG == mark_other) && (session & ~rebuilding & BIT(i)) != 0 && clean[i] < mark ->
+		:: ((S & ~rebuilding & BIT(i)) != 0 || BUG == mark_other) && (session & BIT(i)) != 0 && clean[i] < mark ->
 			printf("clean of %d is %d\n", i, mark);
 			clean[i] = mark
 		:: else
