@@ -24,6 +24,7 @@
 #define prepare_keeps 10 /* PREPARE leaves an older PREPARED image as it is */
 #define grow_between  11 /* a target joins between PREPARE and the commit */
 #define grow_lacking  12 /* a target joins although it lacks a snapshot */
+#define layer_early   13 /* a layer that was copied counts as kept before it is flushed */
 
 #ifndef N
 #define N 2 /* replicas */
@@ -492,7 +493,7 @@ active proctype World() {
 			:: a < SNAPSHOTS ->
 				if
 				:: a < snap && (exists & BIT(a)) != 0 && state[AT(target, a)] == 0 ->
-					state[AT(target, a)] = KEPT;
+					state[AT(target, a)] = (BUG == layer_early -> KEPT : PREPARED);
 					value[AT(target, a)] = value[AT(s, a)];
 					attempt[AT(target, a)] = attempt[AT(s, a)]
 				:: else
@@ -527,6 +528,8 @@ active proctype World() {
 			i = BIT(target);
 			k = i;
 			flush(k);
+			/* only now are the layers kept: what was not flushed is copied again after a failure */
+			settle(target, snap);
 			rebuilding = rebuilding & ~BIT(target);
 			target = N;
 			copied = false;

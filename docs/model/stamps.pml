@@ -42,6 +42,10 @@
 #define no_copy           24 /* reads do not wait for R */
 #define mark_other        25 /* clean is raised at a target that is being rebuilt */
 
+/* Not rules but a stricter promise: unflushed writes may be lost only if no member of the S that the opener chose has kept its power. */
+#define strict            26 /* an opener that reaches only members that lost their power goes on with them */
+#define strict_waits      27 /* it waits for all of S */
+
 #ifndef N
 #define N 2 /* replicas */
 #endif
@@ -320,7 +324,9 @@ inline open() {
 	if
 	:: (k & ~lost) != 0 && BUG != open_power -> k = k & ~lost
 	:: (k & ~lost) != 0 && BUG == open_power
-	:: (k & ~lost) == 0 && k != 0 -> /* unflushed writes are lost */
+	:: (k & ~lost) == 0 && k != 0 && BUG == strict_waits && (S & ~F) != 0 -> k = 0
+	:: (k & ~lost) == 0 && k != 0 && BUG == strict && (S & ~lost) != 0
+	:: (k & ~lost) == 0 && k != 0 && !(BUG == strict_waits && (S & ~F) != 0) && !(BUG == strict && (S & ~lost) != 0) -> /* unflushed writes are lost */
 		x = 0;
 		do
 		:: x < X -> poss[x] = live[x]; x++
