@@ -16,7 +16,7 @@
 #define no_stop       2  /* writes go on while members are prepared */
 #define in_R          3  /* the barrier does not wait until R is empty */
 #define unflushed     4  /* no flush between PREPARE and the proposal */
-#define reused_number 5  /* a snapshot's number is one more than that of the last committed one, so an aborted one's is used again */
+#define reused_number 5  /* a snapshot's number is one more than that of the last committed one, so an aborted one's is used again; not a bug by itself */
 #define before_commit 6  /* an opener keeps and deletes before it has committed its configuration */
 #define keep_all      7  /* an opener keeps everything that is PREPARED */
 #define delete_all    8  /* an opener deletes everything that is PREPARED */
@@ -25,6 +25,8 @@
 #define grow_between  11 /* a target joins between PREPARE and the commit */
 #define grow_lacking  12 /* a target joins although it lacks a snapshot */
 #define layer_early   13 /* a layer that was copied counts as kept before it is flushed */
+
+#define same_image    14 /* reused_number and prepare_keeps together: PREPARE finds the image of an aborted attempt */
 
 #ifndef N
 #define N 2 /* replicas */
@@ -385,7 +387,7 @@ active proctype World() {
 	:: atomic {
 		up && phase == 0 && attempts < SNAPSHOTS && P == 0 && (unsettled_members & S) == 0 && (!R || BUG == in_R) && (!w_active || BUG == no_drain) ->
 		if
-		:: BUG == reused_number -> number = snap
+		:: BUG == reused_number || BUG == same_image -> number = snap
 		:: else -> number = attempts
 		fi;
 		printf("barrier of snapshot %d\n", number + 1);
@@ -400,18 +402,14 @@ active proctype World() {
 		:: (S & session & ~prepared & BIT(i)) != 0 ->
 			printf("PREPARE at %d: %d\n", i, data[i]);
 			if
-			:: BUG != prepare_keeps -> settle(i, snap)
+			:: BUG != prepare_keeps && BUG != same_image -> settle(i, snap)
 			:: else
 			fi;
 			if
 			:: state[AT(i, number)] == 0 ->
 				state[AT(i, number)] = PREPARED;
 				value[AT(i, number)] = data[i];
-				attempt[AT(i, number)] = now_attempt;
-				if
-				:: disk[i] == data[i] /* what may be lost is the record, below */
-				:: else
-				fi
+				attempt[AT(i, number)] = now_attempt
 			:: else /* it is there already */
 			fi;
 			prepared = prepared | BIT(i)

@@ -41,6 +41,7 @@
 #define window_or_stamps  23 /* todo is map and window although the window is not valid */
 #define no_copy           24 /* reads do not wait for R */
 #define mark_other        25 /* clean is raised at a target that is being rebuilt */
+#define session_kept      28 /* a replica that left S still gets the watermark */
 
 /* Not rules but a stricter promise: unflushed writes may be lost only if no member of the S that the opener chose has kept its power. */
 #define strict            26 /* an opener that reaches only members that lost their power goes on with them */
@@ -195,7 +196,8 @@ inline committed() {
 	od;
 	j = 0;
 	S = F;
-	session = session & (F | (target < N -> BIT(target) : 0)); /* who comes back is fenced again */
+	/* who comes back is fenced again, and gets no watermark before */
+	session = session & (BUG == session_kept -> ALL : F | (target < N -> BIT(target) : 0));
 	wgen = MAX(wgen, P_wgen);
 	P = 0;
 	P_wgen = 0

@@ -112,7 +112,8 @@ inline fence() {
 	:: promised[i] < epoch ->
 		PROMISE(i);
 		if
-		:: fenced = fenced | BIT(i);
+		:: printf("epoch %d fences %d\n", epoch, i);
+		   fenced = fenced | BIT(i);
 		   if
 		   :: key[i] > best -> best = key[i]; voters = list[i]
 		   :: else
@@ -128,6 +129,7 @@ inline accept() {
 	if
 	:: ((voters | before) & BIT(i)) != 0 && (accepted & BIT(i)) == 0 && promised[i] <= epoch && key[i] <= KEY(epoch, gen) ->
 		PROMISE(i);
+		printf("epoch %d gen %d, voters %d: accepted by %d\n", epoch, gen, voters, i);
 		key[i] = KEY(epoch, gen);
 		list[i] = voters;
 		if
@@ -174,6 +176,7 @@ proctype Opener(byte epoch) {
 	:: atomic { !ONCE -> SOME(fence()); ONCE_DONE }
 	:: atomic {
 		best != 0 && MAJORITY((BUG == first_list -> FIRST_LIST : voters), fenced) ->
+		printf("epoch %d chooses voters %d of epoch %d gen %d\n", epoch, voters, best / 4, best % 4);
 		assert(best >= committed || committed >= KEY(epoch, 0));
 #ifndef SERIAL
 		chosen[epoch] = best;
@@ -200,6 +203,7 @@ proctype Opener(byte epoch) {
 		ONCE_DONE;
 		if
 		:: (BUG == new_only || BUG == raft || MAJORITY(before, accepted)) && (BUG == old_only || MAJORITY(voters, accepted)) ->
+			printf("committed\n");
 			commit();
 			accepted = 0;
 			tried = false;
