@@ -369,6 +369,15 @@ static void on_closed(void *ctx)
 	*(bool *)ctx = true;
 }
 
+/* The oracles that look after each step must not find it any more. */
+static void on_volume_closed(void *ctx)
+{
+	struct slot *slot = ctx;
+
+	slot->volume = NULL;
+	slot->closed = true;
+}
+
 static void wait_closed(struct world *world, const bool *flag, const char *what)
 {
 	if (!world->failed && !sim_run_until_flag(world->sim, flag, WHOLE_NS)) {
@@ -386,12 +395,11 @@ void close_slot(struct slot *slot)
 	slot->closed = false;
 	sim_cancel(world->sim, &slot->inc_saved);
 	sim_cancel(world->sim, &slot->file_saved);
-	volume_close(slot->volume, on_closed, &slot->closed);
+	volume_close(slot->volume, on_volume_closed, slot);
 	wait_closed(world, &slot->closed, "closing the volume");
 	if (world->failed) {
 		return;
 	}
-	slot->volume = NULL;
 	slot->closed = false;
 	nexus_close(slot->nexus, on_closed, &slot->closed);
 	wait_closed(world, &slot->closed, "closing the nexus");
