@@ -268,12 +268,15 @@ static bool find_mutant(const struct options *options, enum mutant mutant)
 
 	these.quiet = true;
 	these.until_failure = true;
+	(void)snprintf(these.sets + strlen(these.sets), sizeof(these.sets) - strlen(these.sets),
+		"%s%s", these.sets[0] != '\0' ? " " : "", mutant_options(mutant));
 	set_mutant(mutant);
 	run_seeds(&these, &totals);
 	if (totals.failures > 0) {
-		printf("mutant %s: found by oracle %s with seed %lu after %lu seeds, %.1f s: %s\n",
+		printf("mutant %s: found by oracle %s with seed %lu --set '%s' after %lu seeds, "
+		       "%.1f s: %s\n",
 			mutant_name(mutant), totals.first.oracle,
-			(unsigned long)totals.first_failed, (unsigned long)totals.seeds,
+			(unsigned long)totals.first_failed, these.sets, (unsigned long)totals.seeds,
 			seconds_now() - start, totals.first.reason);
 	} else {
 		printf("mutant %s: NOT found with %lu seeds, %.1f s\n", mutant_name(mutant),
@@ -289,7 +292,10 @@ static int run_mutants(const struct options *options)
 	unsigned count = 0, found = 0;
 
 	for (unsigned mutant = MUTANT_NONE + 1; mutant < MUTANT_COUNT; mutant++) {
-		if (options->mutant == MUTANT_NONE || options->mutant == mutant) {
+		if (options->mutant == MUTANT_NONE && mutant_is_rare((enum mutant)mutant)) {
+			printf("not searched for, it takes many seeds: --mutants --mutant %s\n",
+				mutant_name((enum mutant)mutant));
+		} else if (options->mutant == MUTANT_NONE || options->mutant == mutant) {
 			count++;
 			found += find_mutant(options, (enum mutant)mutant);
 		}

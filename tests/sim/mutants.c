@@ -10,6 +10,24 @@ const char *mutant_name(enum mutant mutant)
 	return names[mutant];
 }
 
+/* Other bugs are met by seeds as they come. */
+const char *mutant_options(enum mutant mutant)
+{
+	switch ((unsigned)mutant) {
+	case MUTANT_B4: /* dirty maps and windows know what the stamps would say */
+		return "voter_changes=0 dirty=1 windows=1";
+	case MUTANT_R1: /* needs blocks that rot */
+		return "voter_changes=0 rotten=0";
+	default:
+		return "";
+	}
+}
+
+bool mutant_is_rare(enum mutant mutant)
+{
+	return mutant == MUTANT_FORGETS_PROPOSED || mutant == MUTANT_NO_JOINT;
+}
+
 const char *mutant_argument(void)
 {
 #ifdef STRAKE_MUTANTS
