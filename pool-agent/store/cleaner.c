@@ -36,7 +36,7 @@ void cleaner_done(struct cleaner *cleaner)
 bool cleaner_may_free(const struct store *store)
 {
 	return store->clusters.dirty.count > 0 || store->cleaner.taken_count > 0 ||
-	       store->reclaim.draining > 0 ||
+	       store->reclaim.draining > 0 || store->reclaim.surplus > 0 ||
 	       store->sb.zeroed_clusters < store->sb.layout.cluster_count;
 }
 

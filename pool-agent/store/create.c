@@ -117,42 +117,16 @@ static bool create_take_slot(struct create *create)
 /* true: all clusters are there and durable, or it failed; else it waits. */
 static bool create_take_clusters(struct create *create)
 {
-	struct store *store = create->store;
 	struct store_replica *replica = create->replica;
+	int result = replica_take_clusters(replica, replica->stamp_clusters, &create->next_cluster,
+		replica->stamp_cluster_count, &create->waiter, &create->task);
 
-	while (create->next_cluster < replica->stamp_cluster_count) {
-		if (store->failed) {
-			create_fail(create, -EIO, "the pool has failed");
-			return true;
-		}
-		if (store->clusters.free.count == 0) {
-			if (cleaner_may_free(store)) {
-				waiter_add(&store->cleaner.space_waiters, &create->waiter,
-					&create->task);
-				return false;
-			}
-			create_fail(create, -ENOSPC, "the pool has no room for its stamps");
-			return true;
-		}
-		if (!journal_has_room(&store->journal, 1)) {
-			waiter_add(&store->journal.room_waiters, &create->waiter, &create->task);
-			return false;
-		}
-		replica->stamp_clusters[create->next_cluster] = clusters_take_stamps(
-			&store->clusters, create->slot->index, create->next_cluster);
-		create->next_cluster++;
+	if (result == -ENOSPC) {
+		create_fail(create, result, "the pool has no room for its stamps");
+	} else if (result < 0) {
+		create_fail(create, result, "the pool has failed");
 	}
-	if (store->failed) {
-		create_fail(create, -EIO, "the pool has failed");
-		return true;
-	}
-	if (replica->stamp_cluster_count > 0 &&
-		clusters_is_pending(&store->clusters,
-			replica->stamp_clusters[replica->stamp_cluster_count - 1])) {
-		journal_wait_durable(&store->journal, &create->waiter, &create->task);
-		return false;
-	}
-	return true;
+	return result <= 0;
 }
 
 static void create_slot_result(struct create *create)
@@ -308,6 +282,7 @@ static void delete_finish(struct delete *delete)
 	delete->state = DELETE_DONE;
 	if (result == 0) {
 		checkpoint_forget(delete->replica);
+		reclaim_forget_surplus(&store->reclaim, delete->slot);
 		replica_free(delete->replica);
 		delete->slot->replica = NULL;
 		delete->slot->abstains = false;

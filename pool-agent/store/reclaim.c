@@ -2,7 +2,8 @@
 /*
  * Gives back what deleted replicas had: finds their clusters in the table and makes them dirty, a
  * few a turn.  The slot is free for a new replica when all these records are durable: until then a
- * restart finds the tombstone and begins again.
+ * restart finds the tombstone and begins again.  The same for what a resize took that did not come
+ * to its end.
  */
 #include "pool-agent/store/store_internal.h"
 
@@ -35,6 +36,22 @@ void reclaim_slot(struct reclaim *reclaim)
 	}
 }
 
+void reclaim_add_surplus(struct reclaim *reclaim, struct slot *slot, uint32_t count)
+{
+	slot->surplus += count;
+	reclaim->surplus += count;
+	if (reclaim->store->running) {
+		task_wake(&reclaim->task);
+	}
+}
+
+void reclaim_forget_surplus(struct reclaim *reclaim, struct slot *slot)
+{
+	assert(reclaim->surplus >= slot->surplus);
+	reclaim->surplus -= slot->surplus;
+	slot->surplus = 0;
+}
+
 static bool reclaim_must_end(const struct reclaim *reclaim)
 {
 	return reclaim->store->failed || reclaim->store->closing;
@@ -50,13 +67,36 @@ static bool reclaim_has_work(const struct reclaim *reclaim)
 			return true;
 		}
 	}
-	return false;
+	return reclaim->surplus > 0;
+}
+
+static bool is_surplus(const struct slot *slot, uint64_t entry)
+{
+	return slot->surplus > 0 && entry_state(entry) == CLUSTER_STAMPS &&
+	       entry_payload(entry) >= slot->replica->stamp_cluster_count;
 }
 
 static bool reclaim_is_ours(const struct store *store, uint64_t entry)
 {
+	const struct slot *slot = &store->slots[entry_slot(entry)];
+
 	return (entry_state(entry) == CLUSTER_DATA || entry_state(entry) == CLUSTER_STAMPS) &&
-	       store->slots[entry_slot(entry)].use == SLOT_DRAINING;
+	       (slot->use == SLOT_DRAINING || is_surplus(slot, entry));
+}
+
+static void reclaim_cluster(struct reclaim *reclaim, uint32_t cluster)
+{
+	struct clusters *clusters = &reclaim->store->clusters;
+	uint64_t entry = clusters->entries[cluster];
+	struct slot *slot = &reclaim->store->slots[entry_slot(entry)];
+
+	if (is_surplus(slot, entry)) {
+		slot->surplus--;
+		reclaim->surplus--;
+		/* For the next resize. */
+		waiters_wake(&reclaim->store->slot_waiters);
+	}
+	clusters_make_dirty(clusters, cluster);
 }
 
 /* A few clusters; it waits for room when the journal has none. */
@@ -75,7 +115,7 @@ static void reclaim_some(struct reclaim *reclaim)
 					&reclaim->task);
 				return;
 			}
-			clusters_make_dirty(clusters, cluster);
+			reclaim_cluster(reclaim, cluster);
 			records++;
 		}
 		reclaim->next = cluster + 1 < clusters->count ? cluster + 1 : 0;
@@ -132,7 +172,8 @@ static void reclaim_step(struct task *task)
 	case RECLAIM_START:
 		for (;;) {
 			AWAIT(reclaim, RECLAIM_AWAIT_WORK,
-				reclaim->draining > 0 || reclaim_must_end(reclaim));
+				reclaim->draining > 0 || reclaim->surplus > 0 ||
+					reclaim_must_end(reclaim));
 			while (!reclaim_must_end(reclaim) && reclaim_has_work(reclaim)) {
 				reclaim_some(reclaim);
 				AWAIT(reclaim, RECLAIM_AWAIT_ROOM, !waiter_waits(&reclaim->waiter));

@@ -264,8 +264,10 @@ int recover_stamp_page(void *ctx, uint64_t index, uint8_t *const blocks[2])
 	uint64_t first = index * PAGE_ENTRIES;
 
 	if (page == NULL) {
-		/* Without its stamps it cannot say what it lacks. */
+		/* Without its stamps it cannot say what it lacks.  What abstains is left as it is.
+		 */
 		replica->slot->abstains = true;
+		reclaim_forget_surplus(&recovery->store->reclaim, replica->slot);
 		return 0;
 	}
 	for (uint64_t i = 0; i < PAGE_ENTRIES && first + i < replica->region_count; i++) {
@@ -423,8 +425,12 @@ static int owner_check(struct recovery *recovery, uint32_t cluster)
 		return 0;
 	}
 	if (entry_state(entry) == CLUSTER_STAMPS) {
-		if (payload >= replica->stamp_cluster_count ||
-			replica->stamp_clusters[payload] != CLUSTER_NONE) {
+		if (payload >= replica->stamp_cluster_count) {
+			/* A resize that was cut off. */
+			reclaim_add_surplus(&store->reclaim, slot, 1);
+			return 0;
+		}
+		if (replica->stamp_clusters[payload] != CLUSTER_NONE) {
 			return -EBADMSG;
 		}
 		replica->stamp_clusters[payload] = cluster;

@@ -16,22 +16,32 @@ uint32_t replica_page_count(uint64_t regions)
 	return (uint32_t)div_up_u64(regions, PAGE_ENTRIES);
 }
 
-/* The stamp space: place 0 of all pages, then place 1 of all pages. */
+/* Pages whose two places lie together in one group of the stamp space: in one cluster, unless a
+ * cluster is one block. */
+static uint64_t group_pages(const struct layout *layout)
+{
+	return max_u64(1, layout->cluster_bytes / STORE_BLOCK_BYTES / 2);
+}
+
+/* The stamp space is groups of pages: place 0 of each, then place 1 of each.  Where a page lies
+ * does not depend on the size of the replica, which may grow. */
 uint64_t replica_stamp_clusters(const struct layout *layout, uint64_t size_bytes)
 {
 	uint64_t regions = region_count(layout, size_bytes);
+	uint64_t groups;
 
 	if (regions > UINT32_MAX) {
 		return UINT64_MAX;
 	}
-	return div_up_u64(2 * (uint64_t)replica_page_count(regions) * STORE_BLOCK_BYTES,
-		layout->cluster_bytes);
+	groups = div_up_u64(replica_page_count(regions), group_pages(layout));
+	return groups * max_u64(1, 2 * STORE_BLOCK_BYTES / layout->cluster_bytes);
 }
 
 uint64_t replica_page_block(const struct store_replica *replica, uint32_t page, unsigned place)
 {
 	uint64_t cluster_blocks = replica->store->sb.layout.cluster_bytes / STORE_BLOCK_BYTES;
-	uint64_t block = place * (uint64_t)replica->page_count + page;
+	uint64_t group = group_pages(&replica->store->sb.layout);
+	uint64_t block = page / group * 2 * group + place * group + page % group;
 
 	return store_cluster_block(
 		       replica->store, replica->stamp_clusters[block / cluster_blocks]) +
@@ -64,6 +74,36 @@ void replica_queue_stamp(struct store_replica *replica, uint64_t region, uint64_
 	journal_add(&store->journal, &record);
 	checkpoint_page_dirty(&store->checkpoint, &replica->pages[region / PAGE_ENTRIES],
 		store->journal.next_seq);
+}
+
+int replica_take_clusters(struct store_replica *replica, uint32_t *clusters, uint32_t *next,
+	uint32_t count, struct waiter *waiter, struct task *task)
+{
+	struct store *store = replica->store;
+
+	for (; *next < count && !store->failed; (*next)++) {
+		if (store->clusters.free.count == 0) {
+			if (!cleaner_may_free(store)) {
+				return -ENOSPC;
+			}
+			waiter_add(&store->cleaner.space_waiters, waiter, task);
+			return 1;
+		}
+		if (!journal_has_room(&store->journal, 1)) {
+			waiter_add(&store->journal.room_waiters, waiter, task);
+			return 1;
+		}
+		clusters[*next] =
+			clusters_take_stamps(&store->clusters, replica->slot->index, *next);
+	}
+	if (store->failed) {
+		return -EIO;
+	}
+	if (count > 0 && clusters_is_pending(&store->clusters, clusters[count - 1])) {
+		journal_wait_durable(&store->journal, waiter, task);
+		return 1;
+	}
+	return 0;
 }
 
 /* ---- update ---- */
@@ -196,6 +236,48 @@ void replica_free(struct store_replica *replica)
 	io_free(io, replica);
 }
 
+/* A page may be in a list of the checkpoint: its new memory takes its place there. */
+static void page_move(struct meta_page *to, struct meta_page *from)
+{
+	struct list_node node = to->node;
+
+	if (list_is_linked(&from->node)) {
+		list_insert_before(&from->node, &to->node);
+		list_remove(&from->node);
+		node = to->node;
+	}
+	*to = *from;
+	to->node = node;
+}
+
+void replica_become(struct store_replica *replica, struct store_replica *bigger)
+{
+	struct store_replica old = *replica;
+
+	assert(bigger->region_count >= old.region_count);
+	memcpy(bigger->durable, old.durable, old.region_count * sizeof(uint64_t));
+	memcpy(bigger->queued, old.queued, old.region_count * sizeof(uint64_t));
+	for (uint32_t i = 0; i < old.page_count; i++) {
+		page_move(&bigger->pages[i], &old.pages[i]);
+	}
+	for (uint32_t i = 0; i < bigger->page_count; i++) {
+		bigger->pages[i].replica = replica;
+	}
+	replica->vmeta = bigger->vmeta;
+	replica->region_count = bigger->region_count;
+	replica->durable = bigger->durable;
+	replica->queued = bigger->queued;
+	replica->page_count = bigger->page_count;
+	replica->pages = bigger->pages;
+	replica->stamp_cluster_count = bigger->stamp_cluster_count;
+	replica->stamp_clusters = bigger->stamp_clusters;
+	bigger->durable = old.durable;
+	bigger->queued = old.queued;
+	bigger->pages = old.pages;
+	bigger->stamp_clusters = old.stamp_clusters;
+	replica_free(bigger);
+}
+
 /* ---- questions ---- */
 
 struct store_replica *store_replica_next(struct store *store, struct store_replica *after)
@@ -239,7 +321,9 @@ const struct vmeta *store_replica_vmeta(const struct store_replica *replica)
 
 uint64_t store_replica_used_bytes(const struct store_replica *replica)
 {
-	return replica->slot->clusters * replica->store->sb.layout.cluster_bytes;
+	const struct slot *slot = replica->slot;
+
+	return (slot->clusters - slot->surplus) * replica->store->sb.layout.cluster_bytes;
 }
 
 uint64_t store_replica_region_bytes(const struct store_replica *replica)

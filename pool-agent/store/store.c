@@ -160,8 +160,9 @@ void store_close(struct store *store, struct store_op *op)
 void store_get_info(const struct store *store, struct store_info *ret_info)
 {
 	const struct layout *layout = &store->sb.layout;
-	uint64_t reclaiming = store->clusters.dirty.count + store->cleaner.taken_count;
-	uint64_t used = store->clusters.used;
+	uint64_t reclaiming =
+		store->clusters.dirty.count + store->cleaner.taken_count + store->reclaim.surplus;
+	uint64_t used = store->clusters.used - store->reclaim.surplus;
 	struct store_info info = {
 		.uuid = store->sb.uuid,
 		.size_bytes = layout->cluster_count * layout->cluster_bytes,

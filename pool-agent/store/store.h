@@ -129,6 +129,15 @@ uint64_t store_replica_region_bytes(const struct store_replica *replica);
 void store_replica_update(
 	struct store_replica *replica, const struct vmeta *vmeta, struct store_op *op);
 
+/*
+ * Makes the replica as big as size_bytes; 0 also when it is already.  Durable when done; until
+ * then, and after an error, it has its old size.  Counts as an update: one of both at a time; data
+ * operations may be in flight.  -EINVAL: it is bigger, and does not shrink; -ERANGE: above
+ * REPL_SIZE_MAX, no multiple of 4096, or an arbiter; -ENOSPC: no room for its stamps; -EBADMSG: it
+ * abstains; -ENOMEM; -EIO as for an update.
+ */
+void store_replica_resize(struct store_replica *replica, uint64_t size_bytes, struct store_op *op);
+
 /* The stamp of a region, as durable on disk; 0: never written. */
 uint64_t store_replica_stamp(const struct store_replica *replica, uint64_t region);
 uint64_t store_replica_region_count(const struct store_replica *replica);

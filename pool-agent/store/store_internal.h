@@ -7,9 +7,10 @@
  *   journal              records, durable in order, shared by everyone (group commit)
  *   clusters             table of all clusters: who owns which; map; free and dirty lists
  *   checkpoint           writes pages of table and stamps back, so that the journal's tail moves
- *   slots, replica       vmeta, creation, deletion, stamps
- *   cleaner, reclaim     dirty clusters become zero and free; deleted replicas become dirty
- * clusters io, discard          data format, probe, open, recover, store
+ *   slots, replica       vmeta, stamps
+ *   create, resize       creation and deletion; growth
+ *   cleaner, reclaim     dirty clusters become zero and free; those of deleted replicas become
+ * dirty io, discard          data format, probe, open, recover, store
  */
 #ifndef STORE_STORE_INTERNAL_H
 #define STORE_STORE_INTERNAL_H
@@ -250,7 +251,8 @@ struct slot {
 	bool abstains;         /* a pair was unreadable on both sides */
 	bool unmapped;         /* its clusters are not in the map: nobody knows what they are for */
 	uint64_t clusters;     /* that belong to it, in the table */
-	uint64_t created_lsn;  /* while opening: its last RECORD_STAMPS with value 0 */
+	uint32_t surplus; /* of these beyond its stamp space: a resize did not come to its end */
+	uint64_t created_lsn;          /* while opening: its last RECORD_STAMPS with value 0 */
 	struct store_replica *replica; /* owned; READY */
 	struct batch batch;
 	struct batch_op op;
@@ -289,11 +291,18 @@ void slots_done(struct store *store);
 int replica_new(struct store *store, struct slot *slot, const struct vmeta *vmeta,
 	struct store_replica **ret_replica);
 void replica_free(struct store_replica *replica);
+/* The replica takes over size and memory of `bigger`, which replica_new() made with a later vmeta
+ * of the same slot and which is gone then. */
+void replica_become(struct store_replica *replica, struct store_replica *bigger);
 /* How many clusters its stamps take; UINT64_MAX: more than the pool can have. */
 uint64_t replica_stamp_clusters(const struct layout *layout, uint64_t size_bytes);
 uint32_t replica_page_count(uint64_t region_count);
 uint64_t replica_page_block(const struct store_replica *replica, uint32_t page, unsigned place);
 void replica_encode_page(const struct store_replica *replica, uint32_t index, uint8_t *page);
+/* Clusters *next .. count - 1 of its stamp space, into `clusters`.  0: all are there, durably; 1:
+ * it waits; -ENOSPC, -EIO: those below *next were taken. */
+int replica_take_clusters(struct store_replica *replica, uint32_t *clusters, uint32_t *next,
+	uint32_t count, struct waiter *waiter, struct task *task);
 /* Adds a record; there must be room. */
 void replica_queue_stamp(struct store_replica *replica, uint64_t region, uint64_t wgen);
 
@@ -350,6 +359,7 @@ struct reclaim {
 	struct waiter waiter;
 	uint32_t next;     /* cluster to look at */
 	uint32_t draining; /* slots, DRAINED ones too */
+	uint32_t surplus;  /* clusters, of all slots */
 	bool turned;
 };
 
@@ -357,6 +367,10 @@ void reclaim_init(struct reclaim *reclaim, struct store *store);
 bool reclaim_is_done(const struct reclaim *reclaim);
 /* A slot has become SLOT_DRAINING. */
 void reclaim_slot(struct reclaim *reclaim);
+/* That many clusters of the slot lie beyond its stamp space now. */
+void reclaim_add_surplus(struct reclaim *reclaim, struct slot *slot, uint32_t count);
+/* They are left where they are, or go with all others of the slot. */
+void reclaim_forget_surplus(struct reclaim *reclaim, struct slot *slot);
 
 /* ---- data ---- */
 

@@ -166,6 +166,16 @@ static inline int bench_delete(struct bench *bench, struct store_replica *replic
 	return bench_wait(bench, &op, &flag);
 }
 
+static inline int bench_resize(
+	struct bench *bench, struct store_replica *replica, uint64_t size_bytes)
+{
+	bool flag = false;
+	struct store_op op = {.done = bench_op_done, .ctx = &flag};
+
+	store_replica_resize(replica, size_bytes, &op);
+	return bench_wait(bench, &op, &flag);
+}
+
 static inline int bench_update(
 	struct bench *bench, struct store_replica *replica, const struct vmeta *vmeta)
 {
