@@ -19,8 +19,9 @@ enum mutant {
 	MUTANT_B6,  /* acknowledged by two of three, the laggard stays in S */
 	MUTANT_B9,  /* clean is raised before all of S has completed */
 	MUTANT_B10, /* a voter takes another's place in one step */
-	MUTANT_H1, /* a read is answered while another member may still send into its buffer */
-	MUTANT_R1, /* an unreadable block is repaired while the host may write it */
+	MUTANT_H1,  /* a read is answered while another member may still send into its buffer */
+	MUTANT_Z1,  /* a host sees a new size before it is committed */
+	MUTANT_R1,  /* an unreadable block is repaired while the host may write it */
 	MUTANT_COUNT,
 	/* Not one that the simulator looks for: a write that begins with MUTANT_POISON fails an
 	 * assertion.  The program `nexus` of that build has it, always. */

@@ -406,6 +406,7 @@ static void leg_came_up(struct leg *leg)
 	leg->reason[0] = '\0';
 	leg->heard_ns = leg->fence_sent_ns;
 	leg->clean = leg->answer.vmeta.clean;
+	resize_leg_came_up(leg);
 	leg->vmeta_rebuilding = leg->answer.vmeta.rebuilding;
 	leg->power_lost = false;
 	if (volume->committed && at >= 0 && (volume->member_mask & LEG_BIT(leg))) {

@@ -34,6 +34,7 @@ static void member_wished_cfg(const struct volume *volume, struct cfg *ret_cfg)
 	leg_mask wish = member_wish(volume);
 
 	*ret_cfg = volume->cfg;
+	ret_cfg->size_bytes = resize_wished_bytes(volume);
 	if (voters_change_is_due(volume)) {
 		voters_apply_change(volume, ret_cfg);
 	}
@@ -113,7 +114,8 @@ static bool member_has_cause(struct volume *volume)
 	}
 	wish = member_wish(volume);
 	if (wish == volume->member_mask && !volume->proposal_open && !volume->repropose &&
-		!volume->joiner_ready && !voters_change_is_due(volume)) {
+		!volume->joiner_ready && !voters_change_is_due(volume) &&
+		resize_wished_bytes(volume) == volume->cfg.size_bytes) {
 		return false;
 	}
 	/* Below min_insync nothing is taken away: S is what was committed or proposed last, and an
@@ -257,6 +259,7 @@ static void member_commit(struct volume *volume)
 		volume->member_mask);
 	log_info(&volume->io->log, "nexus", "configuration-committed", "volume=%s cfg=%s",
 		volume->options.name, cfg_to_text(&volume->cfg, text));
+	resize_committed(volume);
 	voters_follow(volume);
 	volume_changed(volume);
 }

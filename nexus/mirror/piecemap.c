@@ -4,10 +4,16 @@
 #include "base/bytes.h"
 
 #include <errno.h>
+#include <string.h>
 
 static uint64_t pieces_a_region(const struct piecemap *map)
 {
 	return map->region_bytes / map->piece_bytes;
+}
+
+static uint64_t words_of(const struct piecemap *map, uint64_t size_bytes)
+{
+	return div_up_u64(size_bytes, map->region_bytes);
 }
 
 int piecemap_init(struct piecemap *map, struct io *io, uint64_t size_bytes, uint64_t region_bytes)
@@ -17,8 +23,35 @@ int piecemap_init(struct piecemap *map, struct io *io, uint64_t size_bytes, uint
 	map->region_count = div_up_u64(size_bytes, region_bytes);
 	map->piece_bytes = max_u64(region_bytes / 64, 4096);
 	map->count = 0;
-	map->words = io_zalloc(io, map->region_count * sizeof(*map->words));
+	map->word_capacity = words_of(map, size_bytes);
+	map->words = io_zalloc(io, map->word_capacity * sizeof(*map->words));
 	return map->words == NULL ? -ENOMEM : 0;
+}
+
+int piecemap_reserve(struct piecemap *map, struct io *io, uint64_t size_bytes)
+{
+	uint64_t count = words_of(map, size_bytes);
+	uint64_t *words;
+
+	if (count <= map->word_capacity) {
+		return 0;
+	}
+	words = io_zalloc(io, count * sizeof(*words));
+	if (words == NULL) {
+		return -ENOMEM;
+	}
+	memcpy(words, map->words, words_of(map, map->size_bytes) * sizeof(*words));
+	io_free(io, map->words);
+	map->words = words;
+	map->word_capacity = count;
+	return 0;
+}
+
+void piecemap_grow(struct piecemap *map, uint64_t size_bytes)
+{
+	assert(size_bytes >= map->size_bytes && words_of(map, size_bytes) <= map->word_capacity);
+	map->size_bytes = size_bytes;
+	map->region_count = div_up_u64(size_bytes, map->region_bytes);
 }
 
 void piecemap_done(struct piecemap *map, struct io *io)

@@ -11,6 +11,7 @@
 struct piecemap {
 	uint64_t *words; /* owned, one a region; NULL: empty and nothing can be set */
 	uint64_t size_bytes;
+	uint64_t word_capacity; /* of words, at least what size_bytes needs */
 	uint64_t region_bytes;
 	uint64_t region_count;
 	uint64_t piece_bytes;
@@ -20,6 +21,10 @@ struct piecemap {
 int piecemap_init(struct piecemap *map, struct io *io, uint64_t size_bytes,
 	uint64_t region_bytes) __must_check;
 void piecemap_done(struct piecemap *map, struct io *io);
+/* So that piecemap_grow() up to that size cannot fail; what is set stays set.  0 or -ENOMEM. */
+int piecemap_reserve(struct piecemap *map, struct io *io, uint64_t size_bytes) __must_check;
+/* What is added is not set; the last piece may get longer. */
+void piecemap_grow(struct piecemap *map, uint64_t size_bytes);
 void piecemap_set(struct piecemap *map, uint64_t offset, uint64_t length);
 void piecemap_set_region(struct piecemap *map, uint64_t region);
 void piecemap_clear_piece(struct piecemap *map, uint64_t piece);

@@ -70,8 +70,7 @@ static bool rebuild_is_candidate(struct leg *leg)
 
 	if (!volume->serving || volume_is_dead(volume) || !leg->ready || leg->refence ||
 		leg->voter.kind != VOTER_DATA || eject_keeps_out(leg) ||
-		!voters_has(&volume->cfg, leg) ||
-		(voters_removing_mask(volume) & LEG_BIT(leg))) {
+		!voters_has(&volume->cfg, leg) || (voters_removing_mask(volume) & LEG_BIT(leg))) {
 		return false;
 	}
 	if (member && !(leg->out && (leg->power_lost || leg->vmeta_rebuilding))) {
@@ -86,6 +85,30 @@ static bool rebuild_is_candidate(struct leg *leg)
 static void rebuild_cmd_done(struct leg_io *lio)
 {
 	task_wake(lio->ctx);
+}
+
+/* A smaller one cannot take the configuration, nor what is written beyond its end. */
+static bool rebuild_is_too_small(const struct leg *leg)
+{
+	return leg->resize.size_bytes < resize_goal(leg->volume);
+}
+
+static void rebuild_begin_resize(struct leg *leg)
+{
+	if (rebuild_is_too_small(leg) && !leg->resize.io.busy) {
+		resize_send(leg, resize_goal(leg->volume));
+	}
+}
+
+static bool rebuild_may_begin(struct leg *leg)
+{
+	return rebuild_is_candidate(leg) && !rebuild_is_too_small(leg);
+}
+
+/* Refused: it has accepted this one, or a newer proposal, already. */
+static bool rebuild_has_accepted(const struct leg *leg)
+{
+	return leg->rebuild_io.result == LEG_OK || leg->rebuild_io.result == LEG_REFUSED;
 }
 
 /* ACCEPT of the present configuration, MARK rebuilding=1, RESYNCED, FLUSH. */
@@ -121,6 +144,11 @@ void rebuild_send(struct leg *leg, uint8_t opcode, struct task *wake)
 	leg_submit(leg, lio, true, &lio->iov, opcode == WIRE_ACCEPT ? 1 : 0);
 }
 
+static bool rebuild_is_marked(struct leg *leg)
+{
+	return rebuild_may_begin(leg) && leg->rebuild_io.result == LEG_OK;
+}
+
 /* Registered BEFORE anything is computed: from now on writes go to it or into todo (DRBD 9.0.26).
  */
 static bool rebuild_register(struct leg *leg)
@@ -131,8 +159,11 @@ static bool rebuild_register(struct leg *leg)
 		return false;
 	}
 	if (piecemap_init(&leg->unreadable, volume->io, volume->size_bytes, volume->region_bytes) !=
-		0) {
+			0 ||
+		resize_reserve(volume, &leg->todo) != 0 ||
+		resize_reserve(volume, &leg->unreadable) != 0) {
 		piecemap_done(&leg->todo, volume->io);
+		piecemap_done(&leg->unreadable, volume->io);
 		return false;
 	}
 	/* R goes to it too: what is copied between members while todo is computed passes it by. */
@@ -232,18 +263,19 @@ void rebuild_step(struct task *task)
 			if (rebuild_ends(leg)) {
 				break;
 			}
-			rebuild_send(leg, WIRE_ACCEPT, &leg->rebuild_task);
-			AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_ACCEPT, !leg->rebuild_io.busy);
-			/* Refused: it has accepted this one, or a newer proposal, already. */
-			if (rebuild_is_candidate(leg) &&
-				(leg->rebuild_io.result == LEG_OK ||
-					leg->rebuild_io.result == LEG_REFUSED)) {
+			rebuild_begin_resize(leg);
+			AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_RESIZED, !leg->resize.io.busy);
+			if (rebuild_may_begin(leg)) {
+				rebuild_send(leg, WIRE_ACCEPT, &leg->rebuild_task);
+				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_ACCEPT,
+					!leg->rebuild_io.busy);
+			}
+			if (rebuild_may_begin(leg) && rebuild_has_accepted(leg)) {
 				rebuild_send(leg, WIRE_MARK, &leg->rebuild_task);
 				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_MARK,
 					!leg->rebuild_io.busy);
 			}
-			if (rebuild_is_candidate(leg) && leg->rebuild_io.result == LEG_OK &&
-				rebuild_register(leg)) {
+			if (rebuild_is_marked(leg) && rebuild_register(leg)) {
 				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_OLDER,
 					!ops_older_run(volume, leg->older_seq) ||
 						rebuild_is_over(leg));

@@ -9,6 +9,7 @@
  *   repair.c      blocks that a member cannot read
  *   membership.c  changes of the configuration record: degrade and grow
  *   voters.c      changes of V: which legs there are
+ *   resize.c      replicas, and the volume, grow
  *   rebuild.c     brings a stale or new replica back: register, compute, copy, join
  *   lease.c       after a gap on the clock
  *   quorum.c      requests while too few replicas are there
@@ -42,7 +43,7 @@ typedef uint32_t leg_mask;
 #define COLLECT_NS     (1000 * IO_NS_PER_MS)
 #define BUSY_NS        (5000 * IO_NS_PER_MS)
 #define ASK_AGAIN_NS   (30000 * IO_NS_PER_MS) /* an opener without a majority */
-#define UNREAD_RUN_MAX 8u /* reads in a row; with more the disk is the matter */
+#define UNREAD_RUN_MAX 8u                     /* reads in a row; with more the disk is the matter */
 #define TICK_NS        (250 * IO_NS_PER_MS)
 #define PINNED_MAX     8u /* given-up commands of a leg whose buffers may wait for a stuck disk */
 #define ZERO_PART      (UINT64_C(64) << 20) /* a longer ZERO or DISCARD is sent in parts */
@@ -115,6 +116,38 @@ struct eject_leg {
 	unsigned members_beside; /* that were left when it went */
 };
 
+/* ---- resize.c
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+/* Of one leg. */
+struct resize_leg {
+	struct leg_io io;
+	uint64_t size_bytes; /* of its replica; an arbiter has none */
+	uint64_t asked_bytes;
+	uint64_t refused_bytes; /* what it could not grow to when it was asked last; 0: nothing */
+	char reason[100];       /* why */
+};
+
+enum resize_state {
+	RESIZE_START,
+	RESIZE_AWAIT_WANTED,
+	RESIZE_AWAIT_GROWN,
+	RESIZE_AWAIT_COMMITTED,
+	RESIZE_DONE,
+};
+
+struct resizer {
+	struct task task;
+	enum resize_state state;
+	struct io_timer timer;         /* runs while the request may wait */
+	struct volume_resize *request; /* borrowed; NULL: none */
+	uint64_t incarnation;          /* of the volume when it was begun */
+	uint64_t wanted_bytes;         /* by it; 0: nothing */
+	/* Who must has grown, and the maps have room: may be, or was, proposed.  0: nothing. */
+	uint64_t proposable_bytes;
+};
+
 /* ---- legs
  * -------------------------------------------------------------------------------------------------------
  */
@@ -135,6 +168,7 @@ enum leg_state {
 enum rebuild_state {
 	REBUILD_START,
 	REBUILD_AWAIT_CANDIDATE,
+	REBUILD_AWAIT_RESIZED,
 	REBUILD_AWAIT_ACCEPT,
 	REBUILD_AWAIT_MARK,
 	REBUILD_AWAIT_OLDER,
@@ -249,6 +283,7 @@ struct leg {
 
 	struct slow_leg slow;
 	struct eject_leg eject;
+	struct resize_leg resize;
 
 	struct metric reads, writes, errors, ejections, write_latency, unread, repairs;
 	unsigned unread_run; /* reads in a row that its disk did not give */
@@ -397,6 +432,7 @@ enum open_state {
 	OPEN_AWAIT_PEERS,
 	OPEN_AWAIT_SAVED,
 	OPEN_AWAIT_FENCES,
+	OPEN_AWAIT_RESIZED,
 	OPEN_AWAIT_COMMIT,
 	OPEN_AWAIT_RETRY,
 	OPEN_AWAIT_MEMBER,
@@ -544,6 +580,8 @@ struct volume {
 	struct list repairs; /* struct repair, waiting */
 	struct repairer repairer;
 
+	struct resizer resizer;
+
 	unsigned compares; /* under way */
 
 	uint64_t no_quorum_ns;   /* requests fail after so long without a quorum; 0: they wait */
@@ -677,6 +715,24 @@ const char *voters_newcomer_is_unfit(const struct volume *volume, const struct l
 /* stamps.c: begins; scan->running is false and `parent` is woken when it is over. */
 void stamps_scan_start(struct stamps_scan *scan, struct leg *leg, struct piecemap *map,
 	uint64_t above, struct task *parent);
+
+/* resize.c */
+task_step resize_step;
+/* What every data replica that is reached should have. */
+uint64_t resize_goal(const struct volume *volume);
+/* FENCE told its size. */
+void resize_leg_came_up(struct leg *leg);
+/* Ready, and none is under way.  Wakes the leg's rebuild task at the end, among others. */
+void resize_send(struct leg *leg, uint64_t size_bytes);
+/* Of those replicas, the ready ones that are smaller are asked to grow: true when none of them is
+ * still to answer. */
+bool resize_is_over(struct volume *volume, leg_mask mask, uint64_t size_bytes);
+/* For a map that is made while the volume may grow.  0 or -ENOMEM. */
+int resize_reserve(const struct volume *volume, struct piecemap *map);
+/* Of the configuration that should follow. */
+uint64_t resize_wished_bytes(const struct volume *volume);
+void resize_committed(struct volume *volume);
+void resize_reopened(struct volume *volume); /* the size is what will be chosen */
 
 /* rebuild.c, grow.c */
 task_step rebuild_step;

@@ -73,7 +73,7 @@ static bool is_whole(struct world *world)
 			return false;
 		}
 	}
-	return status.resync_regions == 0 && operator_is_done(world);
+	return status.resync_regions == 0 && operator_is_done(world) && resizer_is_done(world);
 }
 
 static bool is_whole_without_absent(struct world *world)
@@ -141,7 +141,7 @@ static void final_submit(struct world *world, enum blk_kind kind, size_t first, 
 
 static bool try_to_read_everything(struct world *world)
 {
-	size_t blocks = world->options.block_count;
+	size_t blocks = slot_blocks(active_slot(world));
 
 	world->final_issued = 0;
 	world->final_done = 0;
@@ -223,7 +223,7 @@ static void compare_replicas(struct world *world)
 	struct slot *slot = active_slot(world);
 	struct volume_status status;
 	struct comparison comparison = {0};
-	uint64_t size = world->options.block_count * ORACLE_BLOCK_BYTES;
+	uint64_t size = slot_blocks(slot) * ORACLE_BLOCK_BYTES;
 	uint32_t piece = READ_BLOCKS * ORACLE_BLOCK_BYTES;
 
 	volume_get_status(slot->volume, &status);
@@ -412,6 +412,7 @@ void world_finish(struct world *world)
 	}
 	sim_cancel(world->sim, &world->monitor);
 	operator_stop(world);
+	resizer_stop(world);
 	for (unsigned i = 0; i < SLOTS; i++) {
 		close_slot(&world->slots[i]);
 	}

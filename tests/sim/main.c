@@ -56,6 +56,7 @@ static const char *const mutant_names[MUTANT_COUNT] = {
 	[MUTANT_B10] = "B10",
 	[MUTANT_H1] = "H1",
 	[MUTANT_R1] = "R1",
+	[MUTANT_Z1] = "Z1",
 };
 
 static double seconds_now(void)
@@ -363,7 +364,7 @@ static enum mutant mutant_of(const char *text)
 			return (enum mutant)i;
 		}
 	}
-	fprintf(stderr, "sim: --mutant wants B1, B3, B5, B6, B9, B10, H1 or R1\n");
+	fprintf(stderr, "sim: --mutant wants B1, B3, B5, B6, B9, B10, H1, R1 or Z1\n");
 	exit(2);
 }
 

@@ -54,6 +54,7 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 		options->small_agent = -1;
 		options->absent_agent = -1;
 	}
+	resizer_draw(options, &rng);
 }
 
 static void on_setup_op(struct store_op *op)
@@ -109,7 +110,7 @@ static void make_pool(struct node_agent *node)
 		.name = "sim",
 		.kind = node->kind,
 		.size_bytes = node->kind == VOTER_DATA
-				      ? world->options.block_count * ORACLE_BLOCK_BYTES
+				      ? world->options.start_blocks * ORACLE_BLOCK_BYTES
 				      : 0,
 	};
 	struct io *io;

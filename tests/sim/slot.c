@@ -241,7 +241,7 @@ static void issue_random(struct slot *slot)
 	unsigned writes = slot->in_flight - slot->reads_in_flight;
 	struct world *world = slot->world;
 	struct rng *rng = sim_rng(world->sim);
-	size_t blocks = world->options.block_count;
+	size_t blocks = slot_blocks(slot);
 	unsigned dice = (unsigned)rng_below(rng, 100);
 	enum blk_kind kind = dice < 52   ? BLK_WRITE
 			     : dice < 84 ? BLK_READ
@@ -255,6 +255,7 @@ static void issue_random(struct slot *slot)
 	size_t range = rng_percent(rng, 50) ? min_u64(blocks, 16) : blocks;
 	size_t first = rng_below(rng, range);
 
+	resizer_saw(slot);
 	if (writes >= world->options.depth) {
 		kind = BLK_READ;
 	}
@@ -335,6 +336,7 @@ static void on_changed(struct volume *volume, void *ctx)
 		return;
 	}
 	slot->committed = status.cfg;
+	resizer_note(slot, &status);
 	places_follow(slot);
 	world_note_commit(slot->world, &status.cfg, slot->fresh);
 	slot->fresh = false;
@@ -348,7 +350,8 @@ static void volume_options_fill(struct slot *slot, struct volume_options *option
 	*options = (struct volume_options){
 		.name = "sim",
 		.uuid = world->volume_uuid,
-		.size_bytes = world->options.block_count * ORACLE_BLOCK_BYTES,
+		.size_bytes = max_u64(
+			slot->file.size_bytes, world->options.start_blocks * ORACLE_BLOCK_BYTES),
 		.lineage = world->lineage,
 		.attach = slot->attach,
 		.inc_min = slot->inc_file,
@@ -427,6 +430,7 @@ void slot_open(struct slot *slot, uint32_t attach)
 	}
 	slot->fresh = !slot->lived_on;
 	slot->committed.gen = 0;
+	slot->resizing = false;
 	volume_options_fill(slot, &options);
 	result = nexus_new(sim_process_io(slot->process), &nexus_options, &slot->nexus, &err);
 	if (result == 0) {

@@ -64,11 +64,12 @@ static void print_options(struct world *world)
 	const struct world_options *options = &world->options;
 
 	sim_trace(world->sim,
-		"seed %lu: %u data replicas of %u voters, min_insync %u, %zu blocks, regions of "
+		"seed %lu: %u data replicas of %u voters, min_insync %u, %zu of %zu blocks, "
+		"regions of "
 		"%lu, depth %u, %lu s, %u ops, %u faults, small %d, local %d, absent %d, spares %u",
 		(unsigned long)options->seed, options->data_replicas,
-		options->voters - options->spares, options->min_insync, options->block_count,
-		(unsigned long)options->region_bytes, options->depth,
+		options->voters - options->spares, options->min_insync, options->start_blocks,
+		options->block_count, (unsigned long)options->region_bytes, options->depth,
 		(unsigned long)(options->duration_ns / IO_NS_PER_S), options->ops_target,
 		options->fault_count, options->small_agent, options->local_agent,
 		options->absent_agent, options->spares);
@@ -81,6 +82,7 @@ static void run_faults(struct world *world)
 	slot_open(&world->slots[0], 1);
 	slot_start_issuing(&world->slots[0]);
 	operator_start(world);
+	resizer_start(world);
 	faults_schedule(world);
 	sim_at_ns(world->sim, &world->monitor, sim_now_ns(world->sim) + MONITOR_NS, on_monitor);
 	while (!world->failed && sim_now_ns(world->sim) < end_ns && sim_step(world->sim)) {
