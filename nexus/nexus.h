@@ -103,7 +103,7 @@ enum replica_membership {
 	MEMBERSHIP_NONE,    /* its place is known; it has no vote */
 	MEMBERSHIP_VOTER,
 	MEMBERSHIP_ADDING,
-	MEMBERSHIP_REMOVING, /* still a voter */
+	MEMBERSHIP_REMOVING, /* still a voter, or its adding is being taken back */
 };
 const char *replica_membership_name(enum replica_membership membership);
 
@@ -133,7 +133,7 @@ struct volume_status {
 	uint64_t unsettled_ranges;
 	uint64_t reads, writes, flushes, bytes_read, bytes_written, errors;
 	uint64_t in_flight, waiting; /* requests; of them waiting (stalled, range lock) */
-	struct uuid adding;          /* a replica that is to become a voter; nil: none */
+	struct uuid adding;          /* is to become a voter, or might be found as one; nil: none */
 	unsigned replica_count;      /* in no order; there may be empty places between them */
 	struct volume_replica_status replicas[REPL_VOTERS_MAX];
 };
@@ -153,8 +153,8 @@ struct blk_dev *volume_blk(struct volume *volume);
 void volume_get_status(struct volume *volume, struct volume_status *ret_status);
 /* As volume_options.no_quorum_ns. */
 void volume_set_no_quorum(struct volume *volume, uint64_t error_after_ns);
-/* The committed configuration, gen 0 before there is one, and the replica that is to become a voter
- * (nil: none). */
+/* The committed configuration, gen 0 before there is one, and the replica that is to become a
+ * voter, or was and may still be found as one by whoever opens next (nil: none). */
 void volume_get_voters(const struct volume *volume, struct cfg *ret_cfg, struct uuid *ret_adding);
 /* 0: the default for as many data replicas as it was opened with. */
 void volume_set_min_insync(struct volume *volume, unsigned min_insync);

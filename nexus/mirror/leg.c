@@ -58,6 +58,7 @@ static void leg_cmd_done(struct nvmeh_cmd *cmd)
 	struct leg *leg = lio->leg;
 	struct io *io = leg->volume->io;
 	enum leg_result result = leg_classify(cmd);
+	bool is_read = cmd->sqe.opcode == WIRE_READ && !cmd->admin;
 
 	volume_works(leg->volume, TRACE_WORK_ANSWER);
 	lio->busy = false;
@@ -80,7 +81,7 @@ static void leg_cmd_done(struct nvmeh_cmd *cmd)
 		task_wake(&leg->volume->voters_task);
 	}
 	lio->done(lio);
-	if (cmd->sqe.opcode == WIRE_READ && !cmd->admin) {
+	if (is_read) {
 		leg_count_unread(leg, result);
 	}
 	runq_work_done(&io->runq);

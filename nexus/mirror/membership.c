@@ -151,6 +151,10 @@ static void member_make_proposal(struct volume *volume)
 	leg_mask wish = member_wish(volume);
 
 	member_wished_cfg(volume, cfg);
+	if (voters_change_is_due(volume)) {
+		volume->unsettled_change = volume->change;
+		volume->unsettled_id = volume->change_id;
+	}
 	cfg->gen = ++volume->gen_last;
 	volume->proposal_number++;
 	volume->proposed_mask |= wish;
@@ -255,6 +259,7 @@ static void member_commit(struct volume *volume)
 		task_wake(&leg->rebuild_task);
 	}
 	volume->chosen = volume->cfg;
+	volume->unsettled_change = CHANGE_NONE;
 	TRACE(volume->io, member_commit, trace_id(&volume->options.uuid), 0, volume->cfg.gen,
 		volume->member_mask);
 	log_info(&volume->io->log, "nexus", "configuration-committed", "volume=%s cfg=%s",

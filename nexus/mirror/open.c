@@ -404,6 +404,7 @@ static bool open_elect(struct volume *volume)
 	volume->proposed_mask = 0;
 	volume->proposed_common = ~(leg_mask)0;
 	volume->proposal_open = false;
+	volume->unsettled_change = CHANGE_NONE;
 	volume->repropose = true;
 	volume->electing = true;
 	membership_wake(volume);

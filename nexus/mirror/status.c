@@ -75,7 +75,13 @@ static enum replica_membership status_membership(
 		return changes && volume->change == CHANGE_REMOVE ? MEMBERSHIP_REMOVING
 								  : MEMBERSHIP_VOTER;
 	}
-	return changes && volume->change == CHANGE_ADD ? MEMBERSHIP_ADDING : MEMBERSHIP_NONE;
+	if (changes && volume->change == CHANGE_ADD) {
+		return MEMBERSHIP_ADDING;
+	}
+	/* Taken back, but an opener may still choose it. */
+	return volume->unsettled_change == CHANGE_ADD && uuid_equal(&volume->unsettled_id, replica)
+		       ? MEMBERSHIP_REMOVING
+		       : MEMBERSHIP_NONE;
 }
 
 static enum replica_state leg_status_state(const struct leg *leg)
@@ -258,7 +264,6 @@ void volume_get_status(struct volume *volume, struct volume_status *ret_status)
 	}
 	ret_status->no_quorum_ns = volume->no_quorum_ns;
 	ret_status->size_bytes = volume->size_bytes;
-	ret_status->cfg = volume->cfg;
 	ret_status->min_insync = volume->min_insync;
 	ret_status->active_regions = piecemap_regions(&volume->active);
 	ret_status->resync_regions = piecemap_regions(&volume->resync);
@@ -277,9 +282,7 @@ void volume_get_status(struct volume *volume, struct volume_status *ret_status)
 				       op->state == OP_AWAIT_RESYNC || op->state == OP_AWAIT_LOCK ||
 				       op->state == OP_AWAIT_LEASE || op->lock.parked;
 	}
-	if (volume->change == CHANGE_ADD) {
-		ret_status->adding = volume->change_id;
-	}
+	volume_get_voters(volume, &ret_status->cfg, &ret_status->adding);
 	ret_status->replica_count = volume->leg_count;
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		leg_get_status(volume->legs[i], &ret_status->replicas[i]);

@@ -13,6 +13,7 @@
  *   rebuild.c     brings a stale or new replica back: register, compute, copy, join
  *   lease.c       after a gap on the clock
  *   quorum.c      requests while too few replicas are there
+ *   read.c        what is particular to reads
  *   hedge.c       a late read is asked of a second member
  *   slow.c        which member is slow against its peers
  *   eject.c       a member that answers badly leaves S for a while
@@ -488,6 +489,9 @@ struct volume {
 	enum voter_change change;
 	struct uuid change_id;
 	bool change_refused; /* the new voter did not accept: not again until it is asked for */
+	/* Proposed since the last commit, and perhaps taken back: an opener may still choose it. */
+	enum voter_change unsettled_change;
+	struct uuid unsettled_id;
 
 	/* open */
 	struct task open_task;
@@ -672,6 +676,22 @@ void ops_unpark(struct volume *volume);
 void ops_absorb_skipped(struct volume *volume, const struct leg *leg);
 void ops_revisit(struct volume *volume); /* every request looks at its condition anew */
 uint64_t volume_settled(const struct volume *volume);
+
+/* Sends the request, or the part of it that is due, to the leg. */
+void op_prepare_lios(struct vol_op *op);
+void op_send(struct vol_op *op, struct leg *leg);
+/* Nothing goes on, or there was no quorum for too long: true when the request has ended. */
+bool op_give_up(struct vol_op *op);
+
+/* read.c */
+bool op_resync_overlaps(struct vol_op *op);
+/* Sends the read, or looks at its answer; true when it has one (finished), or must make way for a
+ * copy or a repair. */
+bool op_read_progress(struct vol_op *op);
+/* Once a read: what a member could not read is written there again from another one. */
+bool op_start_repair(struct vol_op *op);
+/* I12: the reply is handed over only under the lease. */
+bool op_lease_permits(struct vol_op *op);
 
 /* copy.c */
 void copiers_start(struct volume *volume);

@@ -23,6 +23,14 @@ static bool change_is(
 	return volume->change == change && uuid_equal(&volume->change_id, replica);
 }
 
+/* A change other than this one was proposed, and no configuration after it is committed. */
+static bool another_is_unsettled(
+	const struct volume *volume, enum voter_change change, const struct uuid *replica)
+{
+	return volume->unsettled_change != CHANGE_NONE &&
+	       (volume->unsettled_change != change || !uuid_equal(&volume->unsettled_id, replica));
+}
+
 leg_mask voters_removing_mask(const struct volume *volume)
 {
 	for (unsigned i = 0; i < volume->leg_count; i++) {
@@ -126,6 +134,7 @@ bool voters_change_is_due(const struct volume *volume)
 
 	/* The configuration that was found is committed in our own epoch first. */
 	if (!volume->committed || volume->change == CHANGE_NONE ||
+		another_is_unsettled(volume, volume->change, &volume->change_id) ||
 		(volume->change == CHANGE_ADD ? !add_is_due(volume) : !remove_is_due(volume))) {
 		return false;
 	}
@@ -165,7 +174,8 @@ static bool leg_is_of_use(const struct volume *volume, const struct leg *leg)
 {
 	return voters_has(&volume->cfg, leg) ||
 	       change_is(volume, CHANGE_ADD, &leg->voter.replica) ||
-	       (volume->proposal_open && voters_has(&volume->proposal, leg));
+	       (volume->unsettled_change == CHANGE_ADD &&
+		       uuid_equal(&volume->unsettled_id, &leg->voter.replica));
 }
 
 void voters_follow(struct volume *volume)
@@ -289,32 +299,44 @@ static int leg_add(struct volume *volume, const struct volume_voter *voter, stru
 
 /* ---- what is asked for ---- */
 
-static const char *change_text(const struct volume *volume, char text[80])
+static const char *change_text(enum voter_change change, const struct uuid *replica, char text[80])
 {
 	char id[UUID_TEXT_SIZE];
 
-	uuid_to_text(&volume->change_id, id);
-	snprintf(text, 80, "%s replica %s", volume->change == CHANGE_ADD ? "adding" : "removing",
-		id);
+	uuid_to_text(replica, id);
+	snprintf(text, 80, "%s replica %s", change == CHANGE_ADD ? "adding" : "removing", id);
 	return text;
 }
 
-static int change_begin(struct volume *volume, enum voter_change change, const struct uuid *replica,
-	struct err *err)
+/* Nothing but this change of this replica is under way, or being taken back. */
+static int check_turn(const struct volume *volume, enum voter_change change,
+	const struct uuid *replica, struct err *err)
 {
 	char text[80];
 
-	if (volume->change != CHANGE_NONE) {
+	if (volume->change != CHANGE_NONE && !change_is(volume, change, replica)) {
 		return err_set(err, -EALREADY, "volume %s: %s is under way", volume->options.name,
-			change_text(volume, text));
+			change_text(volume->change, &volume->change_id, text));
 	}
+	if (another_is_unsettled(volume, change, replica)) {
+		return err_set(err, -EALREADY, "volume %s: %s is being taken back",
+			volume->options.name,
+			change_text(volume->unsettled_change, &volume->unsettled_id, text));
+	}
+	return 0;
+}
+
+static void change_begin(
+	struct volume *volume, enum voter_change change, const struct uuid *replica)
+{
+	char text[80];
+
 	volume->change = change;
 	volume->change_id = *replica;
 	volume->change_refused = false;
 	voters_update_min_insync(volume);
 	log_info(&volume->io->log, "nexus", "voters-change", "volume=%s change=%s",
-		volume->options.name, change_text(volume, text));
-	return 0;
+		volume->options.name, change_text(change, replica, text));
 }
 
 /* The configuration that is asked about: the committed one, or what is being opened. */
@@ -356,7 +378,9 @@ static int check_newcomer(
 void volume_get_voters(const struct volume *volume, struct cfg *ret_cfg, struct uuid *ret_adding)
 {
 	*ret_cfg = volume->cfg;
-	*ret_adding = volume->change == CHANGE_ADD ? volume->change_id : (struct uuid){{0}};
+	*ret_adding = volume->change == CHANGE_ADD             ? volume->change_id
+		      : volume->unsettled_change == CHANGE_ADD ? volume->unsettled_id
+							       : (struct uuid){{0}};
 }
 
 /* Nothing of it changes any more. */
@@ -370,32 +394,30 @@ static int check_alive(const struct volume *volume, struct err *err)
 
 int volume_add_voter(struct volume *volume, const struct volume_voter *voter, struct err *err)
 {
-	bool is_voter = cfg_find(known_cfg(volume), &voter->replica) >= 0;
-	struct leg *leg = volume_leg_by_id(volume, &voter->replica);
-	char text[80];
+	const struct uuid *replica = &voter->replica;
+	bool is_voter = cfg_find(known_cfg(volume), replica) >= 0;
+	struct leg *leg = volume_leg_by_id(volume, replica);
 	int result = check_alive(volume, err);
 
 	result = result < 0 ? result : check_newcomer(volume, voter, err);
+	if (result == 0 && volume->committed && !is_voter) {
+		result = check_turn(volume, CHANGE_ADD, replica, err);
+	}
 	if (result < 0) {
 		return result;
-	}
-	if (volume->committed && change_is(volume, CHANGE_REMOVE, &voter->replica)) {
-		volume->change = CHANGE_NONE;
-		voters_update_min_insync(volume);
-	} else if (volume->committed && !is_voter && volume->change != CHANGE_NONE &&
-		   !change_is(volume, CHANGE_ADD, &voter->replica)) {
-		return err_set(err, -EALREADY, "volume %s: %s is under way", volume->options.name,
-			change_text(volume, text));
 	}
 	if (leg != NULL) {
 		peers_set_address(&volume->nexus->peers, &voter->agent, &voter->address);
 	} else {
 		result = leg_add(volume, voter, err);
 	}
-	if (result == 0 && volume->committed && !is_voter) {
+	if (result == 0 && volume->committed) {
 		volume->change_refused = false;
-		if (volume->change == CHANGE_NONE) {
-			result = change_begin(volume, CHANGE_ADD, &voter->replica, err);
+		if (is_voter && change_is(volume, CHANGE_REMOVE, replica)) {
+			volume->change = CHANGE_NONE; /* it stays */
+			voters_update_min_insync(volume);
+		} else if (!is_voter && volume->change == CHANGE_NONE) {
+			change_begin(volume, CHANGE_ADD, replica);
 		}
 	}
 	volume_changed(volume);
@@ -444,16 +466,15 @@ int volume_remove_voter(struct volume *volume, const struct uuid *replica, struc
 	}
 	if (cfg_find(&volume->cfg, replica) < 0) {
 		if (change_is(volume, CHANGE_ADD, replica)) {
-			volume->change = CHANGE_NONE;
+			volume->change = CHANGE_NONE; /* what was proposed is taken back */
 		}
 	} else if (!change_is(volume, CHANGE_REMOVE, replica)) {
-		result = check_leaver(volume, replica, err);
-		if (result == 0) {
-			result = change_begin(volume, CHANGE_REMOVE, replica, err);
-		}
+		result = check_turn(volume, CHANGE_REMOVE, replica, err);
+		result = result < 0 ? result : check_leaver(volume, replica, err);
 		if (result < 0) {
 			return result;
 		}
+		change_begin(volume, CHANGE_REMOVE, replica);
 		if (leg != NULL) {
 			rebuild_drop(leg, "it is being removed");
 		}

@@ -66,7 +66,8 @@ static void on_resized(struct volume_resize *resize)
 		world_fail(world, &world->result->broken, "size",
 			"%s has %zu blocks after a resize to %lu bytes", slot->name,
 			slot_blocks(slot), (unsigned long)resize->size_bytes);
-	} else if (resize->result == -ENOSPC && !may_lack_room(world)) {
+	} else if (resize->result == -ENOSPC && !may_lack_room(world) &&
+		   resize->size_bytes <= world->options.block_count * ORACLE_BLOCK_BYTES) {
 		world_fail(world, &world->result->broken, "size", "%s", resize->err.text);
 	}
 }

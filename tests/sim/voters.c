@@ -219,7 +219,8 @@ static void operator_clean_up(struct world *world)
 		struct node_agent *node = &world->agents[i];
 
 		if (node->has_replica && node->state == AGENT_UP && !node->removing &&
-			node != world->adding && last != NULL && world->api.cfg.gen != 0 &&
+			node != world->adding && node != world->leaving && last != NULL &&
+			world->api.cfg.gen != 0 &&
 			cfg_find(&world->api.cfg, &node->replica_id) < 0 &&
 			cfg_find(last, &node->replica_id) < 0) {
 			agent_remove_replica(node);
@@ -297,6 +298,13 @@ static void operator_add(struct slot *slot, const struct volume_status *status)
 	if (node->nsid == 0 || slot->file.cfg.gen == 0) {
 		return;
 	}
+	if (!world->healing && rng_percent(sim_rng(world->sim), 4)) {
+		/* A change of mind: it is asked away until it is no voter. */
+		sim_trace(world->sim, "operator: %s is not wanted any more", node->name);
+		world->leaving = node;
+		world->adding = NULL;
+		return;
+	}
 	if (status->cfg.gen != 0 && at >= 0 &&
 		(node->kind == VOTER_ARBITER || world->leaving == NULL || world->in_a_hurry ||
 			status->cfg.voters[at].insync)) {
@@ -316,7 +324,8 @@ static void operator_remove(struct slot *slot, const struct volume_status *statu
 	struct world *world = slot->world;
 	struct err err = {0};
 
-	if (status->cfg.gen != 0 && cfg_find(&status->cfg, &world->leaving->replica_id) < 0) {
+	if (status->cfg.gen != 0 && cfg_find(&status->cfg, &world->leaving->replica_id) < 0 &&
+		!uuid_equal(&status->adding, &world->leaving->replica_id)) {
 		world->leaving = NULL;
 	} else if (volume_remove_voter(slot->volume, &world->leaving->replica_id, &err) != 0) {
 		sim_trace(world->sim, "operator: %s", err.text);
