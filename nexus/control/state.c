@@ -224,7 +224,8 @@ bool volume_record_follow(
 			record->voters[kept++] = *voter;
 		}
 	}
-	changed = changed || kept != record->voter_count;
+	changed = changed || kept != record->voter_count || record->size_bytes != cfg->size_bytes;
+	record->size_bytes = cfg->size_bytes;
 	record->voter_count = kept;
 	record->used = true;
 	return changed;

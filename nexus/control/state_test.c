@@ -253,7 +253,7 @@ static void test_voters_follow(void **state)
 {
 	struct volume_record record;
 	struct volume_voter voter;
-	struct cfg cfg = {.gen = 3, .voter_count = 2};
+	struct cfg cfg = {.gen = 3, .voter_count = 2, .size_bytes = UINT64_C(5) << 30};
 	struct uuid nobody = {{0}};
 	struct err err = {0};
 	bool is_full;
@@ -271,10 +271,13 @@ static void test_voters_follow(void **state)
 	assert_true(volume_record_learn(&record, &voter, &is_full));
 	assert_int_equal(record.voter_count, 4);
 	assert_true(volume_record_follow(&record, &cfg, &voter.replica));
+	assert_int_equal(record.size_bytes, UINT64_C(5) << 30);
 	assert_true(record.used);
 	assert_int_equal(record.voter_count, 3);
 	assert_int_equal(record.voters[2].address.port, voter.address.port);
 	assert_false(volume_record_follow(&record, &cfg, &voter.replica));
+	cfg.size_bytes += 4096;
+	assert_true(volume_record_follow(&record, &cfg, &voter.replica));
 	assert_true(volume_record_follow(&record, &cfg, &nobody));
 	assert_int_equal(record.voter_count, 2);
 	/* Fewer copies than min_insync, even none whose place is known, is no bad record now. */

@@ -80,7 +80,7 @@ static bool is_whole(struct world *world)
 			return false;
 		}
 	}
-	return status.resync_regions == 0 && operator_is_done(world);
+	return status.resync_regions == 0 && operator_is_done(world) && resizer_is_done(world);
 }
 
 static bool is_whole_without_absent(struct world *world)
@@ -148,7 +148,7 @@ static void final_submit(struct world *world, enum blk_kind kind, size_t first, 
 
 static bool try_to_read_everything(struct world *world)
 {
-	size_t blocks = world->options.block_count;
+	size_t blocks = slot_blocks(active_slot(world));
 
 	world->final_issued = 0;
 	world->final_done = 0;
@@ -258,7 +258,7 @@ static void compare_piece(struct world *world, struct comparison *comparison)
 static void compare_replicas(struct world *world)
 {
 	struct comparison comparison = {0};
-	uint64_t size = world->options.block_count * ORACLE_BLOCK_BYTES;
+	uint64_t size = slot_blocks(active_slot(world)) * ORACLE_BLOCK_BYTES;
 	uint32_t piece = READ_BLOCKS * ORACLE_BLOCK_BYTES;
 
 	for (unsigned i = 0; i < REPL_VOTERS_MAX; i++) {
@@ -369,6 +369,15 @@ static void on_closed(void *ctx)
 	*(bool *)ctx = true;
 }
 
+/* The oracles that look after each step must not find it any more. */
+static void on_volume_closed(void *ctx)
+{
+	struct slot *slot = ctx;
+
+	slot->volume = NULL;
+	slot->closed = true;
+}
+
 static void wait_closed(struct world *world, const bool *flag, const char *what)
 {
 	if (!world->failed && !sim_run_until_flag(world->sim, flag, WHOLE_NS)) {
@@ -386,12 +395,11 @@ void close_slot(struct slot *slot)
 	slot->closed = false;
 	sim_cancel(world->sim, &slot->inc_saved);
 	sim_cancel(world->sim, &slot->file_saved);
-	volume_close(slot->volume, on_closed, &slot->closed);
+	volume_close(slot->volume, on_volume_closed, slot);
 	wait_closed(world, &slot->closed, "closing the volume");
 	if (world->failed) {
 		return;
 	}
-	slot->volume = NULL;
 	slot->closed = false;
 	nexus_close(slot->nexus, on_closed, &slot->closed);
 	wait_closed(world, &slot->closed, "closing the nexus");
@@ -486,6 +494,7 @@ void world_finish(struct world *world)
 	}
 	sim_cancel(world->sim, &world->monitor);
 	operator_stop(world);
+	resizer_stop(world);
 	for (unsigned i = 0; i < SLOTS; i++) {
 		close_slot(&world->slots[i]);
 	}
