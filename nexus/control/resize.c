@@ -16,6 +16,7 @@ struct resize_job {
 	enum resize_state state;
 	uint64_t size_bytes; /* 0: only what shows it follows */
 	struct volume_resize resize;
+	uint64_t device_bytes; /* asked of the launcher */
 };
 
 static struct resize_job *resize_job_of(struct job *job)
@@ -66,13 +67,14 @@ static void launcher_answered(void *ctx, int result, const char *device, const c
 {
 	struct job *job = ctx;
 	struct cvolume *cv = job->cv;
+	uint64_t device_bytes = resize_job_of(job)->device_bytes;
 
 	(void)device;
 	if (result < 0) {
 		job_fail(job, result, text[0] != '\0' ? text : err_describe(result));
-		cv->size_refused = cv->record.size_bytes;
+		cv->size_refused = device_bytes;
 	} else if (cv->held != NULL) {
-		cv->held->size_bytes = cv->record.size_bytes;
+		cv->held->size_bytes = device_bytes;
 	}
 	job->waiting = false;
 	job->step(job);
@@ -83,6 +85,7 @@ static void resize_ask_launcher(struct job *job)
 	struct cvolume *cv = job->cv;
 	struct launch_msg msg;
 
+	resize_job_of(job)->device_bytes = cv->record.size_bytes;
 	launcher_link_fill_publish(&msg, cv->record.name, cv->record.size_bytes, 4096);
 	job->result =
 		launcher_link_publish(cv->control->link, &msg, launcher_answered, job, &job->err);

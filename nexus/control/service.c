@@ -124,6 +124,11 @@ static bool create_again_takes(struct cvolume *cv, const struct volume_record *w
 	bool changed = volume_record_relocate(&cv->record, wanted);
 	bool is_full;
 
+	if (!cv->record.used && !cv->is_open && cv->job == NULL &&
+		cv->record.size_bytes < wanted->size_bytes) {
+		cv->record.size_bytes = wanted->size_bytes;
+		changed = true;
+	}
 	if (wanted->used && !cv->record.used) {
 		cv->record.used = true;
 		changed = true;

@@ -51,7 +51,7 @@ equal
 note "what is refused; again is no error"
 refused 'does not shrink' strake volume resize v --size 64M
 refused 'no multiple of 4096' strake volume resize v --size 134217729
-refused 'pool is full' strake volume resize v --size 64T
+refused 'above 64 TiB' strake volume resize v --size 65T
 grown 128 || die "a refused resize changed something"
 resize 128
 umount "$dir/mnt"
