@@ -153,7 +153,7 @@ int volume_compare(struct cli *cli);
 int volume_add_replica(struct cli *cli);
 int volume_remove_replica(struct cli *cli);
 int volume_move_replica(struct cli *cli);
-int volume_set(struct cli *cli);
+int volume_resize(struct cli *cli);
 int daemon_list(struct cli *cli);
 int daemon_trace(struct cli *cli);
 

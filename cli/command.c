@@ -174,6 +174,10 @@ static const struct command {
 		"Changes a volume, also while it is in use.\n"
 		"  strake volume set db --min-insync 1\n"
 		"  strake volume set db --on-no-quorum error:60"},
+	{"volume", "resize", "NAME", BIT(OPT_SIZE) | BIT(OPT_NEXUS), volume_resize,
+		"Makes an open volume bigger, also while it is in use; then make the file system "
+		"bigger.\n"
+		"  strake volume resize db --size 20G && resize2fs /dev/loop0"},
 	{"volume", "publish", "NAME", BIT(OPT_FRONTEND) | BIT(OPT_NEXUS), volume_publish,
 		"Shows an open volume as a block device of this machine, or over NVMe/TCP.\n"
 		"Prints the device, or NQN and address."},

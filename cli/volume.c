@@ -357,6 +357,31 @@ int volume_set(struct cli *cli)
 	return changed(cli, volume, "changed");
 }
 
+int volume_resize(struct cli *cli)
+{
+	Strake__V1__ResizeVolumeRequest request = STRAKE__V1__RESIZE_VOLUME_REQUEST__INIT;
+	Strake__V1__Volume *volume = NULL;
+	struct err err = {0};
+	struct daemon *nexus;
+
+	if (cli->args.size_bytes == 0) {
+		(void)cli_fail("volume resize needs --size");
+		return EXIT_USAGE;
+	}
+	nexus = cli_find_volume(cli, cli->args.name, &volume);
+	if (nexus == NULL) {
+		return 1;
+	}
+	cli_free(volume);
+	request.name = text_of(cli->args.name);
+	request.size_bytes = cli->args.size_bytes;
+	volume = cli_call(nexus, "ResizeVolume", &request.base, &err);
+	if (volume == NULL) {
+		return cli_fail("%s: %s", nexus->name, err.text);
+	}
+	return changed(cli, volume, "resized");
+}
+
 int volume_publish(struct cli *cli)
 {
 	Strake__V1__PublishVolumeRequest request = STRAKE__V1__PUBLISH_VOLUME_REQUEST__INIT;

@@ -105,6 +105,26 @@ static void test_room_is_what_is_not_promised_yet(void **state)
 	assert_true(ask(7, 1, "").is_possible);
 }
 
+/* Its replicas were made with the size of before. */
+static void test_a_volume_that_grows_takes_room(void **state)
+{
+	(void)state;
+	set_pool(&world, &(struct test_pool){.name = "a", "n1", 10});
+	set_replica(&world, &(struct test_replica){.volume = "v", "a", "n1", 0, 4});
+	set_volume(&world, &(struct test_volume){.name = "v", 4, 1});
+	assert_true(ask(6, 1, "").is_possible);
+	set_volume(&world, &(struct test_volume){.name = "v", 7, 1});
+	assert_true(ask(3, 1, "").is_possible);
+	struct place_answer answer = ask(4, 1, "");
+
+	assert_says(&answer, "pool a: 1.0 GiB short");
+	forget(&world, world_set_replica, replica_name_of_slot("v", 0));
+	assert_true(ask(10, 1, "").is_possible);
+	/* One that comes when the volume is bigger already. */
+	set_replica(&world, &(struct test_replica){.volume = "v", "a", "n1", 0, 4});
+	assert_false(ask(4, 1, "").is_possible);
+}
+
 static void test_overcommit_multiplies_room(void **state)
 {
 	(void)state;
@@ -238,6 +258,7 @@ int main(void)
 		TEST(test_each_replica_gets_a_node_of_its_own),
 		TEST(test_preferred_node_then_few_volumes_then_room),
 		TEST(test_room_is_what_is_not_promised_yet),
+		TEST(test_a_volume_that_grows_takes_room),
 		TEST(test_overcommit_multiplies_room),
 		TEST(test_reserved_room_is_taken_at_once),
 		TEST(test_every_refusal_is_told),

@@ -187,6 +187,21 @@ int world_set_pool(struct world *world, const char *name, const json_t *json, st
 
 /* ---- volumes ---- */
 
+/* A replica grows with its volume, whatever size it was made with: its room is what it may come to
+ * need. */
+static void reserve_room(struct world_replica *replica)
+{
+	const struct world_volume *volume = replica->volume;
+	uint64_t size_bytes = replica->object.size_bytes;
+
+	if (!replica->object.is_arbiter && volume->is_valid &&
+		uuid_equal(&volume->object.uuid, &replica->object.volume_uuid)) {
+		size_bytes = max_u64(size_bytes, volume->object.size_bytes);
+	}
+	replica->pool->reserved_bytes += size_bytes - replica->reserved_bytes;
+	replica->reserved_bytes = size_bytes;
+}
+
 int world_set_volume(struct world *world, const char *name, const json_t *json, struct err *err)
 {
 	struct world_volume *volume = need_volume(world, name);
@@ -202,6 +217,9 @@ int world_set_volume(struct world *world, const char *name, const json_t *json, 
 	}
 	volume->is_valid = json != NULL && result == 0;
 	volume->deleted_s = world_time_parse(kube_text(json, "metadata.deletionTimestamp"));
+	list_for_each (&volume->replicas, node) {
+		reserve_room(container_of(node, struct world_replica, in_volume));
+	}
 	drop_volume(world, volume);
 	return result;
 }
@@ -219,7 +237,8 @@ static void unlink_replica(struct world *world, struct world_replica *replica)
 	list_remove(&replica->in_pool);
 	list_remove(&replica->in_volume);
 	pool->replica_count--;
-	pool->reserved_bytes -= replica->object.size_bytes;
+	pool->reserved_bytes -= replica->reserved_bytes;
+	replica->reserved_bytes = 0;
 	replica->pool = NULL;
 	replica->volume = NULL;
 	replica->is_valid = false;
@@ -235,7 +254,7 @@ static void link_replica(struct world *world, struct world_replica *replica)
 	list_push_back(&replica->pool->replicas, &replica->in_pool);
 	list_push_back(&replica->volume->replicas, &replica->in_volume);
 	replica->pool->replica_count++;
-	replica->pool->reserved_bytes += replica->object.size_bytes;
+	reserve_room(replica);
 }
 
 static struct world_replica *need_replica(struct world *world, const char *name)

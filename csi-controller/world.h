@@ -39,7 +39,7 @@ struct world_pool {
 	struct list_node in_node;
 	struct list replicas; /* all that name it, deleted and pending ones too */
 	unsigned replica_count;
-	uint64_t reserved_bytes; /* sum of their sizes */
+	uint64_t reserved_bytes; /* sum of theirs */
 };
 
 struct world_volume {
@@ -64,6 +64,7 @@ struct world_replica {
 	bool is_doomed;
 	bool is_valid;
 	struct replica_object object;
+	uint64_t reserved_bytes; /* in its pool: its size, or its volume's, when that has grown */
 	struct world_ready ready;
 	int64_t created_s;
 	json_t *json;

@@ -180,6 +180,7 @@ static void confirmed(struct kube_request *request)
 	case VOLUME_ADD_VOTER:
 	case VOLUME_REMOVE_VOTER:
 	case VOLUME_SET_POLICY:
+	case VOLUME_RESIZE:
 	case VOLUME_NOTHING:
 		/* The cache will have it. */
 		if (json == NULL || strcmp(kube_text(json, "status.nexus.node"),
@@ -234,6 +235,7 @@ static void begin(struct act *act, const json_t *json)
 	case VOLUME_ADD_VOTER:
 	case VOLUME_REMOVE_VOTER:
 	case VOLUME_SET_POLICY:
+	case VOLUME_RESIZE:
 		if (volume_object_decode(json, &object, &err) == 0) {
 			act_on_voters(node, act->key, &object, &next);
 			free(act);

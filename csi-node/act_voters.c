@@ -57,6 +57,10 @@ static void change_run(struct work *work)
 		change->result = nexus_set_min_insync(
 			change->socket, change->key, change->volume.min_insync, &change->err);
 		return;
+	case VOLUME_RESIZE:
+		change->result = nexus_resize(
+			change->socket, change->key, change->volume.size_bytes, &change->err);
+		return;
 	case VOLUME_NOTHING:
 	case VOLUME_WRITE_NEXUS:
 	case VOLUME_REMOVE_NEXUS:
@@ -177,7 +181,7 @@ void act_on_voters(struct node *node, const char *key, const struct volume_objec
 		kube_queue_done(node->queues[QUEUE_VOLUMES], key, KUBE_QUEUE_OK);
 		return;
 	}
-	if (plan->action == VOLUME_SET_POLICY) {
+	if (plan->action == VOLUME_SET_POLICY || plan->action == VOLUME_RESIZE) {
 		ask_nexus(change);
 		return;
 	}

@@ -94,6 +94,8 @@ int nexus_add_voter(const char *socket, const char *volume, const struct nexus_v
 	struct err *err) __must_check;
 int nexus_remove_voter(const char *socket, const char *volume, const struct uuid *replica,
 	struct err *err) __must_check;
+int nexus_resize(
+	const char *socket, const char *volume, uint64_t size_bytes, struct err *err) __must_check;
 int nexus_set_min_insync(
 	const char *socket, const char *volume, unsigned min_insync, struct err *err) __must_check;
 

@@ -30,6 +30,8 @@ static const struct grpc_method close_volume = METHOD("CloseVolume", close_volum
 static const struct grpc_method add_replica = METHOD("AddReplica", add_replica_request, volume);
 static const struct grpc_method remove_replica =
 	METHOD("RemoveReplica", remove_replica_request, volume);
+static const struct grpc_method resize_volume =
+	METHOD("ResizeVolume", resize_volume_request, volume);
 static const struct grpc_method set_volume = METHOD("SetVolume", set_volume_request, volume);
 static const struct grpc_method publish_volume =
 	METHOD("PublishVolume", publish_volume_request, volume);
@@ -398,6 +400,15 @@ int nexus_remove_voter(
 	request.name = text_of(volume);
 	request.replica = uuid_to_text(replica, uuid);
 	return call_once(socket, &remove_replica, &request.base, err);
+}
+
+int nexus_resize(const char *socket, const char *volume, uint64_t size_bytes, struct err *err)
+{
+	Strake__V1__ResizeVolumeRequest request = STRAKE__V1__RESIZE_VOLUME_REQUEST__INIT;
+
+	request.name = text_of(volume);
+	request.size_bytes = size_bytes;
+	return call_once(socket, &resize_volume, &request.base, err);
 }
 
 int nexus_set_min_insync(

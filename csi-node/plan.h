@@ -110,6 +110,7 @@ enum volume_action {
 	VOLUME_ADD_VOTER,    /* `replica` shall have a vote */
 	VOLUME_REMOVE_VOTER, /* `replica` shall have none any more */
 	VOLUME_SET_POLICY,   /* min_insync is another one now */
+	VOLUME_RESIZE,       /* spec.size has grown */
 	VOLUME_LOST, /* ours no more, but the nexus has it: taken away when a GET says the same */
 };
 

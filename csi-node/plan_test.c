@@ -470,6 +470,7 @@ static void setup_volume(struct volume_fixture *fixture, const char *node)
 	fixture->volume.device = text_of("/dev/loop3");
 	fixture->volume.epoch = text_of("4.1.77");
 	fixture->volume.generation = 2;
+	fixture->volume.size_bytes = UINT64_C(1) << 30;
 	fixture->replica.uuid = text_of(REPLICA_UUID);
 	fixture->replica.state = text_of("Rebuilding");
 	fixture->replica.rebuild_total_bytes = 100;
@@ -710,6 +711,30 @@ static void test_who_shall_go_goes_when_the_others_are_in_sync(void **state)
 	teardown_volume(&fixture);
 }
 
+static void test_a_volume_grows_with_its_spec(void **state)
+{
+	struct volume_fixture fixture;
+
+	(void)state;
+	setup_volume(&fixture, "n");
+	assert_int_equal(
+		plan_with_members(&fixture, NULL, "[" STAYS(REPLICA_UUID) "]"), VOLUME_NOTHING);
+	assert_string_equal(kube_text(kube_at(fixture.json, "status.nexus"), "size"), "1Gi");
+	(void)json_object_set_new(
+		json_object_get(fixture.json, "spec"), "size", json_string("2Gi"));
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_RESIZE);
+	/* Not before it serves. */
+	fixture.volume.state = text_of("Opening");
+	assert_int_equal(
+		plan_with_members(&fixture, NULL, "[" STAYS(REPLICA_UUID) "]"), VOLUME_NOTHING);
+	fixture.volume.state = text_of("Degraded");
+	fixture.volume.size_bytes = UINT64_C(2) << 30;
+	assert_int_equal(
+		plan_with_members(&fixture, NULL, "[" STAYS(REPLICA_UUID) "]"), VOLUME_NOTHING);
+	assert_string_equal(kube_text(kube_at(fixture.json, "status.nexus"), "size"), "2Gi");
+	teardown_volume(&fixture);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -734,6 +759,7 @@ int main(void)
 		cmocka_unit_test(test_a_nexus_that_does_not_answer_takes_nothing_away),
 		cmocka_unit_test(test_who_shall_come_comes_first),
 		cmocka_unit_test(test_who_shall_go_goes_when_the_others_are_in_sync),
+		cmocka_unit_test(test_a_volume_grows_with_its_spec),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,6 +85,9 @@ json_t *plan_nexus_json(const char *node, const struct volume_object *object,
 	set_text(json, "frontend", volume->frontend);
 	set_text(json, "epoch", volume->epoch);
 	(void)json_object_set_new(json, "generation", json_integer((json_int_t)volume->generation));
+	if (is_serving(volume)) {
+		(void)json_object_set_new(json, "size", plan_quantity(volume->size_bytes));
+	}
 	set_text(json, "state", volume->state);
 	set_text(json, "reason", volume->reason);
 	for (size_t i = 0; i < volume->n_replicas; i++) {
@@ -199,6 +202,8 @@ static void plan_voters(const struct volume_facts *facts, struct volume_plan *pl
 	}
 	if (object->min_insync != 0 && object->min_insync != volume->min_insync) {
 		plan->action = VOLUME_SET_POLICY;
+	} else if (object->size_bytes > volume->size_bytes) {
+		plan->action = VOLUME_RESIZE;
 	}
 }
 

@@ -77,6 +77,7 @@ static void adopt(struct launcher *launcher, const struct launch_msg *msg, const
 		return;
 	}
 	held->state = HELD_PUBLISHED;
+	held->size_bytes = loopdev_size(msg->device); /* it may have grown since */
 	memcpy(held->device, msg->device, sizeof(held->device));
 	held->fuse_connection = msg->fuse_connection;
 	held->disk_sequence = msg->disk_sequence;

@@ -101,6 +101,16 @@ static void attach_job(const void *arg, struct worker_result *result)
 	result->disk_sequence = loopdev_sequence(result->device);
 }
 
+static void grow_job(const void *arg, struct worker_result *result)
+{
+	const struct held *held = arg;
+	char file[PATH_MAX + LAUNCH_NAME_SIZE];
+	struct err err;
+
+	(void)snprintf(file, sizeof(file), "%s/%s", held->folder, held->name);
+	set_result(result, loopdev_grow(held->device, file, held->wanted_bytes, &err), &err);
+}
+
 static void detach_job(const void *arg, struct worker_result *result)
 {
 	const struct held *held = arg;
@@ -297,6 +307,21 @@ static int check_keeper(const struct launcher *launcher, struct err *err)
 		launcher->keeper_path);
 }
 
+static void grow(struct launcher *launcher, struct held *held, const struct launch_msg *msg)
+{
+	struct err err;
+	int result;
+
+	held->wanted_bytes = msg->size_bytes;
+	result = worker_start(&held->worker, launcher->helpers_lock_fd, grow_job, held, &err);
+	if (result != 0) {
+		nexus_answer(launcher, msg->id, held, result, err.text);
+		return;
+	}
+	held->asked = msg->id;
+	held->state = HELD_GROWING;
+}
+
 void held_publish(struct launcher *launcher, const struct launch_msg *msg)
 {
 	struct held *held = held_find(launcher, msg->name);
@@ -314,10 +339,12 @@ void held_publish(struct launcher *launcher, const struct launch_msg *msg)
 	} else if (held->state != HELD_PUBLISHED) {
 		nexus_answer(launcher, msg->id, NULL, -EBUSY,
 			"it is just being published or unpublished");
-	} else if (held->size_bytes != msg->size_bytes || held->block_bytes != msg->block_bytes) {
+	} else if (held->size_bytes > msg->size_bytes || held->block_bytes != msg->block_bytes) {
 		nexus_answer(launcher, msg->id, NULL, -EEXIST,
-			"a volume of this name and of another size is published: unpublish it "
-			"first");
+			"a volume of this name that is bigger, or has other blocks, is published: "
+			"unpublish it first");
+	} else if (held->size_bytes < msg->size_bytes) {
+		grow(launcher, held, msg);
 	} else {
 		nexus_answer(launcher, msg->id, held, 0, "");
 	}
@@ -429,6 +456,23 @@ static void attached(
 	release(launcher, held);
 }
 
+static void grown(struct launcher *launcher, struct held *held, const struct worker_result *result)
+{
+	held->state = HELD_PUBLISHED;
+	if (result->result == 0) {
+		held->size_bytes = held->wanted_bytes;
+		log_info(&launcher->log, MODULE, "grown", "volume=%s device=%s bytes=%llu",
+			held->name, held->device, (unsigned long long)held->size_bytes);
+	} else {
+		log_warning(&launcher->log, MODULE, "not-grown", "volume=%s device=%s error=%s",
+			held->name, held->device, result->text);
+	}
+	answer(launcher, held, result->result, result->text);
+	if (launcher->stopping && launcher->keeper_path == NULL) {
+		held_stop(launcher, held);
+	}
+}
+
 static void detached(
 	struct launcher *launcher, struct held *held, const struct worker_result *result)
 {
@@ -463,11 +507,14 @@ void held_worker_ready(struct launcher *launcher, struct held *held)
 	case HELD_DETACHING:
 		detached(launcher, held, &result);
 		return;
+	case HELD_GROWING:
+		grown(launcher, held, &result);
+		return;
 	case HELD_KEEPING:
 	case HELD_PUBLISHED:
 		break;
 	}
-	assert(held->state == HELD_ATTACHING || held->state == HELD_DETACHING);
+	assert(false && "no helper is at work");
 }
 
 void held_stop(struct launcher *launcher, struct held *held)

@@ -29,6 +29,7 @@ enum held_state {
 	HELD_ATTACHING, /* the helper binds the loop device */
 	HELD_KEEPING,   /* it is bound; the keeper must have it before that is told */
 	HELD_PUBLISHED,
+	HELD_GROWING,   /* the helper lets the loop device see that its file has grown */
 	HELD_DETACHING, /* the helper takes everything away */
 };
 
@@ -40,6 +41,7 @@ struct held {
 	char device[LAUNCH_DEVICE_SIZE]; /* "" until it is bound */
 	char folder[PATH_MAX];           /* where it is mounted */
 	uint64_t size_bytes, table_bytes;
+	uint64_t wanted_bytes; /* while HELD_GROWING */
 	uint32_t block_bytes;
 	uint32_t fuse_connection;
 	uint64_t disk_sequence; /* of the device's binding; 0: unknown */

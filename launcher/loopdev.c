@@ -156,6 +156,46 @@ int loopdev_attach(const char *file, uint64_t size_bytes, uint32_t block_bytes,
 	return result;
 }
 
+/* The kernel asks the file system for the file's size only when somebody wants to know it exactly;
+ * loop takes what the kernel has. */
+static int refresh_size(const char *file, uint64_t *ret_bytes, struct err *err)
+{
+	struct statx status;
+
+	if (statx(AT_FDCWD, file, AT_STATX_FORCE_SYNC, STATX_SIZE, &status) < 0) {
+		return err_set(
+			err, -errno, "asking %s for its size: %s", file, err_describe(errno));
+	}
+	*ret_bytes = status.stx_size;
+	return 0;
+}
+
+int loopdev_grow(const char *device, const char *file, uint64_t size_bytes, struct err *err)
+{
+	uint64_t file_bytes = 0;
+	int result = refresh_size(file, &file_bytes, err);
+	int fd;
+
+	if (result == 0 && file_bytes != size_bytes) {
+		result = err_set(err, -EIO, "%s has %llu bytes instead of %llu", file,
+			(unsigned long long)file_bytes, (unsigned long long)size_bytes);
+	}
+	if (result != 0) {
+		return result;
+	}
+	fd = open(device, O_RDWR | O_CLOEXEC);
+	if (fd < 0) {
+		return err_set(err, -errno, "opening %s: %s", device, err_describe(errno));
+	}
+	if (ioctl(fd, LOOP_SET_CAPACITY, 0) < 0) {
+		result = err_set(err, -errno, "%s does not grow: %s", device, err_describe(errno));
+	} else {
+		result = check_bound(fd, device, size_bytes, err);
+	}
+	close(fd);
+	return result;
+}
+
 /* ---- taking it away
  * ------------------------------------------------------------------------------------------------
  */
@@ -408,6 +448,13 @@ int loopdev_check(const char *device, const char *name, uint64_t sequence, struc
 	return 0;
 }
 
+uint64_t loopdev_size(const char *device)
+{
+	unsigned number;
+
+	return sscanf(device, LOOP_PATH, &number) == 1 ? read_number(number, "size") * 512 : 0;
+}
+
 int loopdev_check_size(
 	const char *device, uint64_t size_bytes, uint32_t block_bytes, struct err *err)
 {
@@ -419,7 +466,7 @@ int loopdev_check_size(
 	uint64_t found_bytes = read_number(number, "size") * 512;
 	uint64_t found_block = read_number(number, "queue/logical_block_size");
 
-	if (found_bytes == size_bytes && found_block == block_bytes) {
+	if (found_bytes >= size_bytes && found_block == block_bytes) {
 		return 0;
 	}
 	return err_set(err, -ENODEV, "%s has %llu bytes in blocks of %llu, not %llu of %u", device,

@@ -19,6 +19,12 @@
 int loopdev_attach(const char *file, uint64_t size_bytes, uint32_t block_bytes,
 	char ret_device[LOOPDEV_PATH_SIZE], struct err *err) __must_check;
 
+/* Its file has this size now: so does the device afterwards, under whatever uses it.  Again:
+ * nothing happens. */
+int loopdev_grow(
+	const char *device, const char *file, uint64_t size_bytes, struct err *err) __must_check;
+uint64_t loopdev_size(const char *device); /* as sysfs tells; 0: not bound */
+
 /*
  * The kernel's number of what is bound to the device now: another binding has another number.  0:
  * not bound, or the kernel is older than 5.15.
@@ -32,7 +38,7 @@ uint64_t loopdev_sequence(const char *device);
  */
 int loopdev_check(
 	const char *device, const char *name, uint64_t sequence, struct err *err) __must_check;
-/* And has it this size and block size? */
+/* And has it this block size, and at least this size?  It may have grown. */
 int loopdev_check_size(const char *device, uint64_t size_bytes, uint32_t block_bytes,
 	struct err *err) __must_check;
 

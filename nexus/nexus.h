@@ -180,6 +180,25 @@ int volume_remove_voter(
 	struct volume *volume, const struct uuid *replica, struct err *err) __must_check;
 
 /*
+ * The volume grows: all replicas in sync, being rebuilt or else reached first, then it is
+ * committed, then blk_dev.size_bytes follows, before `done`; volume_options.changed is called as
+ * for any configuration.  One at a time.  Again with a size that it has already: 0.
+ *
+ * result: 0; -EINVAL it is bigger; -ENOSPC a replica cannot grow; -ENOMEM; -EIO; nothing has
+ * changed then, but that some replicas may be bigger than the volume, which does no harm.  -EAGAIN
+ * after 5 s: what is missing may come; when the new size was proposed already it is committed as
+ * soon as that is possible; -EBUSY faulted or superseded; -ESHUTDOWN.
+ */
+struct volume_resize {
+	uint64_t size_bytes; /* multiple of 4096, at most REPL_SIZE_MAX */
+	int result;
+	struct err err;
+	void (*done)(struct volume_resize *resize); /* never from within volume_resize() */
+	void *ctx;
+};
+void volume_resize(struct volume *volume, struct volume_resize *resize);
+
+/*
  * Compare: reads a range of every data replica that is in S or reached, directly, under the range
  * lock.  `buffers[i]` gets the bytes of the replica that is the volume_status's i-th at that
  * moment, results[i] is 0 or negative errno.  length at most BLK_LENGTH_MAX.

@@ -22,6 +22,11 @@ void agent_metric_remove(struct agent *agent, struct metric *metric)
 	}
 }
 
+void agent_namespaces_changed(struct agent *agent)
+{
+	nvmet_namespaces_changed(agent->target, &agent->subsys);
+}
+
 static void metrics_add(struct agent *agent)
 {
 	agent_metric_add(agent, &agent->fences, "strake_agent_fences_total",

@@ -262,6 +262,7 @@ static void admin_vendor(struct nvmet_subsys *subsys, struct nvmet_req *req)
 		return;
 	case WIRE_MARK:
 	case WIRE_ACCEPT:
+	case WIRE_RESIZE:
 	case WIRE_RESYNCED:
 		voter_command(agent, req);
 		return;

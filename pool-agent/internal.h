@@ -66,7 +66,8 @@ enum voter_step {
 	VOTER_AWAIT_PROMISE,
 	VOTER_AWAIT_CHANGE,
 	VOTER_AWAIT_FLUSH,
-	VOTER_AWAIT_UPDATE
+	VOTER_AWAIT_UPDATE,
+	VOTER_AWAIT_RESIZE
 };
 
 /* The namespace of one replica. */
@@ -95,10 +96,10 @@ struct ns {
 	enum voter_step state;
 	struct list changes;         /* agent_change */
 	struct agent_change *change; /* the one at work */
-	struct list queue;           /* ACCEPT and MARK, by nvmet_req.owner_node */
+	struct list queue;           /* ACCEPT, MARK, RESIZE by nvmet_req.owner_node */
 	struct nvmet_req *req;       /* the one at work */
 	uint16_t req_status;         /* its answer */
-	bool needs_flush, needs_update;
+	bool needs_flush, needs_update, needs_resize;
 	bool fence_failed; /* the last promise was not made durable; waits until asked again */
 	struct vmeta next;
 	struct store_op op;
@@ -160,6 +161,8 @@ struct agent {
 void agent_metric_add(struct agent *agent, struct metric *metric, const char *name,
 	const char *help, const char *labels);
 void agent_metric_remove(struct agent *agent, struct metric *metric);
+/* Hosts look at the list of namespaces, and at their sizes, anew. */
+void agent_namespaces_changed(struct agent *agent);
 
 /* namespace.c */
 /* NULL also when it is being removed.  Notices a change of the pool's power first. */

@@ -251,7 +251,7 @@ int agent_add_store(struct agent *agent, unsigned pool_index, struct store *stor
 			return -ENOMEM;
 		}
 	}
-	nvmet_namespaces_changed(agent->target, &agent->subsys);
+	agent_namespaces_changed(agent);
 	return 0;
 }
 
@@ -280,7 +280,7 @@ void agent_remove_store(
 		}
 	}
 	task_wake(&pool->task);
-	nvmet_namespaces_changed(agent->target, &agent->subsys);
+	agent_namespaces_changed(agent);
 }
 
 /* ---- single replicas ---- */
@@ -295,7 +295,7 @@ uint32_t agent_replica_added(struct agent *agent, struct store_replica *replica)
 		if (pool->store != NULL && store_replica_find(pool->store, id) == replica) {
 			struct ns *ns = ns_new(pool, i * AGENT_NSID_POOL + 1, replica);
 
-			nvmet_namespaces_changed(agent->target, &agent->subsys);
+			agent_namespaces_changed(agent);
 			return ns == NULL ? 0 : ns->nsid;
 		}
 	}
@@ -310,7 +310,7 @@ void agent_replica_remove(
 
 	assert(ns != NULL && !ns->removing);
 	ns_remove(ns, removed, ctx);
-	nvmet_namespaces_changed(agent->target, &agent->subsys);
+	agent_namespaces_changed(agent);
 }
 
 void agent_replica_get_status(struct agent *agent, const struct store_replica *replica,

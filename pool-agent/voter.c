@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The one ladder of a namespace that changes its durable metadata: promises (for FENCE), changes
- * ordered on this machine, ACCEPT, MARK.  One at a time; a FENCE whose older commands have ended
- * goes before all that wait, and these are judged when it is their turn.
+ * ordered on this machine, ACCEPT, MARK, RESIZE.  One at a time; a FENCE whose older commands have
+ * ended goes before all that wait, and these are judged when it is their turn.
  */
 #include "base/bytes.h"
 #include "base/mutant.h"
@@ -118,7 +118,7 @@ static void change_end(struct ns *ns, int result)
 	change->done(change);
 }
 
-/* ---- ACCEPT, MARK ---- */
+/* ---- ACCEPT, MARK, RESIZE ---- */
 
 static uint64_t sqe_u64(uint32_t low, uint32_t high)
 {
@@ -211,18 +211,64 @@ static uint16_t prepare_mark(struct ns *ns)
 	return 0;
 }
 
+/* A replica only grows.  An arbiter has no size: whatever it is to be is fine. */
+static uint16_t prepare_resize(struct ns *ns)
+{
+	uint64_t size_bytes = sqe_u64(ns->req->sqe.cdw10, ns->req->sqe.cdw11);
+
+	if (size_bytes == 0 || size_bytes % STORE_BLOCK_BYTES != 0 || size_bytes > REPL_SIZE_MAX) {
+		return NVME_SC_INVALID_FIELD;
+	}
+	if (ns->kind == VOTER_ARBITER) {
+		return 0;
+	}
+	ns->needs_resize = size_bytes > ns->size_bytes;
+	return size_bytes < ns->size_bytes ? WIRE_STATUS_REFUSED : 0;
+}
+
+static void resize_start(struct ns *ns)
+{
+	ns->op = (struct store_op){.done = op_done, .ctx = ns};
+	ns->op_done = false;
+	store_replica_resize(ns->replica, sqe_u64(ns->req->sqe.cdw10, ns->req->sqe.cdw11), &ns->op);
+}
+
+static void resize_end(struct ns *ns)
+{
+	if (ns->op.result != 0) {
+		ns->req_status = ns->op.result == -ENOSPC ? NVME_SC_CAPACITY_EXCEEDED
+							  : NVME_SC_INTERNAL_ERROR;
+		return;
+	}
+	ns->size_bytes = store_replica_vmeta(ns->replica)->size_bytes;
+	agent_namespaces_changed(ns->agent);
+}
+
+static uint16_t prepare(struct ns *ns)
+{
+	switch (ns->req->sqe.opcode) {
+	case WIRE_ACCEPT:
+		return prepare_accept(ns);
+	case WIRE_RESIZE:
+		return prepare_resize(ns);
+	default:
+		return prepare_mark(ns);
+	}
+}
+
 /* Takes the oldest command; next becomes what is to be made durable. */
 static void command_take(struct ns *ns)
 {
 	ns->req = container_of(list_pop_front(&ns->queue), struct nvmet_req, owner_node);
 	ns->needs_flush = false;
 	ns->needs_update = false;
+	ns->needs_resize = false;
 	if (!ns_is_current(ns, ns->req, ns->req->sqe.cdw2)) {
 		ns->req_status = ns->abstains ? WIRE_STATUS_ABSTAIN : WIRE_STATUS_STALE_TOKEN;
 		return;
 	}
 	ns->next = *store_replica_vmeta(ns->replica);
-	ns->req_status = ns->req->sqe.opcode == WIRE_ACCEPT ? prepare_accept(ns) : prepare_mark(ns);
+	ns->req_status = prepare(ns);
 	if (ns->req_status != 0) {
 		ns->needs_flush = false;
 		ns->needs_update = false;
@@ -282,6 +328,11 @@ static void voter_run(struct ns *ns)
 				if (ns->op.result != 0) {
 					ns->req_status = NVME_SC_INTERNAL_ERROR;
 				}
+			}
+			if (ns->needs_resize) {
+				resize_start(ns);
+				AWAIT(ns, VOTER_AWAIT_RESIZE, ns->op_done);
+				resize_end(ns);
 			}
 			command_complete(ns);
 		}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a voter keeps: ACCEPT, MARK, RESYNCED; what data commands and plain ones may do. */
+/* What a voter keeps: ACCEPT, MARK, RESYNCED, RESIZE; what data commands and plain ones may do. */
 #include "base/bytes.h"
 #include "base/testing.h"
 #include "pool-agent/testing/world.h"
@@ -328,7 +328,91 @@ static void test_arbiter_votes_and_has_no_data(void **ctx)
 	assert_int_equal(state.vmeta.kind, VOTER_ARBITER);
 	assert_int_equal(host_accept(&host, world->arbiter_nsid, 1, &cfg), 0);
 	assert_int_equal(host_io(&host, &io), NVME_SC_INVALID_OPCODE);
+	/* Whatever size the volume is to have. */
+	assert_int_equal(host_resize(&host, world->arbiter_nsid, 1, REPL_SIZE_MAX), 0);
+	assert_int_equal(host_resize(&host, world->arbiter_nsid, 1, 4096), 0);
+	cfg.gen = 2;
+	cfg.size_bytes *= 1024;
+	assert_int_equal(host_accept(&host, world->arbiter_nsid, 1, &cfg), 0);
 	assert_int_equal(resynced(&host, world->arbiter_nsid, 1, state.boot), WIRE_STATUS_REFUSED);
+	host_close(&host);
+}
+
+static uint64_t size_of(struct host *host)
+{
+	return vmeta_of(host).size_bytes;
+}
+
+static void test_resize_grows_and_stays(void **ctx)
+{
+	const uint64_t big = 2 * WORLD_REPLICA_BYTES + 4096;
+	const uint64_t last = big / 4096 - 1;
+	struct world *world = *ctx;
+	struct token token = token_make(1, 1, 1);
+	struct cfg cfg = cfg_make(world, &token, 1, true);
+	struct host host;
+
+	host_start(&host, world, 1);
+	assert_int_equal(host_resize(&host, world->nsid, 1, big), WIRE_STATUS_STALE_TOKEN);
+	fence(&host, 1, 1, 1);
+	assert_int_equal(host_resize(&host, world->nsid, 2, big), WIRE_STATUS_STALE_TOKEN);
+	assert_int_equal(host_resize(&host, world->nsid, 1, 0), NVME_SC_INVALID_FIELD);
+	assert_int_equal(host_resize(&host, world->nsid, 1, big + 1), NVME_SC_INVALID_FIELD);
+	assert_int_equal(
+		host_resize(&host, world->nsid, 1, REPL_SIZE_MAX + 4096), NVME_SC_INVALID_FIELD);
+	assert_int_equal(host_resize(&host, world->nsid, 1, WORLD_REPLICA_BYTES - 4096),
+		WIRE_STATUS_REFUSED);
+	assert_int_equal(host_accept(&host, world->nsid, 1, &cfg), 0);
+	assert_int_equal(-host_read(&host, 1, last), NVME_SC_LBA_OUT_OF_RANGE);
+	cfg.gen = 2;
+	cfg.size_bytes = big;
+	assert_int_equal(host_accept(&host, world->nsid, 1, &cfg), WIRE_STATUS_REFUSED);
+
+	assert_int_equal(host_resize(&host, world->nsid, 1, WORLD_REPLICA_BYTES), 0);
+	assert_int_equal(size_of(&host), WORLD_REPLICA_BYTES);
+	assert_int_equal(host_resize(&host, world->nsid, 1, big), 0);
+	assert_int_equal(host_resize(&host, world->nsid, 1, big), 0);
+	assert_int_equal(
+		host_resize(&host, world->nsid, 1, WORLD_REPLICA_BYTES), WIRE_STATUS_REFUSED);
+	assert_int_equal(size_of(&host), big);
+	assert_int_equal(host_accept(&host, world->nsid, 1, &cfg), 0);
+	assert_int_equal(host_read(&host, 1, last), 0);
+	assert_int_equal(host_write(&host, 1, last, 7), 0);
+	assert_int_equal(-host_read(&host, 1, last + 1), NVME_SC_LBA_OUT_OF_RANGE);
+	host_close(&host);
+
+	world_crash_agent(world);
+	world_start_agent(world);
+	host_start(&host, world, 1);
+	fence(&host, 1, 2, 1);
+	assert_int_equal(size_of(&host), big);
+	assert_int_equal(-host_read(&host, 1, last + 1), NVME_SC_LBA_OUT_OF_RANGE);
+	host_close(&host);
+}
+
+/* Nothing changes when the pool has no room for the stamps: another replica has taken it. */
+static void test_resize_of_a_full_pool(void **ctx)
+{
+	struct world *world = *ctx;
+	struct token token = token_make(1, 1, 1);
+	struct wire_voter_state state;
+	struct store_replica *other;
+	struct uuid other_id;
+	uint32_t other_nsid;
+	struct host host;
+
+	other = world_create_replica(world, VOTER_DATA, "other", &other_id);
+	other_nsid = store_replica_slot(other) + 1;
+	host_start(&host, world, 1);
+	fence(&host, 1, 1, 1);
+	assert_int_equal(host_fence_replica(&host, other_nsid, &other_id, &token, &state), 0);
+	assert_int_equal(host_resize(&host, other_nsid, 1, REPL_SIZE_MAX), 0);
+	assert_int_equal(
+		host_resize(&host, world->nsid, 1, REPL_SIZE_MAX), NVME_SC_CAPACITY_EXCEEDED);
+	assert_int_equal(size_of(&host), WORLD_REPLICA_BYTES);
+	assert_int_equal(
+		-host_read(&host, 1, WORLD_REPLICA_BYTES / 4096), NVME_SC_LBA_OUT_OF_RANGE);
+	assert_int_equal(host_resize(&host, world->nsid, 1, 2 * WORLD_REPLICA_BYTES), 0);
 	host_close(&host);
 }
 
@@ -454,6 +538,8 @@ int main(void)
 		TEST(test_write_generation_is_checked),
 		TEST(test_ranges_and_lengths_are_checked),
 		TEST(test_arbiter_votes_and_has_no_data),
+		TEST(test_resize_grows_and_stays),
+		TEST(test_resize_of_a_full_pool),
 		TEST(test_plain_commands_are_refused),
 		TEST(test_flush_precedes_accept),
 		TEST(test_export_of_a_free_replica),

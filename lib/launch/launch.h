@@ -9,6 +9,8 @@
  *   PUBLISH name size block ->
  *                           <-  VOLUME + 2 descriptors: serve it from now on
  *                           <-  DONE result device: the block device is there
+ *   PUBLISH name size block ->  of what is published, with a bigger size: it has grown
+ *                           <-  DONE result: so has the block device
  *   UNPUBLISH name          ->
  *                           <-  GONE: device and mount are gone, let go of the descriptors
  *                               (not when it failed)

@@ -599,6 +599,11 @@ int nvmet_blk_new(struct nvmet *target, struct io *io, struct blk_dev *dev, cons
 	return 0;
 }
 
+void nvmet_blk_resized(struct nvmet_blk *nvmet_blk)
+{
+	nvmet_namespaces_changed(nvmet_blk->target, &nvmet_blk->subsys);
+}
+
 void nvmet_blk_remove(struct nvmet_blk *nvmet_blk, void (*removed)(void *ctx), void *ctx)
 {
 	nvmet_blk->removed = removed;

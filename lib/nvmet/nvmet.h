@@ -134,6 +134,8 @@ void nvmet_ctrl_drop(struct nvmet_ctrl *ctrl);
 struct nvmet_blk;
 int nvmet_blk_new(struct nvmet *target, struct io *io, struct blk_dev *dev, const char *nqn,
 	const struct uuid *uuid, struct nvmet_blk **ret_blk, struct err *err) __must_check;
+/* dev->size_bytes has grown: hosts are told. */
+void nvmet_blk_resized(struct nvmet_blk *blk);
 void nvmet_blk_remove(struct nvmet_blk *blk, void (*removed)(void *ctx), void *ctx);
 
 #endif

@@ -19,7 +19,8 @@ enum wire_admin_opcode {
 	WIRE_ACCEPT = 0xc5, /* NSID, CDW2 session, CDW10-11 k, CDW12 bit 0 k is given; data: cfg */
 	WIRE_RESYNCED = 0xc8, /* NSID, CDW2 session, CDW10-11 boot, CDW12-13 upto */
 	WIRE_HEARTBEAT =
-		0xca, /* CDW10 number of the last list confirmed; data: WIRE_HEARTBEAT_SIZE */
+		0xca,       /* CDW10 number of the last list confirmed; data: WIRE_HEARTBEAT_SIZE */
+	WIRE_RESIZE = 0xd0, /* NSID, CDW2 session, CDW10-11 new size in bytes: grows the replica */
 	WIRE_RELEASE = 0xcc, /* NSID, CDW2 session: this association gives the namespace back */
 	WIRE_STAMPS =
 		0xce, /* NSID, CDW2 session, CDW10 first region, CDW11 count; data: count u64 */
@@ -40,7 +41,7 @@ enum wire_status {
 	WIRE_STATUS_BUSY = 0x702, /* older commands still run; the gate stays closed; ask again */
 	WIRE_STATUS_ABSTAIN =
 		0x703, /* the voter's metadata is unreadable: replace it under a new id */
-	WIRE_STATUS_REFUSED = 0x704,       /* ACCEPT, MARK, RESYNCED: content not acceptable */
+	WIRE_STATUS_REFUSED = 0x704, /* ACCEPT, MARK, RESYNCED, RESIZE: content not acceptable */
 	WIRE_STATUS_WRONG_REPLICA = 0x705, /* the namespace holds another replica id */
 	WIRE_STATUS_UNAUTHORIZED =
 		0x706, /* FENCE without the capability of this attachment and node */

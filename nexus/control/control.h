@@ -56,10 +56,13 @@ struct cvolume {
 	struct loop_timer inc_again;
 	struct io_msg inc_back;
 
+	uint64_t shown_bytes; /* reactor: that the hosts of the export were told last */
+
 	/* fuse */
 	struct launcher_volume *held; /* the launcher's, NULL when it does not hold the volume */
 	struct reactor_call fuse_call;
 	bool fuse_busy, fuse_serves;
+	uint64_t size_refused; /* to which the launcher did not let the device grow; 0: none */
 	int fuse_result;
 	struct err fuse_err;
 
@@ -135,6 +138,10 @@ void job_unpublish(struct cvolume *cv, bool force, struct grpc_call *call);
 /* voters.c */
 void job_add_voter(struct cvolume *cv, const struct volume_voter *voter, struct grpc_call *call);
 void job_remove_voter(struct cvolume *cv, const struct uuid *replica, struct grpc_call *call);
+/* resize.c */
+void job_resize(struct cvolume *cv, uint64_t size_bytes, struct grpc_call *call);
+/* The block device grows if it is smaller than the volume, and nothing else is under way. */
+void cvolume_follow_size(struct cvolume *cv);
 /* Something that an operation may wait for has happened. */
 void job_wake(struct cvolume *cv);
 bool job_is_in_reactor(const struct cvolume *cv);

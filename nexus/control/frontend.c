@@ -19,6 +19,7 @@ static void fuse_returned(struct reactor_call *call)
 			"volume=%s error=%s", cv->record.name, cv->fuse_err.text);
 	}
 	fuse_step(cv);
+	cvolume_follow_size(cv);
 }
 
 static void fuse_start_there(struct reactor_call *call)

@@ -157,6 +157,7 @@ void job_end(struct job *job)
 		cv->forcing = NULL;
 		job_unpublish(cv, true, forcing);
 	}
+	cvolume_follow_size(cv);
 }
 
 void job_wake(struct cvolume *cv)

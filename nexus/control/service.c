@@ -124,6 +124,11 @@ static bool create_again_takes(struct cvolume *cv, const struct volume_record *w
 	bool changed = volume_record_relocate(&cv->record, wanted);
 	bool is_full;
 
+	if (!cv->record.used && !cv->is_open && cv->job == NULL &&
+		cv->record.size_bytes < wanted->size_bytes) {
+		cv->record.size_bytes = wanted->size_bytes;
+		changed = true;
+	}
 	if (wanted->used && !cv->record.used) {
 		cv->record.used = true;
 		changed = true;
@@ -293,6 +298,24 @@ static void remove_replica(struct grpc_call *call, const ProtobufCMessage *messa
 	}
 }
 
+static void resize_volume(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	const Strake__V1__ResizeVolumeRequest *request = (const void *)message;
+	struct cvolume *cv = find_volume(call, request->name);
+
+	if (cv == NULL) {
+		return;
+	}
+	if (request->size_bytes == 0 || request->size_bytes % 4096 != 0 ||
+		request->size_bytes > REPL_SIZE_MAX) {
+		grpc_call_failf(call, -EINVAL,
+			"volume %s: a size of %llu bytes is no multiple of 4096, or above 64 TiB",
+			request->name, (unsigned long long)request->size_bytes);
+	} else {
+		job_resize(cv, request->size_bytes, call);
+	}
+}
+
 /* ---- the rest ---- */
 
 static void open_volume(struct grpc_call *call, const ProtobufCMessage *message)
@@ -389,6 +412,7 @@ const struct grpc_method control_methods[] = {
 	METHOD("ListVolumes", list_volumes_request, list_volumes_response, list_volumes),
 	METHOD("DeleteVolume", delete_volume_request, delete_volume_response, delete_volume),
 	METHOD("SetVolume", set_volume_request, volume, set_volume),
+	METHOD("ResizeVolume", resize_volume_request, volume, resize_volume),
 	METHOD("AddReplica", add_replica_request, volume, add_replica),
 	METHOD("RemoveReplica", remove_replica_request, volume, remove_replica),
 	METHOD("CompareVolume", compare_volume_request, compare_volume_response, compare_volume),

@@ -175,7 +175,9 @@ int volume_record_compare(
 			record->name, uuid_to_text(&record->uuid, uuid),
 			uuid_to_text(&wanted->uuid, wanted_uuid));
 	}
-	if (record->size_bytes != wanted->size_bytes) {
+	/* A size that has grown is for ResizeVolume, or for the first opening. */
+	if (wanted->used || !record->used ? record->size_bytes > wanted->size_bytes
+					  : record->size_bytes != wanted->size_bytes) {
 		return err_set(err, -EEXIST,
 			"volume %s is there already, with %" PRIu64 " bytes, not %" PRIu64,
 			record->name, record->size_bytes, wanted->size_bytes);
@@ -224,7 +226,8 @@ bool volume_record_follow(
 			record->voters[kept++] = *voter;
 		}
 	}
-	changed = changed || kept != record->voter_count;
+	changed = changed || kept != record->voter_count || record->size_bytes != cfg->size_bytes;
+	record->size_bytes = cfg->size_bytes;
 	record->voter_count = kept;
 	record->used = true;
 	return changed;

@@ -202,6 +202,12 @@ static void test_the_same_volume_again(void **state)
 	fill(&wanted);
 	assert_int_equal(volume_record_compare(&record, &wanted, &err), 0);
 	assert_false(volume_record_relocate(&record, &wanted));
+	/* It may have been made bigger before it was ever open, not afterwards. */
+	record.size_bytes -= 4096;
+	assert_int_equal(volume_record_compare(&record, &wanted, &err), 0);
+	record.used = true;
+	assert_int_equal(volume_record_compare(&record, &wanted, &err), -EEXIST);
+	fill(&record);
 	/* What this nexus made of it since, and the order and places of the voters, do not count.
 	 */
 	wanted.lineage = 1;
@@ -232,7 +238,7 @@ static void test_another_volume_of_this_name(void **state)
 	wanted.uuid.b[0] ^= 1;
 	refuse_as_other(&wanted, "with uuid");
 	fill(&wanted);
-	wanted.size_bytes += 4096;
+	wanted.size_bytes -= 4096;
 	refuse_as_other(&wanted, "bytes, not");
 	fill(&wanted);
 	wanted.min_insync = 1;
@@ -253,7 +259,7 @@ static void test_voters_follow(void **state)
 {
 	struct volume_record record;
 	struct volume_voter voter;
-	struct cfg cfg = {.gen = 3, .voter_count = 2};
+	struct cfg cfg = {.gen = 3, .voter_count = 2, .size_bytes = UINT64_C(5) << 30};
 	struct uuid nobody = {{0}};
 	struct err err = {0};
 	bool is_full;
@@ -271,10 +277,13 @@ static void test_voters_follow(void **state)
 	assert_true(volume_record_learn(&record, &voter, &is_full));
 	assert_int_equal(record.voter_count, 4);
 	assert_true(volume_record_follow(&record, &cfg, &voter.replica));
+	assert_int_equal(record.size_bytes, UINT64_C(5) << 30);
 	assert_true(record.used);
 	assert_int_equal(record.voter_count, 3);
 	assert_int_equal(record.voters[2].address.port, voter.address.port);
 	assert_false(volume_record_follow(&record, &cfg, &voter.replica));
+	cfg.size_bytes += 4096;
+	assert_true(volume_record_follow(&record, &cfg, &voter.replica));
 	assert_true(volume_record_follow(&record, &cfg, &nobody));
 	assert_int_equal(record.voter_count, 2);
 	/* Fewer copies than min_insync, even none whose place is known, is no bad record now. */
@@ -304,6 +313,8 @@ static void test_a_used_volume_again(void **state)
 	wanted.used = true;
 	assert_int_equal(volume_record_compare(&record, &wanted, &err), 0);
 	wanted.size_bytes += 4096;
+	assert_int_equal(volume_record_compare(&record, &wanted, &err), 0);
+	wanted.size_bytes -= 8192;
 	assert_int_equal(volume_record_compare(&record, &wanted, &err), -EEXIST);
 }
 

@@ -115,6 +115,10 @@ static void inc_back(struct io_msg *msg)
 {
 	struct cvolume *cv = container_of(msg, struct cvolume, inc_back);
 
+	if (cv->blk != NULL && cv->shown_bytes != volume_blk(cv->volume)->size_bytes) {
+		cv->shown_bytes = volume_blk(cv->volume)->size_bytes;
+		nvmet_blk_resized(cv->blk);
+	}
 	if (atomic_load(&cv->inc_wanted) > cv->inc_saved || cv->follow_wanted) {
 		/* The volume has taken a higher one, or others, meanwhile. */
 		file_post(cv);
@@ -150,6 +154,7 @@ static void inc_save(struct cvolume *cv)
 	cv->told_is_new = false;
 	cv->inc_back.run = inc_back;
 	io_post(daemon_io(control->daemon), &cv->inc_back);
+	cvolume_follow_size(cv);
 }
 
 static void inc_save_run(struct loop_msg *msg)
@@ -194,7 +199,8 @@ static void voters_changed(struct volume *volume, void *ctx)
 
 	volume_get_voters(volume, &cfg, &adding);
 	if (cfg.gen == 0 ||
-		(same_voters(&cfg, &cv->followed) && uuid_equal(&adding, &cv->followed_adding))) {
+		(same_voters(&cfg, &cv->followed) && uuid_equal(&adding, &cv->followed_adding) &&
+			cfg.size_bytes == cv->followed.size_bytes)) {
 		return;
 	}
 	cv->followed = cfg;

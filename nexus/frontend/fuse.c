@@ -409,10 +409,9 @@ static int check_table(const struct fuse_frontend_options *options, struct err *
 			head->version);
 	}
 	if (head->block_bytes != options->dev->block_bytes ||
-		head->size_bytes != options->dev->size_bytes ||
+		head->size_bytes % head->block_bytes != 0 ||
 		strncmp(head->name, options->name, sizeof(head->name)) != 0) {
-		return err_set(err, -EPROTO,
-			"the request table belongs to another volume or size: %.*s",
+		return err_set(err, -EPROTO, "the request table belongs to another volume: %.*s",
 			(int)sizeof(head->name), head->name);
 	}
 	return 0;

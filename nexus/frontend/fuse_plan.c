@@ -46,14 +46,24 @@ static enum fuse_plan answer_body(struct fuse_slot *slot, size_t bytes)
 	return FUSE_PLAN_ANSWER;
 }
 
+/*
+ * What the kernel was told.  A successor serves before its volume is open, when it may not know how
+ * much it has grown: what the kernel asks for beyond that is for the volume to judge.
+ */
+static uint64_t fuse_size_bytes(const struct fuse_frontend *frontend)
+{
+	frontend->head->size_bytes = max_u64(frontend->head->size_bytes, frontend->dev->size_bytes);
+	return frontend->head->size_bytes;
+}
+
 static void fill_attr(const struct fuse_frontend *frontend, uint64_t node, struct fuse_attr *attr)
 {
 	bool is_file = node == NODE_FILE;
 
 	*attr = (struct fuse_attr){
 		.ino = node,
-		.size = is_file ? frontend->dev->size_bytes : 0,
-		.blocks = is_file ? frontend->dev->size_bytes / 512 : 0,
+		.size = is_file ? fuse_size_bytes(frontend) : 0,
+		.blocks = is_file ? fuse_size_bytes(frontend) / 512 : 0,
 		.mode = is_file ? S_IFREG | 0600 : S_IFDIR | 0500,
 		.nlink = is_file ? 1 : 2,
 		.blksize = FUSE_FRONTEND_PAGE,
@@ -151,7 +161,7 @@ static enum fuse_plan plan_statfs(struct fuse_slot *slot)
 	slot->page->body.statfs = (struct fuse_statfs_out){
 		.st =
 			{
-				.blocks = slot->frontend->dev->size_bytes / FUSE_FRONTEND_PAGE,
+				.blocks = fuse_size_bytes(slot->frontend) / FUSE_FRONTEND_PAGE,
 				.bsize = FUSE_FRONTEND_PAGE,
 				.frsize = FUSE_FRONTEND_PAGE,
 				.files = 2,
@@ -226,7 +236,7 @@ static enum fuse_plan ask_device(
 
 static enum fuse_plan plan_read(struct fuse_slot *slot, size_t args_bytes)
 {
-	uint64_t device_bytes = slot->frontend->dev->size_bytes;
+	uint64_t device_bytes = fuse_size_bytes(slot->frontend);
 	struct fuse_read_in in;
 	uint64_t length;
 
@@ -246,7 +256,7 @@ static enum fuse_plan plan_read(struct fuse_slot *slot, size_t args_bytes)
 
 static enum fuse_plan plan_write(struct fuse_slot *slot, size_t args_bytes)
 {
-	uint64_t device_bytes = slot->frontend->dev->size_bytes;
+	uint64_t device_bytes = fuse_size_bytes(slot->frontend);
 	struct fuse_write_in in;
 
 	if (args_bytes < sizeof(in)) {
@@ -275,7 +285,7 @@ static enum fuse_plan plan_fallocate(struct fuse_slot *slot, size_t args_bytes)
 		return answer(slot, -EPROTO);
 	}
 	memcpy(&in, request_args(slot), sizeof(in));
-	if (!range_is_within(in.offset, in.length, slot->frontend->dev->size_bytes)) {
+	if (!range_is_within(in.offset, in.length, fuse_size_bytes(slot->frontend))) {
 		return answer(slot, -EFBIG);
 	}
 	if (in.length == 0 || !is_aligned(slot, in.offset, in.length)) {

@@ -570,6 +570,25 @@ static void test_restart_executes_what_is_not_done(void **state)
 	assert_null(slot_with(f, 2));
 }
 
+/* The successor's device has the size of before until its volume is open. */
+static void test_restart_grown(void **state)
+{
+	struct fixture *f = *state;
+	struct fuse_attr_out attr;
+
+	f->dev.size_bytes = 2 * DEVICE_BYTES;
+	request_write(f, 2, DEVICE_BYTES, 4096);
+	kill_frontend(f);
+	f->dev.size_bytes = DEVICE_BYTES;
+	new_frontend(f);
+	assert_int_equal(device_request(f)->offset, DEVICE_BYTES);
+	request(f, FUSE_GETATTR, 4, NULL, 0, 0);
+	assert_int_equal(take_answer(f, 4, sizeof(attr)), 0);
+	memcpy(&attr, answer_body(f), sizeof(attr));
+	assert_int_equal(attr.attr.size, 2 * DEVICE_BYTES);
+	kill_frontend(f);
+}
+
 /* Killed between the mark and the kernel's taking the answer: answered again with the recorded
  * result, not executed. */
 static void test_restart_never_executes_what_is_done(void **state)
@@ -764,6 +783,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bad_requests, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flush_discard_zero, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_device_errors, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_restart_grown, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_restart_executes_what_is_not_done, setup, teardown),
 		cmocka_unit_test_setup_teardown(

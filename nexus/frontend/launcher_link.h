@@ -27,7 +27,7 @@ struct launcher_volume {
 	struct launcher_link *link;
 	char name[LAUNCH_NAME_SIZE];
 	char device[LAUNCH_DEVICE_SIZE]; /* "" until it is there */
-	uint64_t size_bytes;
+	uint64_t size_bytes; /* of the block device; the owner raises it when it has grown */
 	uint32_t block_bytes;
 	bool gone;
 	int fuse_fd; /* for fuse_frontend_options */
@@ -66,8 +66,8 @@ void launcher_link_process(struct launcher_link *link);
 
 /*
  * The answer comes later, unless an error is returned.  Publishing what is published answers with
- * its device; a size that differs from the held one is refused.  held() comes in between, and the
- * block device only appears when its frontend serves.
+ * its device, after it has grown when the size is bigger than the held one; a smaller one is
+ * refused.  held() comes in between, and the block device only appears when its frontend serves.
  */
 int launcher_link_publish(struct launcher_link *link, const struct launch_msg *volume,
 	launcher_answer *answer, void *answer_ctx, struct err *err) __must_check;

@@ -371,6 +371,11 @@ static void copier_clear(struct copier *copier)
 {
 	struct volume *volume = copier->volume;
 
+	if (copier->length < piecemap_piece_length(copier->map, copier->piece)) {
+		/* The volume grew meanwhile: writes to what is new in the piece were left to a copy
+		 * of it. */
+		return;
+	}
 	piecemap_clear_piece(copier->map, copier->piece);
 	if (copier->target < 0) {
 		volume->acked++; /* reads rely on it: lost with the power like a write */

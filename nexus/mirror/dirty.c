@@ -30,6 +30,11 @@ void dirty_store_done(struct dirty_store *store, struct io *io)
 	store->pages = NULL;
 }
 
+static uint32_t pages_of(const struct dirty *dirty, uint64_t size_bytes)
+{
+	return (uint32_t)div_up_u64(size_bytes, dirty->piece_bytes * PAGE_PIECES);
+}
+
 int dirty_init(struct dirty *dirty, struct dirty_store *store, struct io *io, uint64_t size_bytes,
 	uint64_t region_bytes)
 {
@@ -37,7 +42,8 @@ int dirty_init(struct dirty *dirty, struct dirty_store *store, struct io *io, ui
 	dirty->store = store;
 	dirty->size_bytes = size_bytes;
 	dirty->piece_bytes = max_u64(region_bytes / PIECES_A_REGION_FINE, 4096);
-	dirty->page_count = (uint32_t)div_up_u64(size_bytes, dirty->piece_bytes * PAGE_PIECES);
+	dirty->page_count = pages_of(dirty, size_bytes);
+	dirty->page_capacity = dirty->page_count;
 	dirty->pages = io_zalloc(io, dirty->page_count * sizeof(*dirty->pages));
 	if (dirty->pages == NULL) {
 		return -ENOMEM;
@@ -46,12 +52,47 @@ int dirty_init(struct dirty *dirty, struct dirty_store *store, struct io *io, ui
 	return 0;
 }
 
+int dirty_reserve(struct dirty *dirty, struct io *io, uint64_t size_bytes)
+{
+	uint32_t count, *pages;
+
+	if (dirty->pages == NULL) {
+		return 0;
+	}
+	count = pages_of(dirty, size_bytes);
+	if (count <= dirty->page_capacity) {
+		return 0;
+	}
+	pages = io_zalloc(io, count * sizeof(*pages));
+	if (pages == NULL) {
+		return -ENOMEM;
+	}
+	memset(pages, 0xff, count * sizeof(*pages));
+	memcpy(pages, dirty->pages, dirty->page_count * sizeof(*pages));
+	io_free(io, dirty->pages);
+	dirty->pages = pages;
+	dirty->page_capacity = count;
+	return 0;
+}
+
+void dirty_grow(struct dirty *dirty, uint64_t size_bytes)
+{
+	if (dirty->pages == NULL) {
+		return;
+	}
+	assert(size_bytes >= dirty->size_bytes &&
+		pages_of(dirty, size_bytes) <= dirty->page_capacity);
+	dirty->size_bytes = size_bytes;
+	dirty->page_count = pages_of(dirty, size_bytes);
+}
+
 void dirty_done(struct dirty *dirty, struct io *io)
 {
 	dirty_forget(dirty);
 	io_free(io, dirty->pages);
 	dirty->pages = NULL;
 	dirty->page_count = 0;
+	dirty->page_capacity = 0;
 }
 
 void dirty_begin(struct dirty *dirty, uint64_t power)

@@ -2,8 +2,8 @@
 /*
  * What a voter that left S lacks, exactly: a bit for each 64 KiB, in pages that are taken from one
  * store for all volumes of the nexus when a bit of theirs is set first.  When the store is empty
- * the map is unknown from then on: the stamps decide.  One reactor; nothing is allocated after
- * dirty_init().
+ * the map is unknown from then on: the stamps decide.  One reactor; nothing is allocated but by
+ * dirty_init() and dirty_reserve().
  */
 #ifndef NEXUS_MIRROR_DIRTY_H
 #define NEXUS_MIRROR_DIRTY_H
@@ -32,6 +32,7 @@ struct dirty {
 	struct dirty_store *store; /* borrowed */
 	uint32_t *pages; /* owned: of each DIRTY_PAGE_WORDS * 64 pieces; NONE: all clear */
 	uint32_t page_count;
+	uint32_t page_capacity; /* of pages, at least page_count */
 	uint64_t size_bytes, piece_bytes;
 	bool known;
 	/* The power id under which the voter has everything else: with another one the map says
@@ -42,6 +43,10 @@ struct dirty {
 /* Unknown.  A second time: for another size. */
 int dirty_init(struct dirty *dirty, struct dirty_store *store, struct io *io, uint64_t size_bytes,
 	uint64_t region_bytes) __must_check;
+/* So that dirty_grow() up to that size cannot fail.  0 or -ENOMEM. */
+int dirty_reserve(struct dirty *dirty, struct io *io, uint64_t size_bytes) __must_check;
+/* Nothing is set in what is added; known or unknown as before. */
+void dirty_grow(struct dirty *dirty, uint64_t size_bytes);
 void dirty_done(struct dirty *dirty, struct io *io);
 /* Known and empty; a map that is known already stays as it is. */
 void dirty_begin(struct dirty *dirty, uint64_t power);

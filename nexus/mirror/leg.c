@@ -445,6 +445,7 @@ static void leg_came_up(struct leg *leg)
 	leg->clean = leg->answer.vmeta.clean;
 	leg->cfg_wgen = leg->answer.vmeta.cfg.wgen;
 	resynced_leg_came_up(leg);
+	resize_leg_came_up(leg);
 	leg->vmeta_rebuilding = leg->answer.vmeta.rebuilding;
 	leg->power_lost = false;
 	if (volume->committed && at >= 0 && (volume->member_mask & LEG_BIT(leg))) {
@@ -636,8 +637,11 @@ int leg_init_dirty(struct leg *leg)
 	if (leg->voter.kind != VOTER_DATA || volume->region_bytes == 0) {
 		return 0;
 	}
-	return dirty_init(&leg->dirty, &volume->nexus->dirty_store, volume->io, volume->size_bytes,
-		volume->region_bytes);
+	if (dirty_init(&leg->dirty, &volume->nexus->dirty_store, volume->io, volume->size_bytes,
+		    volume->region_bytes) != 0) {
+		return -ENOMEM;
+	}
+	return dirty_reserve(&leg->dirty, volume->io, resize_goal(volume));
 }
 
 int leg_start(

@@ -67,6 +67,17 @@ struct eject_leg {
 	unsigned members_beside; /* that were left when it went */
 };
 
+/* ---- resize.c ---- */
+
+/* Of one leg. */
+struct resize_leg {
+	struct leg_io io;
+	uint64_t size_bytes; /* of its replica; an arbiter has none */
+	uint64_t asked_bytes;
+	uint64_t refused_bytes; /* what it could not grow to when it was asked last; 0: nothing */
+	char reason[100];       /* why */
+};
+
 /* ---- legs ---- */
 
 enum leg_state {
@@ -85,6 +96,7 @@ enum leg_state {
 enum rebuild_state {
 	REBUILD_START,
 	REBUILD_AWAIT_CANDIDATE,
+	REBUILD_AWAIT_RESIZED,
 	REBUILD_AWAIT_ACCEPT,
 	REBUILD_AWAIT_MARK,
 	REBUILD_AWAIT_OLDER,
@@ -223,6 +235,7 @@ struct leg {
 
 	struct slow_leg slow;
 	struct eject_leg eject;
+	struct resize_leg resize;
 
 	struct metric reads, writes, errors, ejections, write_latency, unread, repairs,
 		copied_bytes;

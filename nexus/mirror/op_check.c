@@ -18,6 +18,11 @@ int op_check(const struct volume *volume, const struct blk_req *req)
 		(req->length > BLK_LENGTH_MAX || req->iov_count > IO_IOV_MAX)) {
 		return -EINVAL;
 	}
+	/* It may have grown, and the state file not tell it yet: known for certain when it serves.
+	 */
+	if (!volume->serving) {
+		return 0;
+	}
 	return range_is_within(req->offset, req->length, volume->size_bytes) ? 0 : -ERANGE;
 }
 

@@ -125,6 +125,7 @@ static void open_begin(struct volume *volume)
 	volume->fencing = false;
 	volume->incarnation++;
 	ops_unpark(volume);
+	resize_reopened(volume);
 	volume->epoch.attach = volume->options.attach;
 	volume->epoch.inc = (uint32_t)max_u64(volume->epoch.inc, volume->inc_seen) + 1;
 	volume->inc_saved = volume->options.save_inc == NULL;
@@ -366,6 +367,22 @@ static bool open_take_geometry(struct volume *volume, leg_mask members)
 	       open_make_map(volume, &volume->retiring, 1);
 }
 
+/* Who was away while the volume grew, or was made for a smaller one: the vote of each may be
+ * needed.
+ */
+static bool open_voters_grew(struct volume *volume)
+{
+	leg_mask voters = 0;
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+
+		voters |= leg_in_f(leg) && voters_has(&volume->chosen, leg) ? LEG_BIT(leg) : 0;
+	}
+	return volume->reopen || open_ends(volume) || !open_has_votes(volume) ||
+	       resize_is_over(volume, voters, volume->chosen.size_bytes);
+}
+
 static void open_name_votes(struct volume *volume)
 {
 	if (open_votes(volume) >= cfg_majority(&volume->chosen)) {
@@ -554,6 +571,7 @@ void open_step(struct task *task)
 				volume->inc_saved || open_ends(volume));
 			open_fence(volume);
 			AWAIT_AT(volume->open_state, OPEN_AWAIT_FENCES, open_is_collected(volume));
+			AWAIT_AT(volume->open_state, OPEN_AWAIT_RESIZED, open_voters_grew(volume));
 			if (!volume->reopen && !open_ends(volume) && open_elect(volume)) {
 				AWAIT_AT(volume->open_state, OPEN_AWAIT_COMMIT,
 					open_election_is_over(volume));

@@ -11,6 +11,11 @@ static uint64_t word_count(const struct piecemap *map)
 	return div_up_u64(map->piece_count, 64);
 }
 
+static uint64_t words_of(const struct piecemap *map, uint64_t size_bytes)
+{
+	return div_up_u64(div_up_u64(size_bytes, map->piece_bytes), 64);
+}
+
 int piecemap_init(struct piecemap *map, struct io *io, uint64_t size_bytes, uint64_t region_bytes,
 	unsigned pieces)
 {
@@ -20,8 +25,36 @@ int piecemap_init(struct piecemap *map, struct io *io, uint64_t size_bytes, uint
 	map->piece_bytes = max_u64(region_bytes / pieces, 4096);
 	map->piece_count = div_up_u64(size_bytes, map->piece_bytes);
 	map->count = 0;
-	map->words = io_zalloc(io, word_count(map) * sizeof(*map->words));
+	map->word_capacity = word_count(map);
+	map->words = io_zalloc(io, map->word_capacity * sizeof(*map->words));
 	return map->words == NULL ? -ENOMEM : 0;
+}
+
+int piecemap_reserve(struct piecemap *map, struct io *io, uint64_t size_bytes)
+{
+	uint64_t count = words_of(map, size_bytes);
+	uint64_t *words;
+
+	if (count <= map->word_capacity) {
+		return 0;
+	}
+	words = io_zalloc(io, count * sizeof(*words));
+	if (words == NULL) {
+		return -ENOMEM;
+	}
+	memcpy(words, map->words, words_of(map, map->size_bytes) * sizeof(*words));
+	io_free(io, map->words);
+	map->words = words;
+	map->word_capacity = count;
+	return 0;
+}
+
+void piecemap_grow(struct piecemap *map, uint64_t size_bytes)
+{
+	assert(size_bytes >= map->size_bytes && words_of(map, size_bytes) <= map->word_capacity);
+	map->size_bytes = size_bytes;
+	map->region_count = div_up_u64(size_bytes, map->region_bytes);
+	map->piece_count = div_up_u64(size_bytes, map->piece_bytes);
 }
 
 void piecemap_done(struct piecemap *map, struct io *io)

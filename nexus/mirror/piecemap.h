@@ -14,6 +14,7 @@
 struct piecemap {
 	uint64_t *words; /* owned; NULL: empty and nothing can be set */
 	uint64_t size_bytes;
+	uint64_t word_capacity; /* of words, at least what size_bytes needs */
 	uint64_t region_bytes;
 	uint64_t region_count;
 	uint64_t piece_bytes;
@@ -28,6 +29,10 @@ void piecemap_done(struct piecemap *map, struct io *io);
 void piecemap_clear(struct piecemap *map);
 /* Adds what is in `from`, of the same volume; pieces may have another size. */
 void piecemap_add(struct piecemap *map, const struct piecemap *from);
+/* So that piecemap_grow() up to that size cannot fail; what is set stays set.  0 or -ENOMEM. */
+int piecemap_reserve(struct piecemap *map, struct io *io, uint64_t size_bytes) __must_check;
+/* What is added is not set; the last piece may get longer. */
+void piecemap_grow(struct piecemap *map, uint64_t size_bytes);
 void piecemap_set(struct piecemap *map, uint64_t offset, uint64_t length);
 /* 64 pieces at once. */
 void piecemap_set_word(struct piecemap *map, uint64_t index, uint64_t word);

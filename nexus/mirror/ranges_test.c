@@ -212,6 +212,24 @@ static void test_random_pieces(void **ctx)
 	sim_free(sim);
 }
 
+/* What is set stays, and what is added can be set. */
+static void grow_both(struct io *io, struct dirty *dirty, struct piecemap *model,
+	struct piecemap *copy, uint64_t size)
+{
+	const uint64_t larger = size + (UINT64_C(300) << 20);
+
+	assert_int_equal(dirty_reserve(dirty, io, larger), 0);
+	assert_int_equal(piecemap_reserve(model, io, larger), 0);
+	assert_int_equal(piecemap_reserve(copy, io, larger), 0);
+	dirty_grow(dirty, larger);
+	piecemap_grow(model, larger);
+	piecemap_grow(copy, larger);
+	assert_true(dirty->known);
+	dirty_set(dirty, larger - 4096, 4096);
+	piecemap_set(model, larger - 4096, 4096);
+	assert_true(dirty->known);
+}
+
 /* Against a model, until the pages run out. */
 static void test_random_dirty(void **ctx)
 {
@@ -226,7 +244,7 @@ static void test_random_dirty(void **ctx)
 
 	(void)ctx;
 	rng_init(&rng, 5);
-	assert_int_equal(dirty_store_init(&store, io, 41 * DIRTY_PAGE_BYTES), 0);
+	assert_int_equal(dirty_store_init(&store, io, 42 * DIRTY_PAGE_BYTES), 0);
 	assert_int_equal(dirty_init(&dirty, &store, io, size, 16u << 20), 0);
 	assert_int_equal(dirty_init(&other, &store, io, size, 16u << 20), 0);
 	assert_int_equal(piecemap_init(&model, io, size, 16u << 20, PIECES_A_REGION_FINE), 0);
@@ -244,6 +262,7 @@ static void test_random_dirty(void **ctx)
 	}
 	dirty_set(&dirty, size - 4096, 4096);
 	piecemap_set(&model, size - 4096, 4096);
+	grow_both(io, &dirty, &model, &copy, size);
 	dirty_begin(&dirty, 78); /* goes on */
 	assert_int_equal(dirty.power, 77);
 	dirty_add_to(&dirty, &copy);
@@ -251,7 +270,7 @@ static void test_random_dirty(void **ctx)
 	assert_int_equal(piecemap_regions(&copy), piecemap_regions(&model));
 	piecemap_add(&copy, &model);
 	assert_int_equal(copy.count, model.count);
-	/* 40 pages are taken: one is left. */
+	/* 41 pages are taken: one is left. */
 	dirty_begin(&other, 1);
 	dirty_set(&other, 0, 4096);
 	dirty_set(&other, 128u << 20, 4096);
@@ -261,6 +280,8 @@ static void test_random_dirty(void **ctx)
 	/* It gave its page back, and begins empty. */
 	dirty_forget(&dirty);
 	dirty_begin(&other, 1);
+	assert_int_equal(dirty_reserve(&other, io, model.size_bytes), 0);
+	dirty_grow(&other, model.size_bytes);
 	dirty_add_map(&other, &model);
 	piecemap_clear(&copy);
 	dirty_add_to(&other, &copy);

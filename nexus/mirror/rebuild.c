@@ -102,6 +102,24 @@ static void rebuild_cmd_done(struct leg_io *lio)
 	task_wake(lio->ctx);
 }
 
+/* A smaller one cannot take the configuration, nor what is written beyond its end. */
+static bool rebuild_is_too_small(const struct leg *leg)
+{
+	return leg->resize.size_bytes < resize_goal(leg->volume);
+}
+
+static void rebuild_begin_resize(struct leg *leg)
+{
+	if (rebuild_is_too_small(leg) && !leg->resize.io.busy) {
+		resize_send(leg, resize_goal(leg->volume));
+	}
+}
+
+static bool rebuild_may_begin(struct leg *leg)
+{
+	return rebuild_is_candidate(leg) && !rebuild_is_too_small(leg);
+}
+
 /* ACCEPT of the present configuration, MARK rebuilding=1, FLUSH. */
 void rebuild_send(struct leg *leg, uint8_t opcode, struct task *wake)
 {
@@ -133,6 +151,12 @@ void rebuild_send(struct leg *leg, uint8_t opcode, struct task *wake)
 	leg_submit(leg, lio, true, &lio->iov, opcode == WIRE_ACCEPT ? 1 : 0);
 }
 
+static bool rebuild_is_marked(struct leg *leg)
+{
+	return rebuild_may_begin(leg) && leg->rebuild_io.result == LEG_OK &&
+	       leg->cfg_wgen >= leg->volume->wgen;
+}
+
 /* Registered BEFORE anything is computed: from now on writes go to it or into todo (DRBD 9.0.26).
  */
 static bool rebuild_register(struct leg *leg)
@@ -145,8 +169,11 @@ static bool rebuild_register(struct leg *leg)
 		return false;
 	}
 	if (piecemap_init(&leg->unreadable, volume->io, volume->size_bytes, volume->region_bytes,
-		    pieces) != 0) {
+		    pieces) != 0 ||
+		resize_reserve(volume, &leg->todo) != 0 ||
+		resize_reserve(volume, &leg->unreadable) != 0) {
 		piecemap_done(&leg->todo, volume->io);
+		piecemap_done(&leg->unreadable, volume->io);
 		return false;
 	}
 	/* R goes to it too: what is copied between members while todo is computed passes it by. */
@@ -233,15 +260,19 @@ void rebuild_step(struct task *task)
 			if (rebuild_ends(leg)) {
 				break;
 			}
-			rebuild_send(leg, WIRE_ACCEPT, &leg->rebuild_task);
-			AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_ACCEPT, !leg->rebuild_io.busy);
-			if (rebuild_is_candidate(leg) && rebuild_has_accepted(leg)) {
+			rebuild_begin_resize(leg);
+			AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_RESIZED, !leg->resize.io.busy);
+			if (rebuild_may_begin(leg)) {
+				rebuild_send(leg, WIRE_ACCEPT, &leg->rebuild_task);
+				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_ACCEPT,
+					!leg->rebuild_io.busy);
+			}
+			if (rebuild_may_begin(leg) && rebuild_has_accepted(leg)) {
 				rebuild_send(leg, WIRE_MARK, &leg->rebuild_task);
 				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_MARK,
 					!leg->rebuild_io.busy);
 			}
-			if (rebuild_is_candidate(leg) && leg->rebuild_io.result == LEG_OK &&
-				leg->cfg_wgen >= volume->wgen && rebuild_register(leg)) {
+			if (rebuild_is_marked(leg) && rebuild_register(leg)) {
 				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_OLDER,
 					!ops_older_run(volume, leg->older_seq) ||
 						rebuild_is_over(leg));

@@ -101,6 +101,7 @@ void volume_changed(struct volume *volume)
 	task_wake(&volume->checkpoint_task);
 	task_wake(&volume->resynced_task);
 	task_wake(&volume->member_task);
+	task_wake(&volume->resizer.task);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 
@@ -286,6 +287,8 @@ static void volume_init(
 	io_timer_init(&volume->member_timer, io, &volume->member_task);
 	task_init(&volume->tick_task, &io->runq, volume_tick_step);
 	io_timer_init(&volume->tick_timer, io, &volume->tick_task);
+	task_init(&volume->resizer.task, &io->runq, resize_step);
+	io_timer_init(&volume->resizer.timer, io, &volume->resizer.task);
 	task_init(&volume->hedge_task, &io->runq, hedge_step);
 	io_timer_init(&volume->hedge_timer, io, &volume->hedge_task);
 	task_init(&volume->close_task, &io->runq, volume_close_step);
@@ -411,8 +414,8 @@ static bool volume_has_ended(const struct volume *volume)
 	return volume->open_state == OPEN_DONE && volume->member_state == MEMBER_DONE &&
 	       volume->checkpoint_state == CHECKPOINT_DONE &&
 	       volume->resynced_state == RESYNCED_DONE && copiers_are_idle(volume) &&
-	       volume->repairer.state == REPAIR_DONE && list_is_empty(&volume->ops) &&
-	       volume->compares == 0;
+	       volume->repairer.state == REPAIR_DONE && volume->resizer.request == NULL &&
+	       list_is_empty(&volume->ops) && volume->compares == 0;
 }
 
 /* Requests that a live pool-agent does not answer come back when their association goes. */
@@ -439,6 +442,8 @@ static void volume_end(struct volume *volume)
 	io_timer_stop(&volume->tick_timer);
 	io_timer_stop(&volume->close_timer);
 	io_timer_stop(&volume->hedge_timer);
+	io_timer_stop(&volume->resizer.timer);
+	task_done(&volume->resizer.task);
 	task_done(&volume->hedge_task);
 	task_done(&volume->repairer.task);
 	task_done(&volume->open_task);

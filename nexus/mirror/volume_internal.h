@@ -9,6 +9,7 @@
  *   repair.c      blocks that a member cannot read
  *   membership.c  changes of the configuration record: degrade and grow
  *   voters.c      changes of V: which legs there are
+ *   resize.c      replicas, and the volume, grow
  *   lease.c       after a gap on the clock
  *   quorum.c      requests while too few replicas are there
  *   read.c        what is particular to reads
@@ -33,6 +34,7 @@
 #include "nexus/mirror/leg.h"
 #include "nexus/mirror/piecemap.h"
 #include "nexus/mirror/range_lock.h"
+#include "nexus/mirror/resize.h"
 #include "nexus/nexus.h"
 #include "nexus/peer.h"
 
@@ -201,6 +203,7 @@ enum open_state {
 	OPEN_AWAIT_PEERS,
 	OPEN_AWAIT_SAVED,
 	OPEN_AWAIT_FENCES,
+	OPEN_AWAIT_RESIZED,
 	OPEN_AWAIT_COMMIT,
 	OPEN_AWAIT_RETRY,
 	OPEN_AWAIT_MEMBER,
@@ -371,6 +374,8 @@ struct volume {
 
 	struct list repairs; /* struct repair, waiting */
 	struct repairer repairer;
+
+	struct resizer resizer;
 
 	unsigned compares; /* under way */
 

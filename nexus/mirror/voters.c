@@ -100,8 +100,9 @@ const char *voters_newcomer_is_unfit(const struct volume *volume, const struct l
 	if (vmeta->cfg.gen != 0 && vmeta->cfg.lineage != volume->cfg.lineage) {
 		return "it belongs to another lineage of this volume";
 	}
-	if (vmeta->kind == VOTER_DATA && vmeta->size_bytes < volume->cfg.size_bytes) {
-		return "it is smaller than the volume";
+	if (vmeta->kind == VOTER_DATA && leg->resize.size_bytes < resize_wished_bytes(volume)) {
+		return leg->resize.refused_bytes != 0 ? leg->resize.reason
+						      : "it is smaller than the volume";
 	}
 	if (vmeta->kind == VOTER_DATA && leg->answer.region_bytes != volume->region_bytes) {
 		return "its pool has regions of another size";

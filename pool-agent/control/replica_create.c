@@ -54,7 +54,8 @@ static int create_compare(struct replica_job *rj)
 								     : "");
 		return differs(rj, "key_number", is, wanted);
 	}
-	if (vmeta->size_bytes != options->size_bytes) {
+	/* It may have grown since. */
+	if (vmeta->size_bytes < options->size_bytes) {
 		snprintf(is, sizeof(is), "%" PRIu64, vmeta->size_bytes);
 		snprintf(wanted, sizeof(wanted), "%" PRIu64, options->size_bytes);
 		return differs(rj, "size_bytes", is, wanted);

@@ -386,6 +386,18 @@ uint16_t host_accept_k(struct host *host, uint32_t session, const struct cfg *cf
 	return accept_run(host, command, cfg);
 }
 
+uint16_t host_resize(struct host *host, uint32_t nsid, uint32_t session, uint64_t size_bytes)
+{
+	struct command *command = command_new(WIRE_RESIZE, nsid, session);
+	uint16_t status;
+
+	command->cmd.sqe.cdw10 = (uint32_t)size_bytes;
+	command->cmd.sqe.cdw11 = (uint32_t)(size_bytes >> 32);
+	status = command_run(host, command, 0);
+	free(command);
+	return status;
+}
+
 uint16_t host_mark(struct host *host, uint32_t session, uint64_t clean, bool rebuilding)
 {
 	struct command *command = command_new(WIRE_MARK, host->world->nsid, session);

@@ -78,6 +78,7 @@ struct cfg cfg_make(
 	const struct world *world, const struct token *token, uint32_t gen, bool insync);
 uint16_t host_accept(struct host *host, uint32_t nsid, uint32_t session, const struct cfg *cfg);
 uint16_t host_accept_k(struct host *host, uint32_t session, const struct cfg *cfg, uint64_t k);
+uint16_t host_resize(struct host *host, uint32_t nsid, uint32_t session, uint64_t size_bytes);
 uint16_t host_mark(struct host *host, uint32_t session, uint64_t clean, bool rebuilding);
 void host_heartbeat(struct host *host, uint32_t confirmed, struct wire_heartbeat *ret_heartbeat);
 unsigned host_lost_count(struct host *host, uint32_t confirmed);

@@ -65,7 +65,8 @@ refused 'DNS label' "$(volume "$(printf 'x%.0s' {1..64})" '{"size":"1Gi"}')"
 make "$(volume db "{\"size\":\"1Gi\"}")"
 change volumes.strake.io db "{\"spec\":{\"uuid\":\"$uuid\"}}" || die "the uuid cannot be filled in: $(cat "$dir/out")"
 change volumes.strake.io db '{"spec":{"size":"1024Mi"}}' || die "the same size, written otherwise: $(cat "$dir/out")"
-change_refused 'cannot be resized' volumes.strake.io db '{"spec":{"size":"2Gi"}}'
+change_refused 'does not shrink' volumes.strake.io db '{"spec":{"size":"512Mi"}}'
+change volumes.strake.io db '{"spec":{"size":"2Gi"}}' || die "it cannot grow: $(cat "$dir/out")"
 change_refused 'number of replicas cannot be changed' volumes.strake.io db '{"spec":{"replicas":2}}'
 change_refused 'uuid of a volume cannot be changed' volumes.strake.io db '{"spec":{"uuid":"22222222-2222-4222-8222-222222222222"}}'
 change_refused 'uuid of a volume cannot be changed' volumes.strake.io db '{"spec":{"uuid":null}}'

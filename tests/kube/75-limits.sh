@@ -84,7 +84,7 @@ wait_for 30 "the volume" in_sync "$volume"
 edit() { echo "patch $1 $2 --type merge -p $3"; }
 # shellcheck disable=SC2046 # words without blanks
 {
-refused 'cannot be resized yet' $(edit volumes.strake.io "$volume" '{"spec":{"size":"32Mi"}}')
+refused 'does not shrink' $(edit volumes.strake.io "$volume" '{"spec":{"size":"1Mi"}}')
 refused 'spec.replicas' $(edit volumes.strake.io "$volume" '{"spec":{"replicas":9}}')
 refused 'spec.size' $(edit volumes.strake.io "$volume" '{"spec":{"size":"many"}}')
 refused 'a pool stays on its node' $(edit pools.strake.io pool-n1 '{"spec":{"node":"n2"}}')

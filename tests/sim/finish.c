@@ -80,7 +80,7 @@ static bool is_whole(struct world *world)
 			return false;
 		}
 	}
-	return status.resync_regions == 0 && operator_is_done(world);
+	return status.resync_regions == 0 && operator_is_done(world) && resizer_is_done(world);
 }
 
 static bool is_whole_without_absent(struct world *world)
@@ -148,7 +148,7 @@ static void final_submit(struct world *world, enum blk_kind kind, size_t first, 
 
 static bool try_to_read_everything(struct world *world)
 {
-	size_t blocks = world->options.block_count;
+	size_t blocks = slot_blocks(active_slot(world));
 
 	world->final_issued = 0;
 	world->final_done = 0;
@@ -258,7 +258,7 @@ static void compare_piece(struct world *world, struct comparison *comparison)
 static void compare_replicas(struct world *world)
 {
 	struct comparison comparison = {0};
-	uint64_t size = world->options.block_count * ORACLE_BLOCK_BYTES;
+	uint64_t size = slot_blocks(active_slot(world)) * ORACLE_BLOCK_BYTES;
 	uint32_t piece = READ_BLOCKS * ORACLE_BLOCK_BYTES;
 
 	for (unsigned i = 0; i < REPL_VOTERS_MAX; i++) {
@@ -494,6 +494,7 @@ void world_finish(struct world *world)
 	}
 	sim_cancel(world->sim, &world->monitor);
 	operator_stop(world);
+	resizer_stop(world);
 	for (unsigned i = 0; i < SLOTS; i++) {
 		close_slot(&world->slots[i]);
 	}

@@ -179,7 +179,7 @@ void live_with_minority_down(struct world *world)
 {
 	uint32_t down = choose_down(world);
 	uint64_t start_ns = sim_now_ns(world->sim);
-	size_t block = rng_below(sim_rng(world->sim), world->options.block_count);
+	size_t block = rng_below(sim_rng(world->sim), world->options.start_blocks);
 	struct volume_status status = {0};
 
 	if (down == 0 || world->options.small_agent != -1) {
@@ -228,7 +228,8 @@ uint64_t live_rebuild_bound(const struct world *world, unsigned agent, uint64_t 
 
 	for (uint64_t i = 0; i < store_replica_region_count(node->replica); i++) {
 		regions += store_replica_stamp(node->replica, i) > clean ||
-			   store_replica_stamp(source->replica, i) > clean;
+			   (i < store_replica_region_count(source->replica) &&
+				   store_replica_stamp(source->replica, i) > clean);
 	}
 	return regions * world->options.region_bytes;
 }

@@ -19,6 +19,7 @@ static const struct {
 	{"voter_changes", offsetof(struct world_options, voter_changes)},
 	{"min_insync", offsetof(struct world_options, min_insync)},
 	{"blocks", offsetof(struct world_options, block_count)},
+	{"start", offsetof(struct world_options, start_blocks)},
 	{"cluster", offsetof(struct world_options, cluster_bytes)},
 	{"region", offsetof(struct world_options, region_bytes)},
 	{"pool", offsetof(struct world_options, pool_bytes)},
@@ -168,6 +169,7 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 	options->ops_max = UINT64_MAX;
 	draw_environment(options, &rng);
 	options->power_cycle_at_end = rng_percent(&rng, 25);
+	resizer_draw(options, &rng);
 }
 
 /* One "name=value"; the fields are 64 bits wide, signed or not. */

@@ -322,15 +322,15 @@ static void test_smaller_than_its_options(struct scenario *scenario)
 {
 	struct scenario_request *beyond;
 
-	scenario->world.options.block_count = 64;
+	scenario->world.options.block_count = scenario->world.options.start_blocks = 64;
 	open_whole(scenario);
 	slot_crash(&scenario->world.slots[0], false);
-	scenario->world.options.block_count = 128;
+	scenario->world.options.block_count = scenario->world.options.start_blocks = 128;
 	slot_open(&scenario->world.slots[0], 1);
 	beyond = submit_write(scenario, 100, 8);
 	assert_int_equal(answer_of(scenario, beyond), -ERANGE);
 	assert_int_equal(do_write(scenario, 56, 8), 0);
-	scenario->world.options.block_count = 64;
+	scenario->world.options.block_count = scenario->world.options.start_blocks = 64;
 }
 
 /* In parts, each on all members before the next; a member goes in between. */

@@ -19,6 +19,7 @@ static void on_rot(struct sim_event *event)
 	uint64_t blocks =
 		min_u64(2 * world->options.block_count, node->data_bytes / ORACLE_BLOCK_BYTES);
 	uint64_t hot = min_u64(blocks, HOT_BLOCKS);
+	uint64_t half = node->layout.cluster_bytes / ORACLE_BLOCK_BYTES / 2;
 
 	if (node->remade || node->removing) {
 		return;
@@ -26,6 +27,9 @@ static void on_rot(struct sim_event *event)
 	for (uint64_t left = 1 + rng_below(rng, ROT_BLOCKS_MAX); left > 0; left--) {
 		uint64_t block = rng_below(rng, rng_percent(rng, 50) ? hot : blocks);
 
+		/* A cluster may hold stamps, of a replica that was made anew: a page has its places
+		 * in both halves, and one of them is good. */
+		block -= block / half % 2 * half;
 		sim_disk_set_unreadable(node->disk, node->data_offset + block * ORACLE_BLOCK_BYTES,
 			ORACLE_BLOCK_BYTES, true);
 	}

@@ -262,6 +262,8 @@ static struct world_options options_of(const struct scenario_case *test, uint64_
 	options.data_replicas = options.data_replicas == 0 ? 3 : options.data_replicas;
 	options.voters = (options.data_replicas | 1) + options.spares;
 	options.block_count = options.block_count == 0 ? 128 : options.block_count;
+	options.start_blocks =
+		options.start_blocks == 0 ? options.block_count : options.start_blocks;
 	options.cluster_bytes = 16384;
 	options.journal_blocks = options.journal_blocks == 0 ? 32 : options.journal_blocks;
 	options.agent_buffers = UINT64_C(2) << 20;

@@ -73,7 +73,7 @@ static void make_pool(struct node_agent *node)
 		.name = "sim",
 		.kind = node->kind,
 		.size_bytes = node->kind == VOTER_DATA
-				      ? world->options.block_count * ORACLE_BLOCK_BYTES
+				      ? world->options.start_blocks * ORACLE_BLOCK_BYTES
 				      : 0,
 	};
 	struct io *io;

@@ -115,6 +115,7 @@ static void simplify(struct shrinker *shrinker)
 	try_value(shrinker, FIELD(small_agent), UINT64_MAX);
 	try_value(shrinker, FIELD(clock_ppm), 0);
 	try_value(shrinker, FIELD(depth), 1);
+	try_value(shrinker, FIELD(start_blocks), UINT64_MAX);
 	try_value(shrinker, FIELD(block_count), 64);
 }
 

@@ -260,7 +260,7 @@ static void issue_random(struct slot *slot)
 	unsigned writes = slot->in_flight - slot->reads_in_flight;
 	struct world *world = slot->world;
 	struct rng *rng = &world->load_rng;
-	size_t blocks = blocks_reached(world);
+	size_t blocks = min_u64(blocks_reached(world), slot_blocks(slot));
 	unsigned dice = (unsigned)rng_below(rng, 100);
 	enum blk_kind kind = dice < 52   ? BLK_WRITE
 			     : dice < 84 ? BLK_READ
@@ -274,6 +274,7 @@ static void issue_random(struct slot *slot)
 	size_t range = rng_percent(rng, 50) ? min_u64(blocks, 16) : blocks;
 	size_t first = rng_below(rng, range);
 
+	resizer_saw(slot);
 	if (writes >= world->options.depth) {
 		kind = BLK_READ;
 	}
@@ -366,6 +367,7 @@ static void on_changed(struct volume *volume, void *ctx)
 		return;
 	}
 	slot->committed = status.cfg;
+	resizer_note(slot, &status);
 	places_follow(slot);
 	chain_committed(slot->world, &status.cfg);
 	world_note_commit(slot->world, &status.cfg, slot->fresh, slot->order);
@@ -380,7 +382,8 @@ static void volume_options_fill(struct slot *slot, struct volume_options *option
 	*options = (struct volume_options){
 		.name = "sim",
 		.uuid = world->volume_uuid,
-		.size_bytes = world->options.block_count * ORACLE_BLOCK_BYTES,
+		.size_bytes = max_u64(
+			slot->file.size_bytes, world->options.start_blocks * ORACLE_BLOCK_BYTES),
 		.lineage = world->lineage,
 		.attach = slot->attach,
 		.inc_min = slot->inc_file,
@@ -465,6 +468,7 @@ void slot_open(struct slot *slot, uint32_t attach)
 	}
 	slot->fresh = !slot->lived_on;
 	slot->committed.gen = 0;
+	slot->resizing = false;
 	volume_options_fill(slot, &options);
 	result = nexus_new(sim_process_io(slot->process), &nexus_options, &slot->nexus, &err);
 	if (result == 0) {

@@ -48,6 +48,7 @@ void places_init(struct places *places, struct slot *slot)
 {
 	const struct world *world = slot->world;
 
+	places->size_bytes = world->options.start_blocks * ORACLE_BLOCK_BYTES;
 	for (unsigned i = 0; i < world->options.voters - world->options.spares; i++) {
 		places->voters[places->count++] = agent_place(&world->agents[i], slot);
 	}
@@ -89,6 +90,7 @@ static void places_prune(struct places *places, const struct volume_status *stat
 	}
 	places->count = kept;
 	places->cfg = status->cfg;
+	places->size_bytes = status->size_bytes;
 }
 
 static void on_api_saved(struct sim_event *event)
@@ -159,7 +161,7 @@ bool agent_make_replica(struct node_agent *node, enum voter_kind kind)
 		.name = "sim",
 		.kind = kind,
 		.size_bytes =
-			kind == VOTER_DATA ? world->options.block_count * ORACLE_BLOCK_BYTES : 0,
+			kind == VOTER_DATA ? world->options.start_blocks * ORACLE_BLOCK_BYTES : 0,
 	};
 
 	if (node->state != AGENT_UP || node->has_replica || node->making || node->removing) {

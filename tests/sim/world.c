@@ -72,6 +72,7 @@ static void run_faults(struct world *world)
 	slot_open(&world->slots[0], 1);
 	slot_start_issuing(&world->slots[0]);
 	operator_start(world);
+	resizer_start(world);
 	faults_schedule(world);
 	sim_at_ns(world->sim, &world->monitor, sim_now_ns(world->sim) + MONITOR_NS, on_monitor);
 	while (!world->failed && sim_now_ns(world->sim) < end_ns && sim_step(world->sim)) {
@@ -131,6 +132,8 @@ void world_run(const struct world_request *request, struct world_result *ret_res
 	world->result = ret_result;
 	world_draw_options(&world->options, request->seed);
 	(void)world_change_options(&world->options, request->sets); /* main() has tried it */
+	world->options.start_blocks =
+		min_u64(world->options.start_blocks, world->options.block_count);
 	world->sim = world_sim_new(world, request->trace, request->trace_io);
 	world_trace_options(world);
 	rng_init(&world->load_rng, request->seed ^ UINT64_C(0x10ad));

@@ -34,7 +34,8 @@ struct world_options {
 	uint64_t spares;        /* the last of them hold no replica in the beginning */
 	uint64_t voter_changes; /* voters come and go all the time: voters.c */
 	uint64_t min_insync;
-	uint64_t block_count;
+	uint64_t block_count;  /* at most */
+	uint64_t start_blocks; /* in the beginning: less when the volume grows */
 	uint64_t cluster_bytes;
 	uint64_t region_bytes;
 	uint64_t pool_bytes;
@@ -146,6 +147,7 @@ struct places {
 	unsigned count;
 	struct volume_voter voters[REPL_VOTERS_MAX];
 	struct cfg cfg; /* the committed one that they follow; gen 0: never open */
+	uint64_t size_bytes;
 };
 
 /* A node that may run the nexus: the host's side of it survives the nexus process. */
@@ -178,6 +180,8 @@ struct slot {
 	struct sim_event issue;
 	bool issuing;
 	bool closed;
+	struct volume_resize resize; /* while resizing */
+	bool resizing;
 };
 
 struct fault {
@@ -223,6 +227,9 @@ struct world {
 	struct sim_event operator_event;
 	struct node_agent *adding, *leaving; /* what the operator is about; NULL: nothing */
 	bool in_a_hurry;                     /* what is added need not be in sync before */
+	/* resize.c */
+	struct sim_event resizer_event;
+	uint64_t seen_bytes; /* the largest size that a host was shown */
 	/* the final check */
 	unsigned final_issued, final_done, final_errors;
 	int final_result;
@@ -325,6 +332,20 @@ void agent_remove_replica(struct node_agent *node);
  */
 void rot_start(struct world *world);
 void rot_end(struct world *world);
+
+/* resize.c: the one who lets the volume grow */
+void resizer_draw(struct world_options *options, struct rng *rng);
+void resizer_start(struct world *world);
+void resizer_stop(struct world *world);
+bool resizer_is_done(const struct world *world);
+/* Its volume has committed something. */
+void resizer_note(struct slot *slot, const struct volume_status *status);
+/* A host looks at the size. */
+void resizer_saw(struct slot *slot);
+/* None of this slot is under way. */
+void slot_resize(struct slot *slot, size_t blocks);
+/* As a host sees it now. */
+size_t slot_blocks(const struct slot *slot);
 
 /* faults.c */
 void faults_observe(struct world *world); /* after each step */
