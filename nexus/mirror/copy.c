@@ -152,6 +152,17 @@ static void copier_retry_unreadable(struct copier *copier, struct leg *leg)
 	}
 }
 
+/* A range that has left R may be read, and may hold what was never acknowledged: nobody sees that
+ * while a predecessor may still answer reads by its lease with what was there before (1.9). */
+static bool copier_may_settle(struct volume *volume)
+{
+	if (io_now_ns(volume->io) < volume->ack_not_before_ns) {
+		volume_tick_start(volume);
+		return false;
+	}
+	return true;
+}
+
 static bool copier_find_work(struct copier *copier)
 {
 	struct volume *volume = copier->volume;
@@ -160,7 +171,7 @@ static bool copier_find_work(struct copier *copier)
 		return false;
 	}
 	/* R needs every member: while one is out and S cannot shrink, its turn comes later. */
-	if (volume->resync.count > 0 &&
+	if (volume->resync.count > 0 && copier_may_settle(volume) &&
 		(volume_needed(volume) & (volume_out_mask(volume) | ~volume_ready_mask(volume))) ==
 			0 &&
 		(copier_take_demanded(copier) || copier_take(copier, &volume->resync, -1, 0))) {

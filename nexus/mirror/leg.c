@@ -463,6 +463,7 @@ static void leg_came_up(struct leg *leg)
 		/* What it answered stays answered while its power is the same. */
 		ops_forget_leg(volume, leg, leg->power_lost);
 	}
+	open_fenced_one(volume);
 	task_wake(&volume->open_task);
 	task_wake(&leg->rebuild_task);
 	membership_wake(volume);

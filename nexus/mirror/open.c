@@ -269,6 +269,16 @@ static bool open_must_wait(const struct volume *volume)
 	return false;
 }
 
+void open_fenced_one(struct volume *volume)
+{
+	if (volume->ack_not_before_ns != 0 && !open_must_wait(volume)) {
+		volume->ack_not_before_ns = 0;
+		ops_revisit(volume);
+		copiers_wake(volume);
+		membership_wake(volume);
+	}
+}
+
 /* Everybody whom we wait for has answered, or the time is over. */
 static bool open_is_collected(struct volume *volume)
 {

@@ -190,6 +190,7 @@ static void volume_tick_step(struct task *task)
 		if (now_ns >= volume->ack_not_before_ns) {
 			volume->ack_not_before_ns = 0;
 			membership_wake(volume);
+			copiers_wake(volume);
 		}
 		ops_revisit(volume);
 	}

@@ -199,9 +199,9 @@ static void on_protocol_step(struct sim_event *event)
 
 void faults_observe(struct world *world)
 {
-	uint64_t step = protocol_step(world);
+	uint64_t step = world->healing ? world->step_seen : protocol_step(world);
 
-	if (step == world->step_seen || world->healing) {
+	if (step == world->step_seen) {
 		return;
 	}
 	world->step_seen = step;

@@ -114,8 +114,9 @@ static void on_answer(struct op *op)
 			request->op = NULL;
 			request->done = true;
 			request->result = op->req.result;
-			request->usable =
-				mask_count(volume->member_mask & ~volume_out_mask(volume));
+			request->usable = volume == NULL ? 0 /* it is being closed */
+							 : mask_count(volume->member_mask &
+								      ~volume_out_mask(volume));
 		}
 	}
 }

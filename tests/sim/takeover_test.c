@@ -200,6 +200,29 @@ static void test_opener_ends_before_its_wait(struct scenario *scenario)
 	scenario->writer = 2;
 }
 
+/* 6: the same with a write that was never acknowledged: once a read has shown it, nobody reads what
+ * was there before. */
+static void test_unacknowledged_write_is_not_shown_early(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	cut_off(scenario, B, true, true);
+	cut_off(scenario, C, true, true);
+	sim_partition(scenario->world.slots[1].host, scenario->world.agents[A].host, true);
+	scenario_open(scenario, 1);
+	await_state(scenario, VOLUME_DEGRADED);
+	(void)submit_write(scenario, 0, 8);
+	run_ms(scenario, 20);
+	nexus_crash(scenario, false);
+	assert_int_equal(do_read(scenario, 0, 8), 0);
+	scenario->writer = 0;
+	for (unsigned i = 0; i < 8; i++) {
+		(void)submit(scenario, BLK_READ, i, 1);
+	}
+	run_ms(scenario, 10000);
+	scenario->writer = 1;
+}
+
 /* 80: two crashes of the nexus, and of a replica in between, before R is empty. */
 static void test_two_crashes_and_a_restart(struct scenario *scenario)
 {
@@ -314,6 +337,7 @@ int main(void)
 		{CASE(test_stuck_backend_stays_gated)},
 		{CASE(test_suspended_nexus_answers_no_read)},
 		{CASE(test_opener_ends_before_its_wait)},
+		{CASE(test_unacknowledged_write_is_not_shown_early)},
 		{CASE(test_two_crashes_and_a_restart)},
 		{CASE(test_half_copied_region)},
 		{CASE(test_two_of_five), .options = {.data_replicas = 5}},
