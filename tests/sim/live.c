@@ -43,9 +43,8 @@ static bool is_usable_member(const struct node_agent *node, const struct cfg *cf
 }
 
 /* A nexus that lives may have proposed, or be about to, an S of those that it still counts on. */
-static bool nexus_can_go_on(const struct world *world, uint32_t down)
+static bool nexus_can_go_on(const struct world *world, const struct slot *slot, uint32_t down)
 {
-	const struct slot *slot = &world->slots[world->active];
 	const struct volume *volume = slot->process != NULL ? slot->volume : NULL;
 	bool member = false, proposed = false;
 
@@ -64,7 +63,18 @@ static bool nexus_can_go_on(const struct world *world, uint32_t down)
 		member = member || ((volume->member_mask & LEG_BIT(leg)) && !leg->out);
 		proposed = proposed || (at >= 0 && volume->proposal.voters[at].insync);
 	}
-	return member && (proposed || !volume->proposal_open);
+	/* What was overtaken counts on nobody any more, but its last proposal may be on its way. */
+	return (member || slot->index != world->active) && (proposed || !volume->proposal_open);
+}
+
+static bool all_can_go_on(const struct world *world, uint32_t down)
+{
+	for (unsigned i = 0; i < SLOTS; i++) {
+		if (!nexus_can_go_on(world, &world->slots[i], down)) {
+			return false;
+		}
+	}
+	return true;
 }
 
 /* The volume's rule (nexus/nexus.h); the most that it can be, as it may be opened anew. */
@@ -102,7 +112,7 @@ static bool is_tolerated(const struct world *world, uint32_t down)
 		}
 	}
 	return cfg != NULL && up >= cfg_majority(cfg) && data >= least_insync(world, cfg) &&
-	       members > 0 && nexus_can_go_on(world, down);
+	       members > 0 && all_can_go_on(world, down);
 }
 
 static uint32_t choose_down(struct world *world)
