@@ -20,7 +20,6 @@
 #define none      0
 #define swap      10 /* B10: one step replaces a voter */
 #define at_once   1  /* the first configuration of an opener already changes the voters; not a bug by itself */
-#define early     2  /* the next change is proposed before the last one is committed */
 #define first_list 3 /* an opener wants a majority of the first list, not of the list in the configuration that it found */
 #define same_id   4  /* a voter that lost its state comes back under its old id */
 #define old_only  5  /* a majority of the old list commits; not a bug by itself */
@@ -212,12 +211,6 @@ proctype Opener(byte epoch) {
 			:: gen < GENS -> gen++; change()
 			:: else -> goto stopped
 			fi
-		:: BUG == early && accepted != 0 && gen < GENS ->
-			accepted = 0;
-			tried = false;
-			before = voters;
-			gen++;
-			change()
 		:: else
 		fi
 	   }
