@@ -67,7 +67,7 @@ change volumes.strake.io db "{\"spec\":{\"uuid\":\"$uuid\"}}" || die "the uuid c
 change volumes.strake.io db '{"spec":{"size":"1024Mi"}}' || die "the same size, written otherwise: $(cat "$dir/out")"
 change_refused 'does not shrink' volumes.strake.io db '{"spec":{"size":"512Mi"}}'
 change volumes.strake.io db '{"spec":{"size":"2Gi"}}' || die "it cannot grow: $(cat "$dir/out")"
-change_refused 'number of replicas cannot be changed' volumes.strake.io db '{"spec":{"replicas":2}}'
+change volumes.strake.io db '{"spec":{"replicas":2}}' || die "the number of replicas cannot be changed: $(cat "$dir/out")"
 change_refused 'uuid of a volume cannot be changed' volumes.strake.io db '{"spec":{"uuid":"22222222-2222-4222-8222-222222222222"}}'
 change_refused 'uuid of a volume cannot be changed' volumes.strake.io db '{"spec":{"uuid":null}}'
 
