@@ -107,5 +107,5 @@ status_refused 'never lowered' '{"attachment":null}'
 
 note "for people"
 kubectl get strake >"$dir/out" 2>&1 || die "kubectl get strake: $(cat "$dir/out")"
-grep -qE '^volume.strake.io/db +1Gi|^volume.strake.io/db +1024Mi +3/3 +Online +n2' "$dir/out" || die "columns: $(cat "$dir/out")"
+grep -qE '^volume.strake.io/db +2Gi +3/3 +Online +n2' "$dir/out" || die "columns: $(cat "$dir/out")"
 kubectl get skp a >/dev/null && kubectl get skv db >/dev/null && kubectl get skr db-x >/dev/null || die "short names"

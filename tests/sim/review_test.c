@@ -284,15 +284,17 @@ static void test_smaller_than_its_options(struct scenario *scenario)
 {
 	struct scenario_request *beyond;
 
-	scenario->world.options.block_count = 64;
+	/* Its replicas have 128 blocks. */
+	scenario->world.options.start_blocks = 64;
 	open_whole(scenario);
+	assert_int_equal(slot_blocks(&scenario->world.slots[0]), 64);
 	slot_crash(&scenario->world.slots[0], false);
-	scenario->world.options.block_count = 128;
+	scenario->world.slots[0].file.size_bytes = UINT64_C(128) * ORACLE_BLOCK_BYTES;
 	slot_open(&scenario->world.slots[0], 1);
 	beyond = submit_write(scenario, 100, 8);
 	assert_int_equal(answer_of(scenario, beyond), -ERANGE);
 	assert_int_equal(do_write(scenario, 56, 8), 0);
-	scenario->world.options.block_count = 64;
+	assert_int_equal(slot_blocks(&scenario->world.slots[0]), 64);
 }
 
 /* In parts, each on all members before the next; a member goes in between. */
