@@ -43,7 +43,7 @@ static bool voters_begin(struct voters_job *voters)
 {
 	struct job *job = &voters->job;
 	struct volume_record *record = &job->cv->record;
-	bool is_full;
+	bool is_full = false;
 
 	voters->before = *record;
 	if (!job->cv->is_open) {

@@ -67,7 +67,7 @@ change volumes.strake.io db "{\"spec\":{\"uuid\":\"$uuid\"}}" || die "the uuid c
 change volumes.strake.io db '{"spec":{"size":"1024Mi"}}' || die "the same size, written otherwise: $(cat "$dir/out")"
 change_refused 'does not shrink' volumes.strake.io db '{"spec":{"size":"512Mi"}}'
 change volumes.strake.io db '{"spec":{"size":"2Gi"}}' || die "it cannot grow: $(cat "$dir/out")"
-change_refused 'number of replicas cannot be changed' volumes.strake.io db '{"spec":{"replicas":2}}'
+change volumes.strake.io db '{"spec":{"replicas":2}}' || die "the number of replicas cannot be changed: $(cat "$dir/out")"
 change_refused 'uuid of a volume cannot be changed' volumes.strake.io db '{"spec":{"uuid":"22222222-2222-4222-8222-222222222222"}}'
 change_refused 'uuid of a volume cannot be changed' volumes.strake.io db '{"spec":{"uuid":null}}'
 
@@ -107,5 +107,5 @@ status_refused 'never lowered' '{"attachment":null}'
 
 note "for people"
 kubectl get strake >"$dir/out" 2>&1 || die "kubectl get strake: $(cat "$dir/out")"
-grep -qE '^volume.strake.io/db +1Gi|^volume.strake.io/db +1024Mi +3/3 +Online +n2' "$dir/out" || die "columns: $(cat "$dir/out")"
+grep -qE '^volume.strake.io/db +2Gi +3/3 +Online +n2' "$dir/out" || die "columns: $(cat "$dir/out")"
 kubectl get skp a >/dev/null && kubectl get skv db >/dev/null && kubectl get skr db-x >/dev/null || die "short names"
