@@ -207,7 +207,7 @@ struct volume_compare {
 	uint64_t offset;
 	uint32_t length;
 	void *buffers[REPL_VOTERS_MAX]; /* the caller's, 4096-aligned */
-	int results[REPL_VOTERS_MAX];
+	int results[REPL_VOTERS_MAX];   /* -ERANGE: beyond the committed size */
 	void (*done)(struct volume_compare *compare);
 	void *ctx;
 	void *backend;

@@ -103,12 +103,13 @@ static void compare_step(struct task *task)
 
 void volume_compare(struct volume *volume, struct volume_compare *compare)
 {
-	struct compare_op *op = io_zalloc(volume->io, sizeof(*op));
+	/* Who asks may count on a size that is not committed. */
+	bool fits = range_is_within(compare->offset, compare->length, volume->size_bytes);
+	struct compare_op *op = fits ? io_zalloc(volume->io, sizeof(*op)) : NULL;
 
 	for (unsigned i = 0; i < REPL_VOTERS_MAX; i++) {
-		compare->results[i] = op == NULL ? -ENOMEM : -ESHUTDOWN;
+		compare->results[i] = !fits ? -ERANGE : op == NULL ? -ENOMEM : -ESHUTDOWN;
 	}
-	assert(range_is_within(compare->offset, compare->length, volume->size_bytes));
 	if (op == NULL) {
 		compare->done(compare);
 		return;

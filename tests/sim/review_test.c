@@ -317,10 +317,16 @@ static void test_clean_rises(struct scenario *scenario)
 	}
 }
 
+static void on_compared(struct volume_compare *compare)
+{
+	(void)compare;
+}
+
 /* What the state file says of the size is only for the first opening. */
 static void test_smaller_than_its_options(struct scenario *scenario)
 {
 	struct scenario_request *beyond;
+	struct volume_compare compare = {.done = on_compared};
 
 	scenario->world.options.block_count = scenario->world.options.start_blocks = 64;
 	open_whole(scenario);
@@ -329,6 +335,10 @@ static void test_smaller_than_its_options(struct scenario *scenario)
 	slot_open(&scenario->world.slots[0], 1);
 	beyond = submit_write(scenario, 100, 8);
 	assert_int_equal(answer_of(scenario, beyond), -ERANGE);
+	compare.offset = UINT64_C(64) * ORACLE_BLOCK_BYTES;
+	compare.length = ORACLE_BLOCK_BYTES;
+	volume_compare(scenario->world.slots[0].volume, &compare);
+	assert_int_equal(compare.results[0], -ERANGE);
 	assert_int_equal(do_write(scenario, 56, 8), 0);
 	scenario->world.options.block_count = scenario->world.options.start_blocks = 64;
 }
