@@ -27,7 +27,8 @@ replica() { # pool-agent, further fields
 }
 for name in a b c; do replica $name >"$dir/replica-$name" || die "create replica"; done
 replica a | cmp - "$dir/replica-a" || die "the same replica again"
-refused "EEXIST.*size_bytes '67108864', not '4096'" replica a size_bytes=4096
+refused "EEXIST.*size_bytes '67108864', not '134217728'" replica a size_bytes=$((128 << 20))
+replica a size_bytes=$((32 << 20)) | cmp - "$dir/replica-a" || die "one that has grown since"
 refused "EEXIST.*kind 'data', not 'arbiter'" replica a size_bytes=0 kind=arbiter
 refused "EEXIST.*volume_name 'v', not 'w'" replica a volume_name=w
 refused "EEXIST.*volume_uuid '$volume_uuid', not" replica a volume_uuid="$(uuid_of a)"
