@@ -13,6 +13,8 @@
  * Ghost, a bit for each value: poss[x] is what a read of x may return, live[x] what it may return after unflushed writes were lost, that is after an
  * opener found no member of S that kept its power.
  *
+ * With AFTER_CRASH a nexus has already served and died with a write at the last replica only, which spares an opening.
+ *
  * BUG=number breaks one rule:
  */
 #define none              0
@@ -41,6 +43,7 @@
 #define window_or_stamps  23 /* todo is map and window although the window is not valid */
 #define no_copy           24 /* reads do not wait for R */
 #define mark_other        25 /* clean is raised at a target that is being rebuilt */
+#define target_without_R  29 /* the map of a target that fails again has its todo, but not what is left in R */
 #define session_kept      28 /* a replica that left S still gets the watermark */
 
 /* Not rules but a stricter promise: unflushed writes may be lost only if no member of the S that the opener chose has kept its power. */
@@ -440,7 +443,7 @@ inline attach() {
 
 /* The target is gone: what it lacks is known. */
 inline target_failed() {
-	map[target] = todo;
+	map[target] = (BUG == target_without_R -> todo : todo | R);
 	if
 	:: w_active && w_target && (w_done & BIT(target)) == 0 -> map[target] = map[target] | BIT(w_x)
 	:: else
@@ -514,6 +517,20 @@ active proctype World() {
 		:: i < N -> clean[i] = 1; i++
 		:: else -> break
 		od;
+#ifdef AFTER_CRASH
+		i = AT(N - 1, 0);
+		data[i] = 1;
+		stamp[i] = 2;
+		entry[i] = 1;
+		poss[0] = 3;
+		live[0] = 3;
+		writes = 1;
+		wgen = 2;
+		if
+		:: valid = ALL
+		:: true
+		fi;
+#endif
 		reset()
 	};
 	do
