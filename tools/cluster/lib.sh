@@ -89,6 +89,8 @@ kill_process() { # name; one that is not there is no error
 	if pid=$(pid_of "$1"); then
 		kill -KILL "$pid" 2>/dev/null || true
 		while pid_of "$1" >/dev/null; do sleep 0.02; done
+		# Its first thread may be a zombie while others still have its sockets.
+		while [ "$(ls "/proc/$pid/task" 2>/dev/null | wc -l)" -gt 1 ]; do sleep 0.02; done
 	fi
 	rm -f "$dir/pids/$1"
 }
