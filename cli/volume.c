@@ -329,57 +329,51 @@ int volume_open(struct cli *cli)
 	return volume == NULL ? 1 : changed(cli, volume, "opened");
 }
 
+/* Asks the nexus that has the volume, and says what was done. */
+static int change(struct cli *cli, const char *method, ProtobufCMessage *request, const char *what)
+{
+	Strake__V1__Volume *volume = NULL;
+	struct err err = {0};
+	struct daemon *nexus = cli_find_volume(cli, cli->args.name, &volume);
+
+	if (nexus == NULL) {
+		return 1;
+	}
+	cli_free(volume);
+	volume = cli_call(nexus, method, request, &err);
+	if (volume == NULL) {
+		return cli_fail("%s: %s", nexus->name, err.text);
+	}
+	return changed(cli, volume, what);
+}
+
 int volume_set(struct cli *cli)
 {
 	Strake__V1__SetVolumeRequest request = STRAKE__V1__SET_VOLUME_REQUEST__INIT;
-	Strake__V1__Volume *volume = NULL;
-	struct err err = {0};
-	struct daemon *nexus;
 
 	if (cli->args.min_insync == 0 && !cli->args.has_no_quorum) {
 		(void)cli_fail("volume set needs --min-insync or --on-no-quorum");
 		return EXIT_USAGE;
 	}
-	nexus = cli_find_volume(cli, cli->args.name, &volume);
-	if (nexus == NULL) {
-		return 1;
-	}
-	cli_free(volume);
 	request.name = text_of(cli->args.name);
 	request.set_min_insync = cli->args.min_insync != 0;
 	request.min_insync = cli->args.min_insync;
 	request.set_no_quorum = cli->args.has_no_quorum;
 	request.no_quorum_s = cli->args.no_quorum_s;
-	volume = cli_call(nexus, "SetVolume", &request.base, &err);
-	if (volume == NULL) {
-		return cli_fail("%s: %s", nexus->name, err.text);
-	}
-	return changed(cli, volume, "changed");
+	return change(cli, "SetVolume", &request.base, "changed");
 }
 
 int volume_resize(struct cli *cli)
 {
 	Strake__V1__ResizeVolumeRequest request = STRAKE__V1__RESIZE_VOLUME_REQUEST__INIT;
-	Strake__V1__Volume *volume = NULL;
-	struct err err = {0};
-	struct daemon *nexus;
 
 	if (cli->args.size_bytes == 0) {
 		(void)cli_fail("volume resize needs --size");
 		return EXIT_USAGE;
 	}
-	nexus = cli_find_volume(cli, cli->args.name, &volume);
-	if (nexus == NULL) {
-		return 1;
-	}
-	cli_free(volume);
 	request.name = text_of(cli->args.name);
 	request.size_bytes = cli->args.size_bytes;
-	volume = cli_call(nexus, "ResizeVolume", &request.base, &err);
-	if (volume == NULL) {
-		return cli_fail("%s: %s", nexus->name, err.text);
-	}
-	return changed(cli, volume, "resized");
+	return change(cli, "ResizeVolume", &request.base, "resized");
 }
 
 int volume_publish(struct cli *cli)

@@ -62,11 +62,10 @@ enum mutant {
 	/* Not one that the simulator looks for: a write that begins with MUTANT_POISON fails an
 	 * assertion.  The program `nexus` of that build has it, always. */
 	MUTANT_CRASH = MUTANT_COUNT,
-	/* Of the store; tests/store finds them. */
+	/* Of the store; tests/store finds them, and VMETA_VOLATILE as its S4. */
 	MUTANT_S1, /* data are submitted before their map is durable */
 	MUTANT_S2, /* a block of the journal counts whatever its checksum says */
 	MUTANT_S3, /* data are submitted before their stamps are durable */
-	MUTANT_S4, /* a voter's metadata are written without FUA */
 	MUTANT_S5, /* a freed cluster is given out without a flush of its zeros */
 	MUTANT_S6, /* no flush between the two places of a page */
 	MUTANT_S7, /* a replica has its new size before the clusters for its stamps are durable */

@@ -26,7 +26,7 @@ static void slot_write_member(struct slot *slot, unsigned member)
 	unsigned pair = (unsigned)(slot->written_seq % 2);
 	uint64_t block = slot_block(slot->store, slot->index, pair, member);
 
-	if (mutant_is(MUTANT_VMETA_VOLATILE) || mutant_is(MUTANT_S4)) {
+	if (mutant_is(MUTANT_VMETA_VOLATILE)) {
 		batch_write(&slot->batch, &slot->op, block, slot->image, VMETA_SIZE);
 		return;
 	}

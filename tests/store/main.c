@@ -65,7 +65,7 @@ static const struct {
 	{"S1", MUTANT_S1},
 	{"S2", MUTANT_S2},
 	{"S3", MUTANT_S3},
-	{"S4", MUTANT_S4},
+	{"S4", MUTANT_VMETA_VOLATILE},
 	{"S5", MUTANT_S5},
 	{"S6", MUTANT_S6},
 	{"S7", MUTANT_S7},
