@@ -164,6 +164,7 @@ static int peer_connect(struct peer *peer)
 static void peer_tell_up(struct peer *peer)
 {
 	peer->up = true;
+	peer->leaving = false;
 	peer->generation++;
 	peer->retry_ns = PEER_RETRY_MIN_NS;
 	peer->confirmed = 0;
@@ -224,6 +225,22 @@ static bool heartbeat_lists(const struct wire_heartbeat *heartbeat, uint32_t nsi
 	return heartbeat->all;
 }
 
+/* It says so in each answer from then on: the first one counts. */
+static void peer_note_leaving(struct peer *peer)
+{
+	struct io *io = peer->peers->io;
+	uint64_t wait_ns = peer->answer.restart_wait_ms * IO_NS_PER_MS;
+
+	if (!peer->answer.stopping || peer->leaving) {
+		return;
+	}
+	peer->leaving = true;
+	peer->awaited_until_ns =
+		wait_ns != 0 ? io_now_ns(io) + min_u64(wait_ns, PEER_RESTART_NS) : 0;
+	log_info(&io->log, "nexus", "pool-agent-stops", "address=%s port=%u wait_ms=%u",
+		peer->address.host, peer->address.port, peer->answer.restart_wait_ms);
+}
+
 /* false: the answer is not one; the association is dropped. */
 static bool peer_heartbeat_handle(struct peer *peer)
 {
@@ -233,6 +250,7 @@ static bool peer_heartbeat_handle(struct peer *peer)
 			peer->heartbeat.status);
 		return false;
 	}
+	peer_note_leaving(peer);
 	list_for_each_safe (&peer->watchers, pos, following) {
 		struct peer_watch *watch = container_of(pos, struct peer_watch, node);
 

@@ -14,7 +14,9 @@
 #define PEER_DEAD_NS      (2000 * IO_NS_PER_MS)
 /* After so long without a command a pool-agent lets go of an association whose host is gone without
  * a word, as one is that lost its power. */
-#define PEER_KATO_MS      10000u
+#define PEER_KATO_MS 10000u
+/* At most, for a pool-agent that said that it is being restarted. */
+#define PEER_RESTART_NS   (10 * IO_NS_PER_S)
 #define PEER_RETRY_MIN_NS (50 * IO_NS_PER_MS)
 #define PEER_RETRY_MAX_NS (1000 * IO_NS_PER_MS)
 
@@ -52,8 +54,10 @@ struct peer {
 
 	struct nvmeh *assoc; /* from connect to closed */
 	bool ready, failed, closed;
-	bool up;             /* watchers were told so */
-	uint32_t generation; /* of associations: raised when one comes up */
+	bool up;                   /* watchers were told so */
+	uint32_t generation;       /* of associations: raised when one comes up */
+	bool leaving;              /* the agent said that it stops; until it is up again */
+	uint64_t awaited_until_ns; /* and is to be waited for so long; 0: not */
 
 	struct nvmeh_cmd heartbeat;
 	struct iovec heartbeat_iov;

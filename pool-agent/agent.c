@@ -7,6 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Nexuses send a heartbeat every 500 ms. */
+#define ANNOUNCE_NS        (1000 * IO_NS_PER_MS)
+#define ANNOUNCE_LINGER_NS (50 * IO_NS_PER_MS)
+
 void agent_metric_add(struct agent *agent, struct metric *metric, const char *name,
 	const char *help, const char *labels)
 {
@@ -96,7 +100,9 @@ int agent_new(struct io *io, const struct agent_options *options, struct agent *
 	agent->uuid = options->uuid;
 	agent->boot = rng_u64(&io->rng);
 	list_init(&agent->assocs);
+	agent->restart_wait_ms = options->restart_wait_ms;
 	task_init(&agent->close_task, &io->runq, close_step);
+	io_timer_init(&agent->close_timer, io, &agent->close_task);
 	agent->ios = io_zalloc(io, AGENT_REQUESTS * sizeof(*agent->ios));
 	if (agent->ios == NULL ||
 		bufpool_new(io, options->buffer_bytes != 0 ? options->buffer_bytes : 8u << 20,
@@ -163,6 +169,7 @@ static void close_end(struct agent *agent)
 	void *ctx = agent->closed_ctx;
 
 	assert(list_is_empty(&agent->assocs));
+	io_timer_stop(&agent->close_timer);
 	task_done(&agent->close_task);
 	agent_free_pools(agent);
 	windows_done(&agent->windows);
@@ -171,19 +178,6 @@ static void close_end(struct agent *agent)
 	io_free(io, agent->ios);
 	io_free(io, agent);
 	closed(ctx);
-}
-
-static void close_step(struct task *task)
-{
-	struct agent *agent = container_of(task, struct agent, close_task);
-
-	switch (agent->state) {
-	case AGENT_CLOSE_START:
-		AWAIT(agent, AGENT_CLOSE_EXPORTS, agent->export_count == 0);
-		nvmet_close(agent->target, target_closed, agent);
-		AWAIT(agent, AGENT_CLOSE_TARGET, agent->target_closed && all_idle(agent));
-		close_end(agent);
-	}
 }
 
 static void exports_remove(struct agent *agent)
@@ -201,12 +195,52 @@ static void exports_remove(struct agent *agent)
 	}
 }
 
+/* Nobody is left who does not know, or the time for it is over. */
+static bool is_announced(const struct agent *agent)
+{
+	if (!io_timer_is_running(&agent->close_timer)) {
+		return true;
+	}
+	list_for_each (&agent->assocs, pos) {
+		if (!container_of(pos, struct assoc, node)->told) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static void close_step(struct task *task)
+{
+	struct agent *agent = container_of(task, struct agent, close_task);
+
+	if (!agent->closing) {
+		return;
+	}
+	switch (agent->state) {
+	case AGENT_CLOSE_START:
+		io_timer_start_after(&agent->close_timer, ANNOUNCE_NS);
+		AWAIT(agent, AGENT_CLOSE_ANNOUNCE, is_announced(agent));
+		if (!list_is_empty(&agent->assocs)) {
+			/* The last answer is still to be sent. */
+			io_timer_start_after(&agent->close_timer, ANNOUNCE_LINGER_NS);
+			AWAIT(agent, AGENT_CLOSE_LINGER,
+				!io_timer_is_running(&agent->close_timer) ||
+					list_is_empty(&agent->assocs));
+		}
+		io_timer_stop(&agent->close_timer);
+		exports_remove(agent);
+		AWAIT(agent, AGENT_CLOSE_EXPORTS, agent->export_count == 0);
+		nvmet_close(agent->target, target_closed, agent);
+		AWAIT(agent, AGENT_CLOSE_TARGET, agent->target_closed && all_idle(agent));
+		close_end(agent);
+	}
+}
+
 void agent_close(struct agent *agent, void (*closed)(void *ctx), void *ctx)
 {
 	assert(!agent->closing);
 	agent->closing = true;
 	agent->closed = closed;
 	agent->closed_ctx = ctx;
-	exports_remove(agent);
 	task_wake(&agent->close_task);
 }

@@ -20,13 +20,17 @@ struct agent_options {
 	/* Writes of all replicas that are remembered exactly until they are on all members of their
 	 * volumes, 48 bytes each; 0: 65536. */
 	uint32_t window_entries;
+	/* After agent_close(), which announces it: for how long nexuses wait for the next process
+	 * before its replicas leave S; at most 10 s.  0: they leave at once. */
+	uint32_t restart_wait_ms;
 };
 
 /* NQN of the data subsystem: nqn.2025-01.io.strake:pool-agent:<uuid>; hosts must be
  * nqn.2025-01.io.strake:host:<uuid>. */
 int agent_new(struct io *io, const struct agent_options *options, struct agent **ret_agent,
 	struct err *err) __must_check;
-/* Stops listening, drains, closes no stores. */
+/* Announces it with the next heartbeat of each nexus (for at most a second), then stops listening,
+ * drains, closes no stores. */
 void agent_close(struct agent *agent, void (*closed)(void *ctx), void *ctx);
 uint16_t agent_port(const struct agent *agent);
 

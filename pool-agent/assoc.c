@@ -152,6 +152,7 @@ static void ctrl_gone(struct nvmet_subsys *subsys, struct nvmet_ctrl *ctrl)
 		&agent->io->log, "agent", "association-ended", "host=%s", nvmet_ctrl_hostnqn(ctrl));
 	list_remove(&assoc->node);
 	io_free(agent->io, assoc);
+	task_wake(&agent->close_task);
 }
 
 /* ---- heartbeats ---- */
@@ -159,7 +160,11 @@ static void ctrl_gone(struct nvmet_subsys *subsys, struct nvmet_ctrl *ctrl)
 void assoc_heartbeat(struct agent *agent, struct nvmet_req *req)
 {
 	struct assoc *assoc = assoc_of(agent, req);
-	struct wire_heartbeat heartbeat = {.boot = agent->boot};
+	struct wire_heartbeat heartbeat = {
+		.boot = agent->boot,
+		.stopping = agent->closing,
+		.restart_wait_ms = agent->restart_wait_ms,
+	};
 
 	if (req->length != WIRE_HEARTBEAT_SIZE) {
 		nvmet_req_complete(req, NVME_SC_INVALID_FIELD, 0);
@@ -184,6 +189,10 @@ void assoc_heartbeat(struct agent *agent, struct nvmet_req *req)
 		}
 	}
 	heartbeat.list_number = assoc->list_number;
+	if (agent->closing) {
+		assoc->told = true;
+		task_wake(&agent->close_task);
+	}
 	wire_heartbeat_encode(&heartbeat, req->iov.iov_base);
 	nvmet_req_complete(req, NVME_SC_SUCCESS, 0);
 }

@@ -40,6 +40,7 @@ struct assoc {
 	struct list claims;   /* every struct claim of it */
 	struct list lost;     /* those whose cur left it, not confirmed yet, oldest first */
 	uint32_t list_number; /* of the newest entry of `lost` that ever was */
+	bool told;            /* that the agent stops */
 };
 
 enum fence_status { FENCE_WAITING = UINT16_MAX };
@@ -151,8 +152,16 @@ struct agent {
 	struct metric fences, fences_refused, fences_unauthorized, fences_busy;
 	unsigned export_count;
 	bool closing, target_closed;
-	enum agent_close_state { AGENT_CLOSE_START, AGENT_CLOSE_EXPORTS, AGENT_CLOSE_TARGET } state;
+	enum agent_close_state {
+		AGENT_CLOSE_START,
+		AGENT_CLOSE_ANNOUNCE,
+		AGENT_CLOSE_LINGER,
+		AGENT_CLOSE_EXPORTS,
+		AGENT_CLOSE_TARGET
+	} state;
+	uint32_t restart_wait_ms;
 	struct task close_task;
+	struct io_timer close_timer;
 	void (*closed)(void *ctx);
 	void *closed_ctx;
 };

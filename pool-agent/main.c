@@ -19,6 +19,10 @@ static const struct config_key config_keys[] = {
 		"memory for data in flight"},
 	{"windows", CONFIG_UINT, false, "65536", 64, 1u << 24,
 		"writes under way that are remembered exactly, of all replicas; 48 bytes each"},
+	{"restart-wait", CONFIG_UINT, false, "10", 0, 10,
+		"seconds that volumes wait for its replicas when it is stopped, before they do "
+		"without; "
+		"0: they do so at once"},
 	{"connections", CONFIG_UINT, false, "128", 4, 4096, "NVMe/TCP connections at once"},
 	{"pools[].name", CONFIG_STRING, true, NULL, 1, STORE_POOL_NAME_SIZE - 1, "the pool's name"},
 	{"pools[].disk", CONFIG_STRING, true, NULL, 1, PATH_MAX - 1, "/dev/NAME, or file:///PATH"},
@@ -74,6 +78,7 @@ static int options_read(
 
 	options->agent.buffer_bytes = config_number(config, "buffers");
 	options->agent.window_entries = (uint32_t)config_number(config, "windows");
+	options->agent.restart_wait_ms = 1000 * (uint32_t)config_number(config, "restart-wait");
 	options->agent.queues_max = (unsigned)config_number(config, "connections");
 	if (daemon_address_parse(config_string(config, "address"), 4430, &options->agent.address,
 		    &reason) != 0) {

@@ -218,6 +218,8 @@ enum {
 	HEARTBEAT_LIST_NUMBER = 8,
 	HEARTBEAT_COUNT = 12,
 	HEARTBEAT_ALL = 16,
+	HEARTBEAT_STOPPING = 17,
+	HEARTBEAT_RESTART_WAIT = 20,
 	HEARTBEAT_LOST = 32,
 };
 _Static_assert(HEARTBEAT_LOST + 4 * WIRE_HEARTBEAT_LOST_MAX <= WIRE_HEARTBEAT_SIZE, "heartbeat");
@@ -229,6 +231,8 @@ void wire_heartbeat_encode(const struct wire_heartbeat *heartbeat, uint8_t to[WI
 	le32_put(to + HEARTBEAT_LIST_NUMBER, heartbeat->list_number);
 	le32_put(to + HEARTBEAT_COUNT, heartbeat->lost_count);
 	to[HEARTBEAT_ALL] = heartbeat->all;
+	to[HEARTBEAT_STOPPING] = heartbeat->stopping;
+	le32_put(to + HEARTBEAT_RESTART_WAIT, heartbeat->restart_wait_ms);
 	for (unsigned i = 0; i < heartbeat->lost_count; i++) {
 		le32_put(to + HEARTBEAT_LOST + 4 * (size_t)i, heartbeat->lost[i]);
 	}
@@ -241,6 +245,8 @@ int wire_heartbeat_decode(
 	ret_heartbeat->list_number = le32_get(from + HEARTBEAT_LIST_NUMBER);
 	ret_heartbeat->lost_count = le32_get(from + HEARTBEAT_COUNT);
 	ret_heartbeat->all = from[HEARTBEAT_ALL] != 0;
+	ret_heartbeat->stopping = from[HEARTBEAT_STOPPING] != 0;
+	ret_heartbeat->restart_wait_ms = le32_get(from + HEARTBEAT_RESTART_WAIT);
 	if (ret_heartbeat->lost_count > WIRE_HEARTBEAT_LOST_MAX) {
 		return -EBADMSG;
 	}

@@ -124,6 +124,8 @@ struct wire_heartbeat {
 	uint64_t boot;
 	uint32_t list_number;
 	bool all;
+	bool stopping;            /* the pool-agent ends in a moment */
+	uint32_t restart_wait_ms; /* when stopping: how long to wait for it; 0: not at all */
 	unsigned lost_count;
 	uint32_t lost[WIRE_HEARTBEAT_LOST_MAX];
 };

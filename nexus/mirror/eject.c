@@ -22,16 +22,29 @@ leg_mask eject_members(const struct volume *volume)
 	return volume->member_mask & volume_ready_mask(volume) & ~volume_out_mask(volume);
 }
 
+/* A member in order, beside which there are enough. */
+static bool eject_is_spare(const struct leg *leg)
+{
+	const struct volume *volume = leg->volume;
+
+	return volume->serving && !volume->proposal_open && volume->joiner == NULL &&
+	       (eject_members(volume) & LEG_BIT(leg)) &&
+	       mask_count(eject_members(volume) & ~LEG_BIT(leg)) >= max_u64(volume->min_insync, 1);
+}
+
+void eject_leaving(struct leg *leg)
+{
+	if (leg->peer->awaited_until_ns == 0 && eject_is_spare(leg)) {
+		leg_fail(leg, "its pool-agent was stopped");
+	}
+}
+
 static bool eject_is_allowed(const struct leg *leg, uint64_t now_ns)
 {
 	const struct volume *volume = leg->volume;
 	const struct peer *peer = leg->peer;
 
-	if (!volume->serving || volume->proposal_open || volume->joiner != NULL ||
-		!(eject_members(volume) & LEG_BIT(leg))) {
-		return false;
-	}
-	if (mask_count(eject_members(volume) & ~LEG_BIT(leg)) < max_u64(volume->min_insync, 1)) {
+	if (!eject_is_spare(leg)) {
 		return false;
 	}
 	if (volume->ejected_ns != 0 && now_ns < volume->ejected_ns + EJECT_PAUSE_NS) {

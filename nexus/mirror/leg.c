@@ -199,6 +199,18 @@ static unsigned leg_pinned(const struct leg *leg, uint64_t now_ns)
 	return count;
 }
 
+/* One that said that it comes back is waited for longer, while nobody else is missing. */
+static uint64_t leg_given_up_ns(const struct leg *leg)
+{
+	const struct volume *volume = leg->volume;
+	uint64_t given_up_ns = leg->unready_ns + EJECT_NS;
+
+	if (volume_out_mask(volume) == 0 && !volume->proposal_open) {
+		given_up_ns = max_u64(given_up_ns, leg->peer->awaited_until_ns);
+	}
+	return given_up_ns;
+}
+
 void leg_check_deadlines(struct leg *leg, uint64_t now_ns)
 {
 	struct volume *volume = leg->volume;
@@ -221,7 +233,7 @@ void leg_check_deadlines(struct leg *leg, uint64_t now_ns)
 		}
 	}
 	if (!leg->ready && member && !leg->out && volume->committed &&
-		now_ns >= leg->unready_ns + EJECT_NS) {
+		now_ns >= leg_given_up_ns(leg)) {
 		leg_fail(leg, leg->reason[0] != '\0' ? leg->reason : "not reached for 2 s");
 	}
 }
@@ -235,7 +247,7 @@ uint64_t leg_next_deadline_ns(const struct leg *leg)
 		return container_of(first, struct leg_io, node)->started_ns + EJECT_NS;
 	}
 	if (!leg->ready && !leg->out && (volume->member_mask & LEG_BIT(leg))) {
-		return leg->unready_ns + EJECT_NS;
+		return leg_given_up_ns(leg);
 	}
 	return UINT64_MAX;
 }
@@ -254,8 +266,12 @@ static void leg_peer_down(struct peer_watch *watch)
 {
 	struct leg *leg = container_of(watch, struct leg, watch);
 
-	snprintf(leg->reason, sizeof(leg->reason), "connection to the pool-agent lost: %.100s",
-		leg->peer->reason);
+	if (leg->peer->leaving) {
+		snprintf(leg->reason, sizeof(leg->reason), "its pool-agent was stopped");
+	} else {
+		snprintf(leg->reason, sizeof(leg->reason),
+			"connection to the pool-agent lost: %.100s", leg->peer->reason);
+	}
 	leg->rebuild_retry_ns = 0; /* it may come back as another */
 	leg_unready(leg);
 	task_wake(&leg->task);
@@ -266,6 +282,9 @@ static void leg_peer_heard(struct peer_watch *watch, uint64_t sent_ns, bool lost
 	struct leg *leg = container_of(watch, struct leg, watch);
 
 	lease_note_time(leg->volume);
+	if (leg->peer->leaving) {
+		eject_leaving(leg);
+	}
 	if (sent_ns < leg->fence_sent_ns || leg->refence) {
 		return;
 	}

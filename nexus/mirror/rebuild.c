@@ -84,7 +84,7 @@ static bool rebuild_is_candidate(struct leg *leg)
 	bool member = (volume->member_mask & LEG_BIT(leg)) != 0;
 
 	if (!volume->serving || volume_is_dead(volume) || !leg->ready || leg->refence ||
-		leg->voter.kind != VOTER_DATA || eject_keeps_out(leg) ||
+		leg->peer->leaving || leg->voter.kind != VOTER_DATA || eject_keeps_out(leg) ||
 		!voters_has(&volume->cfg, leg) || (voters_removing_mask(volume) & LEG_BIT(leg))) {
 		return false;
 	}

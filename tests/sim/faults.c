@@ -67,6 +67,11 @@ static void fault_agent_crash(struct fault *fault)
 	agent_crash(draw_agent(fault), draw_duration_ns(&fault->rng));
 }
 
+static void fault_agent_stop(struct fault *fault)
+{
+	agent_stop(draw_agent(fault), draw_duration_ns(&fault->rng));
+}
+
 static void fault_nexus_crash(struct fault *fault)
 {
 	struct rng *rng = &fault->rng;
@@ -277,6 +282,7 @@ static const struct fault_kind {
 	{"disk-stuck", 5, fault_disk_stuck},
 	{"rot", 3, fault_rot},
 	{"misdirected-write", 2, fault_misdirect},
+	{"agent-stop", 6, fault_agent_stop},
 };
 
 static const struct fault_kind *draw_kind(struct fault *fault)

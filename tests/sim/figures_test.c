@@ -214,6 +214,89 @@ static void test_stall_stuck_disk(struct scenario *scenario)
 	member_fails(scenario, disk_gets_stuck);
 }
 
+/* ---- a member is stopped, as for an upgrade ---- */
+
+static unsigned members_now(struct scenario *scenario)
+{
+	return cfg_insync_count(&scenario_volume(scenario)->cfg);
+}
+
+/* It comes back soon: nobody does without it, and nothing is copied. */
+static void test_announced_restart(struct scenario *scenario)
+{
+	struct load load = {0};
+	uint64_t copied, writes;
+	struct cfg cfg;
+
+	open_whole(scenario);
+	run_load(scenario, &load, 1000);
+	for (unsigned i = 0; i < 3; i++) {
+		cfg = scenario_volume(scenario)->cfg;
+		copied = copied_to(scenario, i);
+		writes = scenario_leg(scenario, i)->peer->generation;
+		agent_stop(&scenario->world.agents[i], 6000 * IO_NS_PER_MS);
+		run_load(scenario, &load, 12000);
+		assert_true(scenario_leg(scenario, i)->peer->generation > writes);
+		assert_int_equal(members_now(scenario), 3);
+		assert_int_equal(scenario_volume(scenario)->cfg.gen, cfg.gen);
+		assert_int_equal(copied_to(scenario, i), copied);
+	}
+	assert_true(load.slowest_ms > 5900);
+	assert_true(load.slowest_ms <= 8000);
+}
+
+/* It does not: out after 10 s. */
+static void test_announced_for_good(struct scenario *scenario)
+{
+	struct load load = {0};
+
+	open_whole(scenario);
+	agent_stop(&scenario->world.agents[B], 60 * IO_NS_PER_S);
+	run_load(scenario, &load, 15000);
+	assert_int_equal(members_now(scenario), 2);
+	assert_true(load.slowest_ms > 9000);
+	assert_true(load.slowest_ms <= 10100);
+}
+
+/* Nobody waits for it when another one fails. */
+static void test_announced_and_another_fails(struct scenario *scenario)
+{
+	struct load load = {0};
+
+	open_whole(scenario);
+	agent_stop(&scenario->world.agents[B], 60 * IO_NS_PER_S);
+	run_ms(scenario, 1000);
+	go_away(scenario, C);
+	run_load(scenario, &load, 4000);
+	assert_int_equal(members_now(scenario), 2);
+	assert_true(load.slowest_ms <= 4500);
+}
+
+/* Asked not to be waited for: no write notices. */
+static void test_announced_leaves(struct scenario *scenario)
+{
+	struct load load = {0};
+
+	open_whole(scenario);
+	agent_stop(&scenario->world.agents[B], 30 * IO_NS_PER_S);
+	run_load(scenario, &load, 15000);
+	assert_int_equal(members_now(scenario), 2);
+	assert_true(load.slowest_ms <= 100);
+}
+
+/* It cannot be spared. */
+static void test_announced_leaves_too_few(struct scenario *scenario)
+{
+	struct load load = {0};
+
+	open_whole(scenario);
+	agent_stop(&scenario->world.agents[A], 4 * IO_NS_PER_S);
+	run_load(scenario, &load, 8000);
+	assert_int_equal(members_now(scenario), 2);
+	assert_true(load.slowest_ms > 3500);
+	assert_true(load.slowest_ms <= 6000);
+}
+
 static bool heartbeat_waits(void *ctx)
 {
 	return scenario_leg(ctx, B)->peer->heartbeat_busy;
@@ -238,6 +321,8 @@ static void test_stall_heartbeat_first(struct scenario *scenario)
 #define CASE(function) .name = #function, .run = function
 #define LARGE          .block_count = 2048, .pool_bytes = UINT64_C(24) << 20, .region_bytes = 1 << 20
 
+#define WAITED_FOR .restart_wait_ms = 10000
+
 int main(void)
 {
 	static const struct scenario_case cases[] = {
@@ -251,6 +336,13 @@ int main(void)
 		{CASE(test_stall_frozen), .options = {.block_count = 512}},
 		{CASE(test_stall_stuck_disk), .options = {.block_count = 512}},
 		{CASE(test_stall_heartbeat_first)},
+		{CASE(test_announced_restart), .options = {.block_count = 512, WAITED_FOR}},
+		{CASE(test_announced_for_good), .options = {.block_count = 512, WAITED_FOR}},
+		{CASE(test_announced_and_another_fails),
+			.options = {.block_count = 512, .data_replicas = 4, WAITED_FOR}},
+		{CASE(test_announced_leaves), .options = {.block_count = 512}},
+		{CASE(test_announced_leaves_too_few),
+			.options = {.block_count = 512, .data_replicas = 2, .min_insync = 2}},
 	};
 
 	return scenario_run_all("figures", cases, ARRAY_COUNT(cases));

@@ -420,6 +420,14 @@ static void on_store_closed(struct store_op *op)
 	((struct node_agent *)op->ctx)->op_done = true;
 }
 
+static void on_agent_closed(void *ctx)
+{
+	struct node_agent *node = ctx;
+
+	node->agent = NULL;
+	node->op_done = true;
+}
+
 static void close_agent(struct node_agent *node)
 {
 	struct world *world = node->world;
@@ -429,7 +437,7 @@ static void close_agent(struct node_agent *node)
 	}
 	node->op_done = false;
 	node->state = AGENT_CLOSING;
-	agent_close(node->agent, on_closed, &node->op_done);
+	agent_close(node->agent, on_agent_closed, node);
 	wait_closed(world, &node->op_done, "closing an agent");
 	if (world->failed) {
 		return;

@@ -40,6 +40,7 @@ static void agent_serve(struct node_agent *node)
 		.buffer_bytes = world->options.agent_buffers,
 		.window_entries = (uint32_t)world->options.window_entries,
 		.queues_max = 64,
+		.restart_wait_ms = (uint32_t)world->options.restart_wait_ms,
 	};
 	struct err err = {0};
 	int result;
@@ -142,6 +143,24 @@ void agent_crash(struct node_agent *node, uint64_t down_ns)
 	agent_restart_after(node, down_ns);
 }
 
+static void on_stopped(void *ctx)
+{
+	struct node_agent *node = ctx;
+
+	node->agent = NULL;
+	agent_restart_after(node, node->stopped_ns);
+}
+
+void agent_stop(struct node_agent *node, uint64_t down_ns)
+{
+	if (node->state != AGENT_UP || node->making || node->removing) {
+		return;
+	}
+	node->state = AGENT_CLOSING;
+	node->stopped_ns = down_ns;
+	agent_close(node->agent, on_stopped, node);
+}
+
 void agent_power_loss(struct node_agent *node, uint64_t down_ns)
 {
 	struct world *world = node->world;
@@ -185,8 +204,9 @@ int world_agent_index(const struct world *world, const struct uuid *replica)
 
 bool agent_has_replica_now(const struct node_agent *node)
 {
-	return node->state == AGENT_UP && node->has_replica && !node->making && !node->removing &&
-	       node->replica != NULL && node->nsid != 0;
+	return (node->state == AGENT_UP || (node->state == AGENT_CLOSING && node->agent != NULL)) &&
+	       node->has_replica && !node->making && !node->removing && node->replica != NULL &&
+	       node->nsid != 0;
 }
 
 void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh, unsigned order)

@@ -44,6 +44,7 @@ static const struct {
 	{"slow", offsetof(struct world_options, slow_ns)},
 	{"eject_away", offsetof(struct world_options, eject_away_ns)},
 	{"windows", offsetof(struct world_options, window_entries)},
+	{"restart_wait", offsetof(struct world_options, restart_wait_ms)},
 	{"checkpoint", offsetof(struct world_options, checkpoint_ns)},
 	{"dirty", offsetof(struct world_options, dirty_bytes)},
 	{"clock_ppm", offsetof(struct world_options, clock_ppm)},
@@ -120,6 +121,7 @@ static void draw_limits(struct world_options *options, struct rng *rng)
 	}
 	options->window_entries = rng_percent(rng, 30) ? 1 + rng_below(rng, 40) : 0;
 	options->dirty_bytes = rng_percent(rng, 20) ? 1 : 0;
+	options->restart_wait_ms = rng_percent(rng, 60) ? 10000 : rng_below(rng, 2) * 3000;
 }
 
 /* Most seeds know only some kinds of faults, so that those meet often; and nets or disks that are

@@ -48,11 +48,12 @@ struct world_options {
 	int64_t absent_agent; /* goes away once more after all is whole; -1 none */
 	uint64_t depth;
 	uint64_t duration_ns;
-	uint64_t window_entries; /* of an agent; 0: as in production */
-	uint64_t checkpoint_ns;  /* 0: likewise */
-	uint64_t dirty_bytes;    /* of a nexus; 0: likewise, 1: no map is ever known */
-	uint64_t ops_target;     /* the pace: requests in duration_ns */
-	uint64_t ops_max;        /* no more are issued */
+	uint64_t window_entries;  /* of an agent; 0: as in production */
+	uint64_t restart_wait_ms; /* agent_options */
+	uint64_t checkpoint_ns;   /* 0: likewise */
+	uint64_t dirty_bytes;     /* of a nexus; 0: likewise, 1: no map is ever known */
+	uint64_t ops_target;      /* the pace: requests in duration_ns */
+	uint64_t ops_max;         /* no more are issued */
 	uint64_t
 		spreads; /* the load begins with few blocks and reaches more of them all the time */
 	uint64_t fault_count;
@@ -107,6 +108,7 @@ struct node_agent {
 	struct cfg cfg;        /* the last committed one with this replica in S */
 	uint64_t counted_power;
 	struct sim_event restart;
+	uint64_t stopped_ns; /* how long it stays away when it has stopped */
 	bool disk_faulty;
 	struct sim_event fault_end; /* of what was done to its disk */
 };
@@ -270,6 +272,8 @@ void world_setup(struct world *world);
 /* node.c: agents */
 void agent_start(struct node_agent *node);
 void agent_crash(struct node_agent *node, uint64_t down_ns);
+/* Announced, drained; then it is away for so long. */
+void agent_stop(struct node_agent *node, uint64_t down_ns);
 /* Where things lie in its pool. */
 void agent_layout(const struct node_agent *node, struct layout *ret_layout);
 /* Of its host, and so of a nexus that runs there. */
