@@ -7,7 +7,7 @@ cluster 256M
 volume 64M
 followers=()
 follow() { # daemon, file
-	strake daemon trace "$1" --follow >"$2" 2>"$2.err" 3>&- &
+	"$bin/cli/strake" --run-dir "$run" daemon trace "$1" --follow >"$2" 2>"$2.err" 3>&- &
 	followers+=($!)
 }
 trap 'kill "${followers[@]}" 2>/dev/null; cleanup' EXIT
