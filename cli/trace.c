@@ -65,11 +65,12 @@ static int print(struct strbuf *text)
 	return failed ? cli_fail("cannot print: %s", err_describe(errno)) : 0;
 }
 
-/* All that is there; 0 and *ret_any, or 1. */
+/* All that is there, and how many a follower was too slow for; 0 and *ret_any, or 1. */
 static int print_records(const struct trace_view *view, uint64_t *cursor, bool *ret_any)
 {
 	struct trace_record records[256];
 	struct strbuf text;
+	uint64_t before = *cursor;
 	unsigned count;
 	int result = 0;
 
@@ -77,6 +78,12 @@ static int print_records(const struct trace_view *view, uint64_t *cursor, bool *
 	*ret_any = false;
 	while (result == 0 && (count = trace_view_read(view, cursor, records, 256)) > 0) {
 		*ret_any = true;
+		if (before != 0 && *cursor - before > count) {
+			strbuf_printf(&text,
+				"(%llu records were overwritten before they were read)\n",
+				(unsigned long long)(*cursor - before - count));
+		}
+		before = *cursor;
 		for (unsigned i = 0; i < count; i++) {
 			trace_record_to_text(view, &records[i], &text);
 			strbuf_append(&text, "\n");

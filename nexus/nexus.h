@@ -69,6 +69,8 @@ struct volume_options {
 	/* The kernel of this node is the one under which the volume was open with this attach last
 	 * (state file): the host may have lived on. */
 	bool host_may_have_lived_on;
+	/* volume_waited() of an earlier process of the same state file that has ended, or all 0. */
+	struct epoch waited;
 	/* Not "": it is Faulted from the start, for this reason, and asks no replica for anything.
 	 */
 	char fault[VOLUME_REASON_SIZE];
@@ -159,6 +161,9 @@ void volume_set_no_quorum(struct volume *volume, uint64_t error_after_ns);
 /* The committed configuration, gen 0 before there is one, and the replica that is to become a
  * voter, or was and may still be found as one by whoever opens next (nil: none). */
 void volume_get_voters(const struct volume *volume, struct cfg *ret_cfg, struct uuid *ret_adding);
+/* The newest epoch of this volume that was committed here and past its wait (1.9): no nexus before
+ * it has a lease any more.  attach 0: none yet. */
+struct epoch volume_waited(const struct volume *volume);
 /* 0: the default for as many data replicas as it was opened with. */
 void volume_set_min_insync(struct volume *volume, unsigned min_insync);
 

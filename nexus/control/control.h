@@ -47,6 +47,7 @@ struct cvolume {
 	bool follow_wanted; /* reactor: it is to be told */
 	struct cfg told;    /* the reactor's until it is posted, then the control thread's */
 	struct uuid told_adding;
+	struct epoch waited, told_waited; /* likewise */
 	bool told_is_new;
 
 	/* inc: reactor -> state file -> reactor */

@@ -284,7 +284,7 @@ static const char *capability_to_hex(
 static json_t *record_to_json(const struct volume_record *record)
 {
 	char uuid[UUID_TEXT_SIZE], capability[HEX_TEXT_SIZE(CAPABILITY_ENCODED_SIZE)];
-	char lineage[24];
+	char lineage[24], waited[48];
 	json_t *voters = json_array();
 
 	for (unsigned i = 0; i < record->voter_count; i++) {
@@ -295,13 +295,16 @@ static json_t *record_to_json(const struct volume_record *record)
 	}
 	/* A string: JSON's integers are signed here. */
 	(void)snprintf(lineage, sizeof(lineage), "%016" PRIx64, record->lineage);
+	(void)snprintf(waited, sizeof(waited), "%" PRIu32 ".%" PRIu32 ".%016" PRIx64,
+		record->waited.attach, record->waited.inc, record->waited.nonce);
 	return json_pack(
-		"{s:i, s:s, s:s, s:I, s:s, s:I, s:s, s:I, s:I, s:I, s:s, s:b, s:s, s:I, s:b, s:o}",
+		"{s:i, s:s, s:s, s:I, s:s, s:I, s:s, s:I, s:s, s:I, s:I, s:s, s:b, s:s, s:I, s:b, "
+		"s:o}",
 		"format", FORMAT, "name", record->name, "uuid", uuid_to_text(&record->uuid, uuid),
 		"size_bytes", (json_int_t)record->size_bytes, "lineage", lineage, "attach",
 		(json_int_t)record->attach, "capability",
 		capability_to_hex(&record->capability, capability), "inc", (json_int_t)record->inc,
-		"min_insync", (json_int_t)record->min_insync, "no_quorum_s",
+		"waited", waited, "min_insync", (json_int_t)record->min_insync, "no_quorum_s",
 		(json_int_t)record->no_quorum_s, "boot_id", record->boot_id, "opened",
 		(int)record->opened, "frontend", frontend_kind_name(record->frontend), "copies",
 		(json_int_t)record->copies, "used", (int)record->used, "voters", voters);
@@ -392,23 +395,36 @@ static int parse_capability(const char *text, struct capability *ret_capability)
 							 : capability_decode(bytes, ret_capability);
 }
 
+static int parse_waited(const char *text, struct epoch *ret_epoch)
+{
+	int length = 0;
+
+	return sscanf(text, "%" SCNu32 ".%" SCNu32 ".%" SCNx64 "%n", &ret_epoch->attach,
+		       &ret_epoch->inc, &ret_epoch->nonce, &length) == 3 &&
+			       text[length] == '\0'
+		       ? 0
+		       : -EINVAL;
+}
+
 static int parse_record(json_t *json, struct volume_record *record)
 {
-	const char *name, *uuid, *lineage, *boot_id, *frontend, *capability = "";
+	const char *name, *uuid, *lineage, *boot_id, *frontend, *capability = "", *waited = "0.0.0";
 	json_int_t size, attach, inc, min_insync, no_quorum_s = 0, copies = 0;
 	int format, opened, used = 0;
 	json_t *voters;
 	char *end;
 
-	/* Files of earlier versions lack `capability`, `no_quorum_s`, `copies` and `used`. */
+	/* Files of earlier versions lack `capability`, `waited`, `no_quorum_s`, `copies` and
+	 * `used`. */
 	if (json_unpack(json,
-		    "{s:i, s:s, s:s, s:I, s:s, s:I, s?s, s:I, s:I, s?I, s:s, s:b, s:s, s?I, s?b, "
+		    "{s:i, s:s, s:s, s:I, s:s, s:I, s?s, s:I, s?s, s:I, s?I, s:s, s:b, s:s, s?I, "
+		    "s?b, "
 		    "s:o}",
 		    "format", &format, "name", &name, "uuid", &uuid, "size_bytes", &size, "lineage",
-		    &lineage, "attach", &attach, "capability", &capability, "inc", &inc,
-		    "min_insync", &min_insync, "no_quorum_s", &no_quorum_s, "boot_id", &boot_id,
-		    "opened", &opened, "frontend", &frontend, "copies", &copies, "used", &used,
-		    "voters", &voters) < 0 ||
+		    &lineage, "attach", &attach, "capability", &capability, "inc", &inc, "waited",
+		    &waited, "min_insync", &min_insync, "no_quorum_s", &no_quorum_s, "boot_id",
+		    &boot_id, "opened", &opened, "frontend", &frontend, "copies", &copies, "used",
+		    &used, "voters", &voters) < 0 ||
 		format != FORMAT || !json_is_array(voters) ||
 		json_array_size(voters) > REPL_VOTERS_MAX) {
 		return -EINVAL;
@@ -417,7 +433,8 @@ static int parse_record(json_t *json, struct volume_record *record)
 	if (*end != '\0' || !copy_text(record->name, sizeof(record->name), name) ||
 		!copy_text(record->boot_id, sizeof(record->boot_id), boot_id) ||
 		uuid_parse(uuid, &record->uuid) < 0 ||
-		parse_capability(capability, &record->capability) < 0 || size < 0 || attach <= 0 ||
+		parse_capability(capability, &record->capability) < 0 ||
+		parse_waited(waited, &record->waited) < 0 || size < 0 || attach <= 0 ||
 		attach > UINT32_MAX || inc < 0 || inc > UINT32_MAX || min_insync < 0 ||
 		min_insync > REPL_VOTERS_MAX || no_quorum_s < 0 || no_quorum_s > NO_QUORUM_S_MAX ||
 		copies < 0 || copies > REPL_VOTERS_MAX) {

@@ -19,7 +19,8 @@ struct volume_record {
 	uint32_t attach;              /* of the last open; rises only */
 	struct capability capability; /* for it; version 0: none */
 	uint32_t inc;                 /* the largest that was used with this attach */
-	unsigned min_insync;          /* 0: the nexus's default, or that for `copies` */
+	struct epoch waited;  /* volume_waited(), attach 0: none; counts under boot_id only */
+	unsigned min_insync;  /* 0: the nexus's default, or that for `copies` */
 	uint32_t no_quorum_s; /* requests fail after so long without a quorum; 0: they wait */
 	unsigned copies;      /* data replicas that it was created with */
 	/* A configuration was committed: voters are now those that hold one, and `voters` says

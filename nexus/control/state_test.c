@@ -105,6 +105,8 @@ static void test_record_comes_back_as_saved(void **state)
 
 	fill(&record);
 	record.used = true;
+	record.waited =
+		(struct epoch){.attach = 3, .inc = 4, .nonce = UINT64_C(0x8123456789abcdef)};
 	assert_int_equal(volume_record_save(folder, &record, &err), 0);
 	record.inc++;
 	assert_int_equal(volume_record_save(folder, &record, &err), 0);
@@ -339,10 +341,14 @@ static void test_a_file_of_before(void **state)
 	at = strstr(text.text, "\"used\"");
 	assert_non_null(at);
 	at[1] = 'x';
+	at = strstr(text.text, "\"waited\"");
+	assert_non_null(at);
+	at[1] = 'x';
 	assert_int_equal(file_replace(path, text.text, text.length, &err), 0);
 	assert_int_equal(volume_record_load(path, &record, &err), 0);
 	assert_int_equal(record.copies, 2);
 	assert_false(record.used);
+	assert_int_equal(record.waited.attach, 0);
 	strbuf_done(&text);
 	assert_int_equal(unlink(path), 0);
 }

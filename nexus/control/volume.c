@@ -104,6 +104,7 @@ static void file_post(struct cvolume *cv)
 	if (cv->follow_wanted) {
 		cv->told = cv->followed;
 		cv->told_adding = cv->followed_adding;
+		cv->told_waited = cv->waited;
 		cv->told_is_new = true;
 		cv->follow_wanted = false;
 	}
@@ -140,6 +141,9 @@ static void inc_save(struct cvolume *cv)
 	struct err err = {0};
 
 	cv->record.inc = inc;
+	if (cv->told_is_new) {
+		cv->record.waited = cv->told_waited;
+	}
 	/* What an operation is adding just now may be in the file already, and not be told yet. */
 	if (cv->told_is_new && !cv->changes_voters) {
 		(void)volume_record_follow(&cv->record, &cv->told, &cv->told_adding);
@@ -194,15 +198,18 @@ static bool same_voters(const struct cfg *a, const struct cfg *b)
 static void voters_changed(struct volume *volume, void *ctx)
 {
 	struct cvolume *cv = ctx;
+	struct epoch waited = volume_waited(volume);
 	struct uuid adding;
 	struct cfg cfg;
 
 	volume_get_voters(volume, &cfg, &adding);
 	if (cfg.gen == 0 ||
 		(same_voters(&cfg, &cv->followed) && uuid_equal(&adding, &cv->followed_adding) &&
-			cfg.size_bytes == cv->followed.size_bytes)) {
+			cfg.size_bytes == cv->followed.size_bytes &&
+			epoch_equal(&waited, &cv->waited))) {
 		return;
 	}
+	cv->waited = waited;
 	cv->followed = cfg;
 	cv->followed_adding = adding;
 	cv->follow_wanted = true;
@@ -262,6 +269,9 @@ void cvolume_fill_options(
 	ret_options->voter_count = record->voter_count;
 	memcpy(ret_options->voters, record->voters, sizeof(ret_options->voters));
 	ret_options->host_may_have_lived_on = host_may_have_lived_on;
+	if (host_may_have_lived_on) {
+		ret_options->waited = record->waited;
+	}
 	ret_options->save_inc = save_inc;
 	ret_options->changed = voters_changed;
 	ret_options->ctx = cv;

@@ -246,12 +246,16 @@ static bool open_lacks_members(const struct volume *volume, bool *ret_busy)
 /*
  * May a predecessor still answer reads by its lease (1.9)?  It reads from any data replica that we
  * did not fence, also one that is not in c.S any more: who took it out of S may have been an opener
- * that ended before its own wait did.
+ * that ended before its own wait did.  Not when c is of a process of this node that has ended, and
+ * had finished its wait: nobody before it has a lease, and nobody after it has committed.
  */
 static bool open_must_wait(const struct volume *volume)
 {
 	if (volume->chosen.gen == 0 || mutant_is(MUTANT_NO_OPEN_WAIT)) {
 		return false; /* nobody ever served */
+	}
+	if (epoch_equal(&volume->chosen.epoch, &volume->options.waited)) {
+		return false;
 	}
 	for (unsigned i = 0; i < volume->chosen.voter_count; i++) {
 		const struct cfg_voter *voter = &volume->chosen.voters[i];
@@ -269,10 +273,27 @@ static bool open_must_wait(const struct volume *volume)
 	return false;
 }
 
+void open_waited(struct volume *volume)
+{
+	bool over = volume->ack_not_before_ns == 0 || mutant_is(MUTANT_WAITED_EARLY);
+
+	if (volume->committed && over &&
+		!epoch_equal(&volume->options.waited, &volume->cfg.epoch)) {
+		volume->options.waited = volume->cfg.epoch;
+		volume_changed(volume);
+	}
+}
+
+struct epoch volume_waited(const struct volume *volume)
+{
+	return volume->options.waited;
+}
+
 void open_fenced_one(struct volume *volume)
 {
 	if (volume->ack_not_before_ns != 0 && !open_must_wait(volume)) {
 		volume->ack_not_before_ns = 0;
+		open_waited(volume);
 		ops_revisit(volume);
 		copiers_wake(volume);
 		membership_wake(volume);
@@ -489,6 +510,7 @@ static void open_elected(struct volume *volume)
 	log_info(&volume->io->log, "nexus", "opened", "volume=%s epoch=%s members=%u wgen=%llu",
 		volume->options.name, epoch_to_text(&volume->epoch, epoch),
 		mask_count(volume->member_mask), (unsigned long long)volume->wgen);
+	open_waited(volume);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		task_wake(&volume->legs[i]->task);
 	}

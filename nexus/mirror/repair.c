@@ -201,6 +201,9 @@ static bool repairer_judge_reads(struct repairer *repairer)
 		} else {
 			repair->unreadable++;
 			metric_inc(&volume->unreadable, 1);
+			/* R: a member that is on its way back was not asked, and may have it. */
+			repair->complete &= !repair->equalise ||
+					    (volume_needed(volume) & ~repairer->unread) == 0;
 		}
 		return false;
 	}

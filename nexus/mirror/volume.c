@@ -189,6 +189,7 @@ static void volume_tick_step(struct task *task)
 		volume->lease_waiters = false;
 		if (now_ns >= volume->ack_not_before_ns) {
 			volume->ack_not_before_ns = 0;
+			open_waited(volume);
 			membership_wake(volume);
 			copiers_wake(volume);
 		}

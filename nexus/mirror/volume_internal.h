@@ -540,6 +540,7 @@ void rebuild_drop(struct leg *leg, const char *reason); /* no target any more */
 /* open.c */
 task_step open_step;
 void open_refused(struct volume *volume, struct leg *leg, const struct token *cur);
+void open_waited(struct volume *volume); /* no predecessor has a lease: told once it is committed */
 void open_fenced_one(struct volume *volume); /* a leg is ready: was it the last to wait for? */
 
 /* resynced.c */

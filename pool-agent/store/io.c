@@ -206,6 +206,28 @@ static int sio_map(struct store_io *io, uint64_t from, uint64_t until)
 	return waits;
 }
 
+/* Only a write that waits looks at the clock. */
+static void sio_wait_begins(struct sio *sio, bool for_stamp)
+{
+	if (sio->waits_since_ns == 0) {
+		sio->waits_since_ns = io_now_ns(store_of(sio)->io);
+	}
+	sio->waits_for_stamp |= for_stamp;
+}
+
+static void sio_wait_ended(struct sio *sio)
+{
+	struct store *store = store_of(sio);
+	struct store_metrics *metrics = &store->metrics;
+
+	if (sio->waits_since_ns != 0) {
+		metric_observe_ns(sio->waits_for_stamp ? &metrics->stamp_wait : &metrics->map_wait,
+			io_now_ns(store->io) - sio->waits_since_ns);
+		sio->waits_since_ns = 0;
+		sio->waits_for_stamp = false;
+	}
+}
+
 /* 0: everything that the rest of the write needs is durable.  1: it waits; ask again when woken,
  * for the map may change meanwhile. */
 static int sio_prepare(struct store_io *io)
@@ -219,12 +241,15 @@ static int sio_prepare(struct store_io *io)
 		return -EIO;
 	}
 	waits = sio_stamp(io, sio->cursor, until);
+	mapped = waiter_waits(&sio->waiter) ? 1 : sio_map(io, sio->cursor, until);
+	if (mapped < 0) {
+		return mapped;
+	}
+	if (waits != 0 || mapped != 0) {
+		sio_wait_begins(sio, waits != 0);
+	}
 	if (waiter_waits(&sio->waiter)) {
 		return 1;
-	}
-	mapped = sio_map(io, sio->cursor, until);
-	if (mapped < 0 || waiter_waits(&sio->waiter)) {
-		return mapped;
 	}
 	if ((waits == 0 || mutant_is(MUTANT_S3)) && (mapped == 0 || mutant_is(MUTANT_S1))) {
 		return 0;
@@ -336,6 +361,7 @@ static void sio_step(struct task *task)
 			while (io->kind == STORE_WRITE && (sio->prepared = sio_prepare(io)) == 1) {
 				AWAIT(sio, SIO_AWAIT_METADATA, !waiter_waits(&sio->waiter));
 			}
+			sio_wait_ended(sio);
 			if (sio->prepared < 0) {
 				io->result = sio->prepared;
 				break;

@@ -146,8 +146,8 @@ static void journal_apply(struct journal *journal)
 		journal->tail_flying);
 	journal->durable_lsn += journal->flying_count;
 	journal->tail_durable = journal->tail_flying;
-	journal->writes++;
-	journal->records += journal->flying_count;
+	metric_inc(&store->metrics.journal_writes, 1);
+	metric_inc(&store->metrics.journal_records, journal->flying_count);
 }
 
 static void journal_wake(struct journal *journal)

@@ -28,6 +28,7 @@ void store_free(struct store *store)
 {
 	struct io *io = store->io;
 
+	store_metrics_remove(store);
 	if (store->close_task.step != NULL) {
 		task_done(&store->close_task);
 		task_done(&store->reclaim.task);
@@ -55,6 +56,7 @@ static void wake_ladders(struct store *store)
 void store_run(struct store *store)
 {
 	store->running = true;
+	store_metrics_add(store);
 	/* When all that fills the journal is of replicas that are gone, no page is written back and
 	 * nothing but a block of its own moves the tail. */
 	store->journal.publish = !journal_has_room(&store->journal, 1);
@@ -168,8 +170,8 @@ void store_get_info(const struct store *store, struct store_info *ret_info)
 		.size_bytes = layout->cluster_count * layout->cluster_bytes,
 		.replica_count = store->replica_count,
 		.replica_slots = layout->slots,
-		.journal_writes = store->journal.writes,
-		.journal_records = store->journal.records,
+		.journal_writes = metric_get(&store->metrics.journal_writes),
+		.journal_records = metric_get(&store->metrics.journal_records),
 		.failed = store->failed,
 	};
 

@@ -142,7 +142,6 @@ struct journal {
 	bool publish; /* a block is wanted even without records: the tail has moved */
 	struct list durable_waiters; /* by lsn */
 	struct list room_waiters;
-	uint64_t writes, records;
 };
 
 int journal_init(struct journal *journal, struct store *store);
@@ -398,10 +397,12 @@ struct sio {
 	struct store_replica *replica;
 	uint64_t cursor; /* bytes, in the replica */
 	uint64_t lsn;
-	uint64_t piece_end; /* of a discard */
+	uint64_t piece_end;      /* of a discard */
+	uint64_t waits_since_ns; /* for stamps or map; 0: it does not */
 	uint32_t pending;
 	int state;
 	int prepared;
+	bool waits_for_stamp;
 	bool alone_used;
 	bool turned;
 	struct segment alone; /* for an io that is one disk operation */
@@ -445,6 +446,18 @@ int sio_stamp(struct store_io *io, uint64_t from, uint64_t until);
 void discard_step(struct task *task);
 bool flusher_is_done(const struct store *store);
 
+/* ---- metrics ---- */
+
+struct store_metrics {
+	struct metric journal_writes, journal_records; /* since open */
+	struct metric stamp_wait, map_wait;
+	_Atomic uint64_t stamp_buckets[METRIC_BUCKETS], map_buckets[METRIC_BUCKETS];
+};
+
+/* While the store runs. */
+void store_metrics_add(struct store *store);
+void store_metrics_remove(struct store *store);
+
 /* ---- store ---- */
 
 struct store {
@@ -464,6 +477,7 @@ struct store {
 	struct ahead ahead;
 	struct reclaim reclaim;
 	struct data data;
+	struct store_metrics metrics;
 	uint64_t busy;            /* operations and ios in flight */
 	struct list slot_waiters; /* creations that wait for a draining slot */
 	struct task close_task;

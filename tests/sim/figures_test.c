@@ -125,6 +125,27 @@ static void test_restart_with_all(struct scenario *scenario)
 	assert_true(now_ms(scenario) - start_ms <= 2000);
 }
 
+/* Its predecessor had finished its wait: the replica that is away was left out then already. */
+static void test_restart_with_one_away(struct scenario *scenario)
+{
+	uint64_t start_ms;
+
+	open_whole(scenario);
+	fill(scenario);
+	cut_off(scenario, C, true, true);
+	await_state(scenario, VOLUME_DEGRADED);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(do_write(scenario, 3, 8), 0);
+		start_ms = now_ms(scenario);
+		nexus_crash(scenario, true);
+		assert_int_equal(do_write(scenario, 3, 8), 0);
+		assert_int_equal(do_read(scenario, 0, 8), 0);
+		assert_true(now_ms(scenario) - start_ms <= 2000);
+	}
+	cut_off(scenario, C, false, false);
+	await_whole(scenario);
+}
+
 static void test_restart_without_one(struct scenario *scenario)
 {
 	uint64_t start_ms;
@@ -329,6 +350,7 @@ int main(void)
 		{CASE(test_absence_of_a_minute), .options = {LARGE}},
 		{CASE(test_absence_in_a_rebuild), .options = {LARGE}},
 		{CASE(test_restart_with_all), .options = {LARGE}},
+		{CASE(test_restart_with_one_away), .options = {LARGE}},
 		{CASE(test_restart_without_one), .options = {LARGE}},
 		{CASE(test_stall_cut_off), .options = {.block_count = 512}},
 		{CASE(test_stall_not_heard), .options = {.block_count = 512}},

@@ -18,6 +18,8 @@ const char *mutant_options(enum mutant mutant)
 		return "voter_changes=0 dirty=1 windows=1";
 	case MUTANT_R1: /* needs blocks that rot */
 		return "voter_changes=0 rotten=0";
+	case MUTANT_WAITED_EARLY: /* a nexus dies within its wait, while an isolated one reads */
+		return "voter_changes=0 kinds=0x420";
 	default:
 		return "";
 	}

@@ -361,6 +361,7 @@ static void on_changed(struct volume *volume, void *ctx)
 	struct slot *slot = ctx;
 	struct volume_status status;
 
+	slot->waited = volume_waited(volume);
 	volume_get_status(volume, &status);
 	if (status.cfg.gen == 0 || status.cfg.epoch.attach != slot->attach ||
 		cfg_compare(&status.cfg, &slot->committed) <= 0) {
@@ -392,6 +393,7 @@ static void volume_options_fill(struct slot *slot, struct volume_options *option
 		.voter_count = slot->file.count,
 		.used = slot->file.cfg.gen != 0,
 		.host_may_have_lived_on = slot->lived_on,
+		.waited = slot->lived_on ? slot->waited : (struct epoch){0},
 		.save_inc = on_save_inc,
 		.changed = on_changed,
 		.ctx = slot,

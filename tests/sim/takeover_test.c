@@ -200,6 +200,27 @@ static void test_opener_ends_before_its_wait(struct scenario *scenario)
 	scenario->writer = 2;
 }
 
+/* 6: the same, but it is started again on its node: the configuration is its own, and it must wait
+ * nevertheless, for its predecessor had not. */
+static void test_opener_crashes_within_its_wait(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	cut_off(scenario, B, true, true);
+	cut_off(scenario, C, true, true);
+	sim_partition(scenario->world.slots[1].host, scenario->world.agents[A].host, true);
+	scenario_open(scenario, 1);
+	await_state(scenario, VOLUME_DEGRADED);
+	nexus_crash(scenario, false);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	scenario->writer = 0;
+	for (unsigned i = 0; i < 8; i++) {
+		(void)submit(scenario, BLK_READ, i, 1);
+	}
+	run_ms(scenario, 10000);
+	scenario->writer = 1;
+}
+
 /* 6: the same with a write that was never acknowledged: once a read has shown it, nobody reads what
  * was there before. */
 static void test_unacknowledged_write_is_not_shown_early(struct scenario *scenario)
@@ -337,6 +358,7 @@ int main(void)
 		{CASE(test_stuck_backend_stays_gated)},
 		{CASE(test_suspended_nexus_answers_no_read)},
 		{CASE(test_opener_ends_before_its_wait)},
+		{CASE(test_opener_crashes_within_its_wait)},
 		{CASE(test_unacknowledged_write_is_not_shown_early)},
 		{CASE(test_two_crashes_and_a_restart)},
 		{CASE(test_half_copied_region)},

@@ -162,8 +162,9 @@ struct slot {
 	struct sim_process *process; /* NULL when the nexus is down */
 	struct nexus *nexus;
 	struct volume *volume;
-	uint32_t attach;   /* 0: never attached */
-	uint32_t inc_file; /* the state file */
+	uint32_t attach;     /* 0: never attached */
+	uint32_t inc_file;   /* the state file */
+	struct epoch waited; /* there, too */
 	struct places file;
 	struct sim_event file_saved;
 	uint32_t inc_pending;
