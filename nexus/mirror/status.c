@@ -144,7 +144,10 @@ static void leg_get_status(const struct leg *leg, struct volume_replica_status *
 	status->rebuild_seconds_left = rebuild.seconds_left;
 	status->rebuild_waits = rebuild.waits;
 	if (rebuild.waits) {
-		snprintf(status->reason, sizeof(status->reason), "waits for other rebuilds");
+		size_t used = strlen(status->reason);
+
+		snprintf(status->reason + used, sizeof(status->reason) - used, "%s%s",
+			used > 0 ? "; " : "", "waits for other rebuilds");
 	}
 	status->reads = metric_get(&leg->reads);
 	status->writes = metric_get(&leg->writes);
