@@ -12,27 +12,52 @@
 #define TARGET  2
 
 struct fixture {
+	struct io io;
 	struct nexus nexus;
 	struct volume volumes[VOLUMES];
 	struct leg legs[VOLUMES][LEGS];
 };
 
+static unsigned woken; /* volumes, bit by bit */
+
+static void copier_looks(struct task *task)
+{
+	const struct copier *copier = container_of(task, struct copier, task);
+
+	woken |= 1u << (copier->volume -
+			 container_of(copier->volume->nexus, struct fixture, nexus)->volumes);
+}
+
+static uint64_t now(struct io *io)
+{
+	(void)io;
+	return NOW_NS;
+}
+
 static void fixture_init(struct fixture *fixture, unsigned rebuilds)
 {
+	static const struct io_ops ops = {.now_ns = now};
+
 	memset(fixture, 0, sizeof(*fixture));
+	io_init(&fixture->io, &ops, NULL, 1, NULL);
+	fixture->nexus.io = &fixture->io;
 	list_init(&fixture->nexus.rebuilds);
 	fixture->nexus.options.rebuilds = rebuilds;
 	pace_init(&fixture->nexus.pace, 1, 0);
 	for (unsigned i = 0; i < VOLUMES; i++) {
 		struct volume *volume = &fixture->volumes[i];
 
-		*volume = (struct volume){.nexus = &fixture->nexus,
-			.serving = true,
-			.min_insync = 1,
-			.leg_count = LEGS,
-			.member_mask = 3,
-			.proposed_mask = 3,
-			.proposed_common = ~(leg_mask)0};
+		volume->nexus = &fixture->nexus;
+		volume->io = &fixture->io;
+		volume->serving = true;
+		volume->min_insync = 1;
+		volume->leg_count = LEGS;
+		volume->member_mask = volume->proposed_mask = 3;
+		volume->proposed_common = ~(leg_mask)0;
+		for (unsigned j = 0; j < COPIERS; j++) {
+			volume->copiers[j].volume = volume;
+			task_init(&volume->copiers[j].task, &fixture->io.runq, copier_looks);
+		}
 		for (unsigned j = 0; j < LEGS; j++) {
 			volume->legs[j] = &fixture->legs[i][j];
 			fixture->legs[i][j] =
@@ -172,6 +197,40 @@ static void who_cannot_copy_holds_nobody_up(void **state)
 	free(fixture);
 }
 
+/* Whatever lets another one begin wakes it: the last piece, and an end before that. */
+static void who_waits_is_woken(void **state)
+{
+	struct fixture *fixture = malloc(sizeof(*fixture));
+	struct leg *first, *second, *third;
+
+	(void)state;
+	assert_non_null(fixture);
+	fixture_init(fixture, 1);
+	first = begin(fixture, 0);
+	second = begin(fixture, 1);
+	third = begin(fixture, 2);
+	woken = 0;
+	rebuilds_copy_began(first->volume, first, 4096);
+	first->todo.count--;
+	rebuilds_copy_ended(first->volume, first, 4096);
+	assert_false(runq_run(&fixture->io.runq, 1000));
+	assert_int_equal(woken & 6, 0);
+	rebuilds_copy_began(first->volume, first, 4096);
+	first->todo.count = 0;
+	rebuilds_copy_ended(first->volume, first, 4096);
+	assert_false(runq_run(&fixture->io.runq, 1000));
+	assert_int_equal(woken & 6, 6);
+	assert_true(copies(second));
+	assert_false(copies(third));
+	woken = 0;
+	second->target = false;
+	rebuilds_remove(second);
+	assert_false(runq_run(&fixture->io.runq, 1000));
+	assert_int_equal(woken & 4, 4);
+	assert_true(copies(third));
+	free(fixture);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -180,6 +239,7 @@ int main(void)
 		cmocka_unit_test(the_least_redundant_first),
 		cmocka_unit_test(who_is_needed_is_not_held_up),
 		cmocka_unit_test(who_cannot_copy_holds_nobody_up),
+		cmocka_unit_test(who_waits_is_woken),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
