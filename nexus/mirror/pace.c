@@ -26,8 +26,8 @@
 #define PACE_FIRST       8  /* the least of the first ones: the rest met something else */
 #define PACE_WEIGHT      16 /* of later ones: a sixteenth */
 #define PACE_OUTLIER     4
-/* What was not used is kept for so long. */
-#define PACE_BURST_NS (4 * NS_PER_MS)
+/* What was not used, as when a timer is late, is kept for so long. */
+#define PACE_BURST_NS (50 * NS_PER_MS)
 #define PACE_RATE_TOP (UINT64_C(1) << 40)
 
 void pace_init(struct pace *pace, uint64_t rate_min, uint64_t rate_max)

@@ -164,7 +164,7 @@ static void the_largest_rate_is_kept(void **state)
 		run(&plant, 100, false);
 		for (unsigned ms = 50; ms < 10000; ms *= 3) {
 			run(&plant, ms, true);
-			assert_true(plant.bytes <= 20 * MIB * (ms + 5) / 1000 + PIECE);
+			assert_true(plant.bytes <= 20 * MIB * (ms + 50) / 1000 + PIECE);
 		}
 		assert_true(rate_of(&plant, 4050) > 15 * MIB);
 	}
