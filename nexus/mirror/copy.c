@@ -159,6 +159,7 @@ static void copier_retry_unreadable(struct copier *copier, struct leg *leg)
 	while ((piece = piecemap_next(unreadable, 0)) != UINT64_MAX) {
 		piecemap_clear_piece(unreadable, piece);
 	}
+	rebuilds_changed(copier->volume->nexus);
 }
 
 /* A range that has left R may be read, and may hold what was never acknowledged: nobody sees that
@@ -524,7 +525,6 @@ static void copier_take_repaired(struct copier *copier)
 static void copier_let_go(struct copier *copier)
 {
 	struct volume *volume = copier->volume;
-
 	struct leg *target = copier->target >= 0 ? volume->legs[copier->target] : NULL;
 	bool is_done = !piecemap_test(copier->map, copier->offset, copier->length);
 

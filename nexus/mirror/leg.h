@@ -228,7 +228,8 @@ struct leg {
 	uint64_t unreadable_until_ns; /* then it is tried again */
 	struct dirty dirty; /* what it lacks while it is not in S and no target with a todo */
 	uint64_t todo_total_bytes;
-	struct list_node rebuild_node; /* in nexus->rebuilds, while it is a target */
+	struct list_node rebuild_node;       /* in nexus->rebuilds, while it is a target */
+	bool rebuild_turn, rebuild_had_turn; /* it is among those that copy now */
 	struct progress progress;
 	uint64_t older_seq;
 	unsigned copies; /* copies of copy.c that touch this target now */

@@ -235,6 +235,7 @@ static void rebuild_begin_copy(struct leg *leg)
 		leg->todo.count, 0);
 	log_info(&volume->io->log, "nexus", "rebuild-started", "volume=%s replica=%u bytes=%llu",
 		volume->options.name, leg->index, (unsigned long long)leg->todo_total_bytes);
+	rebuilds_changed(volume->nexus);
 	copiers_wake(volume);
 	ops_revisit(volume);
 }

@@ -36,38 +36,79 @@ static unsigned rebuilds_at_once(const struct nexus *nexus)
 	return nexus->options.rebuilds != 0 ? nexus->options.rebuilds : REBUILDS_AT_ONCE;
 }
 
+/* ---- whose turn it is ---- */
+
 static bool waits_for_others(const struct leg *leg)
 {
-	const struct nexus *nexus = leg->volume->nexus;
-	unsigned members = usable_members(leg->volume);
-	unsigned before = 0;
-	bool is_older = true;
+	return has_work(leg) && !is_urgent(leg) && !leg->rebuild_turn;
+}
 
-	if (!has_work(leg) || is_urgent(leg)) {
-		return false;
+/* Of two that have work; `a` is older. */
+static bool is_after(const struct leg *a, const struct leg *b)
+{
+	if (is_urgent(a) != is_urgent(b)) {
+		return is_urgent(b);
+	}
+	return usable_members(b->volume) < usable_members(a->volume);
+}
+
+static struct leg *first_without_turn(const struct nexus *nexus)
+{
+	struct leg *first = NULL;
+
+	list_for_each (&nexus->rebuilds, pos) {
+		struct leg *leg = container_of(pos, struct leg, rebuild_node);
+
+		if (has_work(leg) && !leg->rebuild_turn &&
+			(first == NULL || is_after(first, leg))) {
+			first = leg;
+		}
+	}
+	return first;
+}
+
+static void rebuilds_step(struct task *task)
+{
+	struct nexus *nexus = container_of(task, struct nexus, rebuilds_task);
+	struct leg *next;
+	int64_t running = 0, waiting = 0;
+
+	list_for_each (&nexus->rebuilds, pos) {
+		struct leg *leg = container_of(pos, struct leg, rebuild_node);
+
+		leg->rebuild_had_turn = leg->rebuild_turn;
+		leg->rebuild_turn = false;
+	}
+	for (unsigned i = 0; i < rebuilds_at_once(nexus); i++) {
+		next = first_without_turn(nexus);
+		if (next == NULL) {
+			break;
+		}
+		next->rebuild_turn = true;
 	}
 	list_for_each (&nexus->rebuilds, pos) {
-		const struct leg *other = container_of(pos, struct leg, rebuild_node);
-		unsigned its_members;
+		struct leg *leg = container_of(pos, struct leg, rebuild_node);
 
-		if (other == leg) {
-			is_older = false;
-			continue;
+		if (leg->rebuild_turn && !leg->rebuild_had_turn) {
+			copiers_wake(leg->volume);
 		}
-		if (!has_work(other)) {
-			continue;
-		}
-		its_members = usable_members(other->volume);
-		before += is_urgent(other) || its_members < members ||
-			  (its_members == members && is_older);
+		waiting += waits_for_others(leg);
+		running += !waits_for_others(leg);
 	}
-	return before >= rebuilds_at_once(nexus);
+	metric_set(&nexus->rebuilds_running, running);
+	metric_set(&nexus->rebuilds_waiting, waiting);
+}
+
+/* Once, however much has changed until then. */
+void rebuilds_changed(struct nexus *nexus)
+{
+	task_wake(&nexus->rebuilds_task);
 }
 
 uint64_t rebuilds_due_ns(const struct leg *leg, uint64_t now_ns)
 {
 	if (!has_work(leg) || waits_for_others(leg)) {
-		return UINT64_MAX; /* rebuilds_changed() */
+		return UINT64_MAX; /* rebuilds_step() */
 	}
 	return is_urgent(leg) ? now_ns : pace_due_ns(&leg->volume->nexus->pace, now_ns);
 }
@@ -106,34 +147,11 @@ void rebuilds_show(struct leg *leg)
 	metric_set(&leg->rebuild_left, (int64_t)status.seconds_left);
 }
 
-static void show_all(struct nexus *nexus, uint64_t now_ns)
-{
-	uint64_t limit = pace_limit(&nexus->pace, now_ns);
-	int64_t running = 0, waiting = 0;
-
-	list_for_each (&nexus->rebuilds, pos) {
-		if (waits_for_others(container_of(pos, struct leg, rebuild_node))) {
-			waiting++;
-		} else {
-			running++;
-		}
-	}
-	metric_set(&nexus->rebuilds_running, running);
-	metric_set(&nexus->rebuilds_waiting, waiting);
-	metric_set(&nexus->rebuild_limit, limit == UINT64_MAX ? 0 : (int64_t)limit);
-}
-
 /* ---- copying ---- */
-
-void rebuilds_changed(struct nexus *nexus)
-{
-	list_for_each (&nexus->rebuilds, pos) {
-		copiers_wake(container_of(pos, struct leg, rebuild_node)->volume);
-	}
-}
 
 void rebuilds_add(struct leg *leg)
 {
+	leg->rebuild_turn = false;
 	list_push_back(&leg->volume->nexus->rebuilds, &leg->rebuild_node);
 }
 
@@ -143,7 +161,6 @@ void rebuilds_remove(struct leg *leg)
 
 	list_remove(&leg->rebuild_node);
 	rebuilds_show(leg);
-	show_all(nexus, io_now_ns(nexus->io));
 	rebuilds_changed(nexus);
 }
 
@@ -169,6 +186,8 @@ void rebuilds_copy_ended(struct volume *volume, struct leg *target, uint64_t byt
 
 bool rebuilds_tick(struct volume *volume, uint64_t now_ns)
 {
+	struct nexus *nexus = volume->nexus;
+	uint64_t limit = pace_limit(&nexus->pace, now_ns);
 	bool any = false;
 
 	for (unsigned i = 0; i < volume->leg_count; i++) {
@@ -178,7 +197,7 @@ bool rebuilds_tick(struct volume *volume, uint64_t now_ns)
 		}
 	}
 	if (any) {
-		show_all(volume->nexus, now_ns);
+		metric_set(&nexus->rebuild_limit, limit == UINT64_MAX ? 0 : (int64_t)limit);
 	}
 	return any;
 }
@@ -191,6 +210,7 @@ void rebuilds_init(struct nexus *nexus)
 	struct metric_registry *metrics = nexus->io->metrics;
 
 	list_init(&nexus->rebuilds);
+	task_init(&nexus->rebuilds_task, &nexus->io->runq, rebuilds_step);
 	pace_init(&nexus->pace,
 		options->rebuild_rate_min != 0 ? options->rebuild_rate_min : REBUILD_RATE_MIN,
 		options->rebuild_rate_max);
@@ -212,6 +232,7 @@ void rebuilds_done(struct nexus *nexus)
 		&nexus->rebuilds_running, &nexus->rebuilds_waiting, &nexus->rebuild_limit};
 
 	assert(list_is_empty(&nexus->rebuilds));
+	task_done(&nexus->rebuilds_task);
 	for (unsigned i = 0; i < ARRAY_COUNT(all) && nexus->io->metrics != NULL; i++) {
 		metric_remove(nexus->io->metrics, all[i]);
 	}

@@ -64,8 +64,9 @@ struct nexus {
 	struct bufpool *buffers;
 	struct dirty_store dirty_store;
 	struct list volumes;
-	struct list rebuilds; /* legs that are targets, in the order in which they began */
-	struct pace pace;     /* of their copies */
+	struct list rebuilds;      /* legs that are targets, in the order in which they began */
+	struct task rebuilds_task; /* whose turn it is */
+	struct pace pace;          /* of their copies */
 	struct metric rebuilds_running, rebuilds_waiting, rebuild_limit;
 	uint64_t hedge_bytes, hedge_bytes_max; /* of buffers that hedge.c has */
 	uint32_t next_session; /* never restarts within a process (docs/decisions.md) */
@@ -554,10 +555,10 @@ void rebuilds_done(struct nexus *nexus);
 /* It is a target from now on; no more. */
 void rebuilds_add(struct leg *leg);
 void rebuilds_remove(struct leg *leg);
-/* At most now_ns: a piece of it may be copied.  Else it is to be asked again then; UINT64_MAX: the
- * copiers are woken. */
+/* At most now_ns: a piece of it may be copied.  Else it is to be asked again then; UINT64_MAX: when
+ * the copiers are woken. */
 uint64_t rebuilds_due_ns(const struct leg *leg, uint64_t now_ns);
-/* Others may have become first: the copiers of all that have a target look again. */
+/* It may be another one's turn. */
 void rebuilds_changed(struct nexus *nexus);
 /* Any copy; target NULL: of R. */
 void rebuilds_copy_began(struct volume *volume, const struct leg *target, uint64_t bytes);
