@@ -27,21 +27,41 @@ static bool is_state(const Strake__V1__Volume *volume, const char *state)
 
 /* ---- showing ---- */
 
-static void rebuild_text(const Strake__V1__VolumeReplica *replica, char text[80])
+#define REBUILD_TEXT_SIZE 120
+
+static void time_left_text(const Strake__V1__VolumeReplica *replica, char text[32])
 {
-	char done[SIZE_TEXT_SIZE], total[SIZE_TEXT_SIZE];
+	uint64_t seconds = replica->rebuild_seconds_left;
+
+	if (seconds == 0) {
+		(void)snprintf(text, 32, "end not known");
+	} else if (seconds < 120) {
+		(void)snprintf(text, 32, "%" PRIu64 " s left", seconds);
+	} else if (seconds < 7200) {
+		(void)snprintf(text, 32, "%" PRIu64 " min left", div_up_u64(seconds, 60));
+	} else {
+		(void)snprintf(text, 32, "%" PRIu64 " h left", div_up_u64(seconds, 3600));
+	}
+}
+
+/* "34 % (1.20G of 3.50G, 85M/s, 27 s left)". */
+static void rebuild_text(const Strake__V1__VolumeReplica *replica, char text[REBUILD_TEXT_SIZE])
+{
+	char done[SIZE_TEXT_SIZE], total[SIZE_TEXT_SIZE], rate[SIZE_TEXT_SIZE], left[32];
 
 	if (strcmp(replica->state, "Rebuilding") != 0) {
-		(void)snprintf(text, 80, "-");
+		(void)snprintf(text, REBUILD_TEXT_SIZE, "-");
 		return;
 	}
-	(void)snprintf(text, 80, "%s of %s (%" PRIu64 " %%)",
-		size_to_text(replica->rebuild_done_bytes, done),
-		size_to_text(replica->rebuild_total_bytes, total),
+	time_left_text(replica, left);
+	(void)snprintf(text, REBUILD_TEXT_SIZE, "%" PRIu64 " %% (%s of %s, %s/s, %s)",
 		replica->rebuild_total_bytes == 0
 			? 0
 			: replica->rebuild_done_bytes /
-				  div_up_u64(replica->rebuild_total_bytes, 100));
+				  div_up_u64(replica->rebuild_total_bytes, 100),
+		size_to_text(replica->rebuild_done_bytes, done),
+		size_to_text(replica->rebuild_total_bytes, total),
+		size_to_text(replica->rebuild_bytes_per_s, rate), left);
 }
 
 static const char *voter_text(const char *membership)
@@ -61,7 +81,7 @@ static void print_replicas(struct cli *cli, const Strake__V1__Volume *volume)
 	for (size_t i = 0; i < volume->n_replicas; i++) {
 		const Strake__V1__VolumeReplica *replica = volume->replicas[i];
 		const struct daemon *agent = cli_find_agent(cli, replica->agent);
-		char rebuild[80];
+		char rebuild[REBUILD_TEXT_SIZE];
 
 		rebuild_text(replica, rebuild);
 		table_cell(table, cli->args.output == OUTPUT_WIDE ? "%s" : "%.8s", replica->uuid);

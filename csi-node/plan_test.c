@@ -535,10 +535,15 @@ static void test_progress_is_written_now_and_then(void **state)
 	write_nexus(&fixture);
 	fixture.facts.clock.written_ms = fixture.facts.clock.now_ms;
 	fixture.replica.rebuild_done_bytes = 20;
+	fixture.replica.rebuild_seconds_left = 300;
 	assert_int_equal(replan_volume(&fixture)->action, VOLUME_NOTHING);
 	fixture.facts.clock.now_ms += PLAN_PROGRESS_MS;
 	assert_int_equal(replan_volume(&fixture)->action, VOLUME_WRITE_NEXUS);
 	assert_true(fixture.plan.is_idle);
+	assert_int_equal(
+		kube_number(json_array_get(json_object_get(fixture.plan.nexus, "replicas"), 0),
+			"secondsLeft", 0),
+		300);
 	fixture.facts.clock.may_write_idly = false;
 	assert_int_equal(replan_volume(&fixture)->action, VOLUME_NOTHING);
 	fixture.replica.state = text_of("Online");

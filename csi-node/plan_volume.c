@@ -32,6 +32,10 @@ static json_t *replica_json(const Strake__V1__VolumeReplica *replica)
 	if (strcmp(replica->state, "Rebuilding") == 0 && total > 0) {
 		(void)json_object_set_new(json, "progress",
 			json_integer((json_int_t)((done < total ? done : total) * 100 / total)));
+		if (replica->rebuild_seconds_left > 0) {
+			(void)json_object_set_new(json, "secondsLeft",
+				json_integer((json_int_t)replica->rebuild_seconds_left));
+		}
 	}
 	return json;
 }
@@ -116,6 +120,7 @@ static json_t *without_progress(const json_t *nexus)
 	json_array_foreach(replicas, i, replica)
 	{
 		(void)json_object_del(replica, "progress");
+		(void)json_object_del(replica, "secondsLeft");
 	}
 	return copy;
 }

@@ -31,6 +31,15 @@ static const struct config_key keys[] = {
 	{"absent", CONFIG_SIZE, false, "2M", 4096, 1u << 30,
 		"the memory for what replicas that are away lack, of all volumes: 512 bytes for "
 		"each 256 MiB in which something was written"},
+	{"rebuild.max_concurrent", CONFIG_UINT, false, "4", 1, 10000,
+		"rebuilds that copy at once; the others wait, those of volumes with the fewest "
+		"replicas come first"},
+	{"rebuild.min_rate", CONFIG_SIZE, false, "8M", 4096, UINT64_C(1) << 40,
+		"bytes a second that all rebuilds together copy at least, however slow that makes "
+		"the volumes"},
+	{"rebuild.max_rate", CONFIG_SIZE, false, "0", 0, UINT64_C(1) << 40,
+		"bytes a second that they copy at most, also while the volumes are idle; 0: no "
+		"limit"},
 };
 
 struct nexus_program {
@@ -70,6 +79,9 @@ static int read_options(
 		.min_insync = (unsigned)config_number(config, "min_insync"),
 		.buffer_bytes = config_number(config, "buffers"),
 		.dirty_bytes = config_number(config, "absent"),
+		.rebuilds = (unsigned)config_number(config, "rebuild.max_concurrent"),
+		.rebuild_rate_min = config_number(config, "rebuild.min_rate"),
+		.rebuild_rate_max = config_number(config, "rebuild.max_rate"),
 	};
 	if (uuid != NULL && uuid_parse(uuid, &ret_options->uuid) < 0) {
 		return config_refuse(config, err, "uuid", "\"%s\" is no uuid", uuid);

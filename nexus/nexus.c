@@ -22,6 +22,7 @@ static void nexus_close_step(struct task *task)
 	}
 	bufpool_free(nexus->buffers);
 	dirty_store_done(&nexus->dirty_store, io);
+	rebuilds_done(nexus);
 	io_free(io, nexus);
 	closed(ctx);
 }
@@ -54,6 +55,7 @@ int nexus_new(struct io *io, const struct nexus_options *options, struct nexus *
 		io_free(io, nexus);
 		return err_set(err, -ENOMEM, "out of memory for what absent replicas lack");
 	}
+	rebuilds_init(nexus);
 	*ret_nexus = nexus;
 	return 0;
 }

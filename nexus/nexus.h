@@ -26,6 +26,11 @@ struct nexus_options {
 	uint64_t checkpoint_ns; /* a write generation is at least that old, default 5 min */
 	uint64_t slow_ns; /* a replica that was slow against its peers for so long leaves S: 10 s */
 	uint64_t eject_away_ns; /* how long one stays out that answered badly, at first: 60 s */
+	/* Of rebuilds that no acknowledgement waits for: how many copy at once (4), and how much
+	 * all of them together in a second: not less than min (8 MiB), however slow the host's
+	 * requests get; never more than max (no limit). */
+	unsigned rebuilds;
+	uint64_t rebuild_rate_min, rebuild_rate_max;
 };
 
 int nexus_new(struct io *io, const struct nexus_options *options, struct nexus **ret_nexus,
@@ -121,6 +126,9 @@ struct volume_replica_status {
 	enum replica_state state;
 	char reason[VOLUME_REASON_SIZE];
 	uint64_t rebuild_total_bytes, rebuild_done_bytes; /* of the running or last rebuild */
+	uint64_t rebuild_bytes_per_s;  /* of the running one; 0: nothing moves, or too early */
+	uint64_t rebuild_seconds_left; /* 0: not known */
+	bool rebuild_waits;            /* for other rebuilds of this nexus */
 	uint64_t reads, writes, errors;
 	uint64_t unreadable, repairs; /* reads that its disk did not give; blocks written again */
 	uint64_t ejections;           /* because it answered badly: slow, unreadable */

@@ -49,6 +49,7 @@ struct sim_disk {
 	struct list orphans;
 	struct sim_disk_handle *handle;
 	struct sim_disk_faults faults;
+	uint64_t busy_ns; /* by its speed, until then */
 	uint64_t torn_offset;
 	uint64_t torn_length;
 	uint64_t operations;
@@ -480,6 +481,11 @@ static void schedule_request(struct sim_disk *disk, struct request *request)
 
 	if (disk->faults.slow_percent > 0 && rng_percent(&sim->rng, disk->faults.slow_percent)) {
 		delay_ns += sim_random_ns(sim, 0, disk->faults.slow_max_ns);
+	}
+	if (disk->faults.bytes_per_s > 0 && request->op->kind != IO_DISK_FLUSH) {
+		disk->busy_ns = max_u64(disk->busy_ns, sim->now_ns) +
+				request->op->length * IO_NS_PER_S / disk->faults.bytes_per_s;
+		delay_ns += disk->busy_ns - sim->now_ns;
 	}
 	sim_at_ns(sim, &request->event, sim->now_ns + delay_ns, request_event);
 }

@@ -155,7 +155,8 @@ struct sim_disk_faults {
 	bool fail_after_nth;         /* and every later one */
 	unsigned slow_percent;       /* of operations take up to slow_max_ns more */
 	uint64_t slow_max_ns;
-	bool stuck; /* nothing completes until this is taken back */
+	bool stuck;           /* nothing completes until this is taken back */
+	uint64_t bytes_per_s; /* one operation after the other, at this speed; 0: as many as come */
 };
 void sim_disk_set_faults(struct sim_disk *disk, const struct sim_disk_faults *faults);
 /* The n-th write, zeroing or flush from now on (1: the next) lets the event run at a moment between

@@ -18,7 +18,10 @@ static void nexus_make(void *ctx)
 	struct control *control = ctx;
 	struct nexus_options options = {.host_uuid = control->uuid,
 		.buffer_bytes = COPY_BUFFER_BYTES,
-		.dirty_bytes = control->options.dirty_bytes};
+		.dirty_bytes = control->options.dirty_bytes,
+		.rebuilds = control->options.rebuilds,
+		.rebuild_rate_min = control->options.rebuild_rate_min,
+		.rebuild_rate_max = control->options.rebuild_rate_max};
 
 	control->result =
 		nexus_new(daemon_io(control->daemon), &options, &control->nexus, &control->err);

@@ -19,7 +19,10 @@ struct control_options {
 	struct io_address export_address;
 	unsigned min_insync; /* of volumes that name none; 0: the protocol's default */
 	size_t buffer_bytes;
-	size_t dirty_bytes; /* as in nexus_options */
+	/* As in nexus_options. */
+	size_t dirty_bytes;
+	unsigned rebuilds;
+	uint64_t rebuild_rate_min, rebuild_rate_max;
 };
 
 struct compare; /* compare.c */

@@ -62,6 +62,9 @@ static void fill_replica_status(
 	replica->reason = status->reason;
 	replica->rebuild_total_bytes = status->rebuild_total_bytes;
 	replica->rebuild_done_bytes = status->rebuild_done_bytes;
+	replica->rebuild_bytes_per_s = status->rebuild_bytes_per_s;
+	replica->rebuild_seconds_left = status->rebuild_seconds_left;
+	replica->rebuild_waits = status->rebuild_waits;
 	replica->reads = status->reads;
 	replica->writes = status->writes;
 	replica->errors = status->errors;

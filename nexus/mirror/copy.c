@@ -108,6 +108,7 @@ static bool copier_take(struct copier *copier, struct piecemap *map, int target,
 	if (target >= 0) {
 		volume->legs[target]->copies++;
 	}
+	rebuilds_copy_began(volume, target >= 0 ? volume->legs[target] : NULL, copier->length);
 	return true;
 }
 
@@ -133,6 +134,14 @@ static bool copier_take_demanded(struct copier *copier)
 	return false;
 }
 
+/* Looks for work then, at the latest. */
+static void copier_look_at(struct copier *copier, uint64_t at_ns)
+{
+	if (!io_timer_is_running(&copier->timer) || copier->timer.deadline_ns > at_ns) {
+		io_timer_start(&copier->timer, at_ns);
+	}
+}
+
 /* What could not be read from anybody is tried again now and then: the host may have written it
  * anew. */
 static void copier_retry_unreadable(struct copier *copier, struct leg *leg)
@@ -144,12 +153,13 @@ static void copier_retry_unreadable(struct copier *copier, struct leg *leg)
 		return;
 	}
 	if (io_now_ns(copier->volume->io) < leg->unreadable_until_ns) {
-		io_timer_start(&copier->timer, leg->unreadable_until_ns);
+		copier_look_at(copier, leg->unreadable_until_ns);
 		return;
 	}
 	while ((piece = piecemap_next(unreadable, 0)) != UINT64_MAX) {
 		piecemap_clear_piece(unreadable, piece);
 	}
+	rebuilds_changed(copier->volume->nexus);
 }
 
 /* A range that has left R may be read, and may hold what was never acknowledged: nobody sees that
@@ -161,6 +171,21 @@ static bool copier_may_settle(struct volume *volume)
 		return false;
 	}
 	return true;
+}
+
+/* A piece of the target's rebuild, if it may be copied now. */
+static bool copier_take_rebuild(struct copier *copier, struct leg *leg)
+{
+	uint64_t now_ns = io_now_ns(copier->volume->io);
+	uint64_t due_ns = rebuilds_due_ns(leg, now_ns);
+
+	if (due_ns <= now_ns) {
+		return copier_take(copier, &leg->todo, (int)leg->index, 0);
+	}
+	if (due_ns != UINT64_MAX) {
+		copier_look_at(copier, due_ns);
+	}
+	return false;
 }
 
 static bool copier_find_work(struct copier *copier)
@@ -183,7 +208,7 @@ static bool copier_find_work(struct copier *copier)
 
 		copier_retry_unreadable(copier, leg);
 		if (leg->target && !leg->todo_all && leg->ready &&
-			copier_take(copier, &leg->todo, (int)at, 0)) {
+			copier_take_rebuild(copier, leg)) {
 			volume->copy_cursor = at + 1u;
 			return true;
 		}
@@ -500,15 +525,16 @@ static void copier_take_repaired(struct copier *copier)
 static void copier_let_go(struct copier *copier)
 {
 	struct volume *volume = copier->volume;
+	struct leg *target = copier->target >= 0 ? volume->legs[copier->target] : NULL;
+	bool is_done = !piecemap_test(copier->map, copier->offset, copier->length);
 
 	range_lock_release(&volume->locks, &copier->lock);
 	ops_revisit(volume);
-	if (copier->target >= 0) {
-		struct leg *leg = volume->legs[copier->target];
-
-		leg->copies--;
-		task_wake(&leg->rebuild_task);
-		task_wake(&leg->join_task);
+	rebuilds_copy_ended(volume, target, is_done ? copier->length : 0);
+	if (target != NULL) {
+		target->copies--;
+		task_wake(&target->rebuild_task);
+		task_wake(&target->join_task);
 	}
 	copier->working = false;
 }

@@ -563,7 +563,7 @@ struct leg_metric {
 	const char *name, *help;
 };
 
-#define LEG_METRICS 8
+#define LEG_METRICS 12
 
 static void leg_list_metrics(struct leg *leg, struct leg_metric to[LEG_METRICS])
 {
@@ -586,6 +586,14 @@ static void leg_list_metrics(struct leg *leg, struct leg_metric to[LEG_METRICS])
 		{&leg->write_latency, METRIC_GAUGE,
 			"strake_nexus_replica_write_latency_nanoseconds",
 			"Mean time of a host write at a replica, in the last second with some."},
+		{&leg->rebuild_total, METRIC_GAUGE, "strake_nexus_replica_rebuild_bytes",
+			"Bytes that the running rebuild of a replica has to copy; 0: none runs."},
+		{&leg->rebuild_done, METRIC_GAUGE, "strake_nexus_replica_rebuild_done_bytes",
+			"Bytes of them that are done."},
+		{&leg->rebuild_rate, METRIC_GAUGE, "strake_nexus_replica_rebuild_bytes_per_second",
+			"How fast the running rebuild goes; 0: it stands, or none runs."},
+		{&leg->rebuild_left, METRIC_GAUGE, "strake_nexus_replica_rebuild_seconds_left",
+			"Until it is done at this speed; 0: not known, or none runs."},
 	};
 
 	memcpy(to, all, sizeof(all));

@@ -8,6 +8,7 @@
 
 #include "nexus/mirror/dirty.h"
 #include "nexus/mirror/piecemap.h"
+#include "nexus/mirror/progress.h"
 #include "nexus/nexus.h"
 #include "nexus/peer.h"
 
@@ -227,6 +228,9 @@ struct leg {
 	uint64_t unreadable_until_ns; /* then it is tried again */
 	struct dirty dirty; /* what it lacks while it is not in S and no target with a todo */
 	uint64_t todo_total_bytes;
+	struct list_node rebuild_node;       /* in nexus->rebuilds, while it is a target */
+	bool rebuild_turn, rebuild_had_turn; /* it is among those that copy now */
+	struct progress progress;
 	uint64_t older_seq;
 	unsigned copies; /* copies of copy.c that touch this target now */
 	struct task join_task;
@@ -239,6 +243,7 @@ struct leg {
 
 	struct metric reads, writes, errors, ejections, write_latency, unread, repairs,
 		copied_bytes;
+	struct metric rebuild_total, rebuild_done, rebuild_rate, rebuild_left;
 	unsigned unread_run; /* reads in a row that its disk did not give */
 };
 

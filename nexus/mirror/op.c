@@ -586,6 +586,20 @@ static void op_issue(struct vol_op *op)
 	}
 }
 
+/* What the copies of rebuilds are paced by. */
+static void op_note_pace(struct vol_op *op)
+{
+	struct volume *volume = op->volume;
+	bool is_read = op->req->kind == BLK_READ, is_large = op->req->length > PACE_LARGE_BYTES;
+
+	if (op->result == 0 && (is_read || op->req->kind == BLK_WRITE)) {
+		pace_host_ended(&volume->nexus->pace, &volume->pace_host,
+			is_read ? (is_large ? PACE_LARGE_READ : PACE_READ)
+				: (is_large ? PACE_LARGE_WRITE : PACE_WRITE),
+			op->begun_ns, io_now_ns(volume->io));
+	}
+}
+
 static void op_answer(struct vol_op *op)
 {
 	if (op->result == 0 && volume_is_dead(op->volume) && op->req->kind == BLK_READ) {
@@ -593,6 +607,7 @@ static void op_answer(struct vol_op *op)
 	}
 	op_account(op);
 	op->lock.parked = false;
+	op_note_pace(op);
 	op->req->result = op->result;
 	TRACE(op->volume->io, host_ack, trace_id(&op->volume->options.uuid), op->req->kind,
 		op->req->offset, (unsigned)-op->result);
@@ -692,7 +707,9 @@ void op_submit(struct blk_dev *dev, struct blk_req *req)
 	memset(op, 0, offsetof(struct vol_op, lios));
 	op->volume = volume;
 	op->req = req;
+	op->begun_ns = io_now_ns(volume->io);
 	op->hedge_leg = -1;
+	pace_host_began(&volume->nexus->pace, op->begun_ns);
 	/* What a predecessor died of is not tried again. */
 	op->result = volume->options.fault[0] != '\0' ? -EIO : op_check(volume, req);
 	op->lock.offset = req->offset;

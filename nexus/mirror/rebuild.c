@@ -182,6 +182,7 @@ static bool rebuild_register(struct leg *leg)
 	leg->vmeta_rebuilding = true;
 	leg->todo_all = true;
 	leg->target = true;
+	rebuilds_add(leg);
 	leg->older_seq = volume->seq;
 	ops_forget_leg(volume, leg, true);
 	return true;
@@ -193,6 +194,7 @@ static void rebuild_unregister(struct leg *leg)
 
 	leg->target = false;
 	leg->todo_all = false;
+	rebuilds_remove(leg);
 	piecemap_done(&leg->todo, volume->io);
 	piecemap_done(&leg->unreadable, volume->io);
 	membership_wake(volume);
@@ -228,10 +230,12 @@ static void rebuild_begin_copy(struct leg *leg)
 	leg->todo_all = false;
 	dirty_forget(&leg->dirty); /* todo has it now */
 	leg->todo_total_bytes = leg->todo.count * leg->todo.piece_bytes;
+	progress_begin(&leg->progress, io_now_ns(volume->io));
 	TRACE(volume->io, rebuild_copy, trace_id(&volume->options.uuid), leg->index,
 		leg->todo.count, 0);
 	log_info(&volume->io->log, "nexus", "rebuild-started", "volume=%s replica=%u bytes=%llu",
 		volume->options.name, leg->index, (unsigned long long)leg->todo_total_bytes);
+	rebuilds_changed(volume->nexus);
 	copiers_wake(volume);
 	ops_revisit(volume);
 }

@@ -107,6 +107,7 @@ static enum replica_state leg_status_state(const struct leg *leg)
 static void leg_get_status(const struct leg *leg, struct volume_replica_status *status)
 {
 	const char *unfit = NULL;
+	struct rebuild_status rebuild;
 
 	if (leg->vacant || leg->leaving) {
 		return;
@@ -136,14 +137,17 @@ static void leg_get_status(const struct leg *leg, struct volume_replica_status *
 			(unsigned long long)leg->unreadable.count,
 			(unsigned long long)leg->unreadable.piece_bytes);
 	}
-	status->rebuild_total_bytes = leg->todo_total_bytes;
-	if (leg->target && !leg->todo_all) {
-		uint64_t left = leg->todo.count * leg->todo.piece_bytes;
+	rebuilds_get(leg, &rebuild);
+	status->rebuild_total_bytes = rebuild.total_bytes;
+	status->rebuild_done_bytes = rebuild.done_bytes;
+	status->rebuild_bytes_per_s = rebuild.bytes_per_s;
+	status->rebuild_seconds_left = rebuild.seconds_left;
+	status->rebuild_waits = rebuild.waits;
+	if (rebuild.waits) {
+		size_t used = strlen(status->reason);
 
-		status->rebuild_done_bytes =
-			leg->todo_total_bytes > left ? leg->todo_total_bytes - left : 0;
-	} else if (!leg->target) {
-		status->rebuild_done_bytes = leg->todo_total_bytes;
+		snprintf(status->reason + used, sizeof(status->reason) - used, "%s%s",
+			used > 0 ? "; " : "", "waits for other rebuilds");
 	}
 	status->reads = metric_get(&leg->reads);
 	status->writes = metric_get(&leg->writes);

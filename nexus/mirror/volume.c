@@ -96,6 +96,7 @@ void volume_changed(struct volume *volume)
 {
 	ops_revisit(volume);
 	copiers_wake(volume);
+	rebuilds_changed(volume->nexus);
 	task_wake(&volume->repairer.task);
 	task_wake(&volume->open_task);
 	task_wake(&volume->checkpoint_task);
@@ -185,6 +186,7 @@ static void volume_tick_step(struct task *task)
 	eject_tick(volume);
 	quorum_tick(volume, now_ns, late);
 	slow_tick(volume, now_ns, late);
+	more = rebuilds_tick(volume, now_ns) || more;
 	if (volume->lease_waiters || volume->ack_not_before_ns != 0) {
 		volume->lease_waiters = false;
 		if (now_ns >= volume->ack_not_before_ns) {

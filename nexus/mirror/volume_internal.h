@@ -20,6 +20,8 @@
  *   resynced.c    RESYNCED: windows become valid
  *   absent.c      what voters outside of S lack, as far as this nexus knows it exactly
  *   rebuild.c     brings a stale or new replica back: register, compute (todo.c), copy, join
+ *   rebuilds.c    which of the nexus's rebuilds copy now, how fast (pace.c), and what is told of
+ *                 them (progress.c)
  *   volume.c      life, status, lease
  *
  * Sets of legs are bit masks by leg index.  A leg whose replica is no voter any more ends and is
@@ -32,6 +34,7 @@
 #include "nexus/mirror/dirty.h"
 #include "nexus/mirror/latency.h"
 #include "nexus/mirror/leg.h"
+#include "nexus/mirror/pace.h"
 #include "nexus/mirror/piecemap.h"
 #include "nexus/mirror/range_lock.h"
 #include "nexus/mirror/resize.h"
@@ -51,6 +54,9 @@
 #define ZERO_PART      (UINT64_C(64) << 20) /* a longer ZERO or DISCARD is sent in parts */
 #define COPIERS        4
 
+#define REBUILDS_AT_ONCE 4
+#define REBUILD_RATE_MIN (UINT64_C(8) << 20)
+
 struct nexus {
 	struct io *io;
 	struct nexus_options options;
@@ -58,6 +64,10 @@ struct nexus {
 	struct bufpool *buffers;
 	struct dirty_store dirty_store;
 	struct list volumes;
+	struct list rebuilds;      /* legs that are targets, in the order in which they began */
+	struct task rebuilds_task; /* whose turn it is */
+	struct pace pace;          /* of their copies */
+	struct metric rebuilds_running, rebuilds_waiting, rebuild_limit;
 	uint64_t hedge_bytes, hedge_bytes_max; /* of buffers that hedge.c has */
 	uint32_t next_session; /* never restarts within a process (docs/decisions.md) */
 	struct task close_task;
@@ -134,6 +144,7 @@ struct vol_op {
 	struct list_node node;     /* in volume->ops from submission to release */
 	struct list_node seq_node; /* in volume->issued, in order of seq, from issue to unlock */
 	struct range_lock lock;
+	uint64_t begun_ns; /* when the host asked */
 	uint64_t seq;
 	uint64_t incarnation; /* of the volume's epoch in which the masks below count */
 	uint64_t wgen;        /* in which it is sent, also again */
@@ -355,6 +366,7 @@ struct volume {
 	bool lease_waiters;
 	uint64_t awake_ns; /* when the clock was looked at last */
 
+	struct pace_host pace_host;
 	struct latency read_latency; /* of a member */
 	uint64_t hedge_credit;
 	struct io_timer hedge_timer;
@@ -536,6 +548,32 @@ bool rebuild_is_over(const struct leg *leg);
 bool rebuild_is_copied(const struct leg *leg);
 void rebuild_send(struct leg *leg, uint8_t opcode, struct task *wake);
 void rebuild_drop(struct leg *leg, const char *reason); /* no target any more */
+
+/* rebuilds.c */
+void rebuilds_init(struct nexus *nexus);
+void rebuilds_done(struct nexus *nexus);
+/* It is a target from now on; no more. */
+void rebuilds_add(struct leg *leg);
+void rebuilds_remove(struct leg *leg);
+/* At most now_ns: a piece of it may be copied.  Else it is to be asked again then; UINT64_MAX: when
+ * the copiers are woken. */
+uint64_t rebuilds_due_ns(const struct leg *leg, uint64_t now_ns);
+/* It may be another one's turn. */
+void rebuilds_changed(struct nexus *nexus);
+/* Any copy; target NULL: of R. */
+void rebuilds_copy_began(struct volume *volume, const struct leg *target, uint64_t bytes);
+/* bytes: that are not to be copied any more. */
+void rebuilds_copy_ended(struct volume *volume, struct leg *target, uint64_t bytes);
+struct rebuild_status {
+	uint64_t total_bytes, done_bytes; /* of the running or last one */
+	uint64_t bytes_per_s;             /* 0: nothing moves */
+	uint64_t seconds_left;            /* 0: not known */
+	bool waits;                       /* for other rebuilds */
+};
+void rebuilds_get(const struct leg *leg, struct rebuild_status *ret_status);
+void rebuilds_show(struct leg *leg); /* in its metrics */
+/* With each tick; true: there is a target. */
+bool rebuilds_tick(struct volume *volume, uint64_t now_ns);
 
 /* open.c */
 task_step open_step;

@@ -22,6 +22,9 @@ wrong_values "'nexusPort' not allowed" nexusPort=4430
 wrong_values /storageNetwork storageNetwork=10.0.0.1
 wrong_values /kubeletDir kubeletDir=var/lib/kubelet
 wrong_values /poolAgent/port poolAgent.port=0
+wrong_values /nexus/rebuild/maxConcurrent nexus.rebuild.maxConcurrent=0
+wrong_values /nexus/rebuild/maxRate nexus.rebuild.maxRate=fast
+wrong_values /poolAgent/windows poolAgent.windows=1
 wrong_values /storageClass/replicas storageClass.replicas=6
 wrong_values /image/registry image.registry=
 

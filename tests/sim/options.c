@@ -47,6 +47,9 @@ static const struct {
 	{"restart_wait", offsetof(struct world_options, restart_wait_ms)},
 	{"checkpoint", offsetof(struct world_options, checkpoint_ns)},
 	{"dirty", offsetof(struct world_options, dirty_bytes)},
+	{"rebuilds", offsetof(struct world_options, rebuilds)},
+	{"rebuild_min", offsetof(struct world_options, rebuild_rate_min)},
+	{"rebuild_max", offsetof(struct world_options, rebuild_rate_max)},
 	{"clock_ppm", offsetof(struct world_options, clock_ppm)},
 	{"down", offsetof(struct world_options, down_at_end)},
 	{"power_cycle", offsetof(struct world_options, power_cycle_at_end)},
@@ -124,6 +127,20 @@ static void draw_limits(struct world_options *options, struct rng *rng)
 	options->restart_wait_ms = rng_percent(rng, 60) ? 10000 : rng_below(rng, 2) * 3000;
 }
 
+/* Rebuilds one at a time, held up by the host or by a limit: of a volume of a megabyte. */
+static void draw_pace(struct world_options *options, struct rng *rng)
+{
+	if (rng_percent(rng, 50)) {
+		options->rebuilds = 1;
+	}
+	if (rng_percent(rng, 60)) {
+		options->rebuild_rate_min = UINT64_C(65536) << rng_below(rng, 5);
+	}
+	if (rng_percent(rng, 25)) {
+		options->rebuild_rate_max = UINT64_C(131072) << rng_below(rng, 5);
+	}
+}
+
 /* Most seeds know only some kinds of faults, so that those meet often; and nets or disks that are
  * faster or slower than usual. */
 static void draw_environment(struct world_options *options, struct rng *rng)
@@ -172,6 +189,7 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 	draw_environment(options, &rng);
 	options->power_cycle_at_end = rng_percent(&rng, 25);
 	resizer_draw(options, &rng);
+	draw_pace(options, &rng);
 }
 
 /* One "name=value"; the fields are 64 bits wide, signed or not. */

@@ -443,6 +443,9 @@ void slot_open(struct slot *slot, uint32_t attach)
 		.eject_away_ns = world->options.eject_away_ns,
 		.checkpoint_ns = world->options.checkpoint_ns,
 		.dirty_bytes = world->options.dirty_bytes,
+		.rebuilds = (unsigned)world->options.rebuilds,
+		.rebuild_rate_min = world->options.rebuild_rate_min,
+		.rebuild_rate_max = world->options.rebuild_rate_max,
 	};
 	struct volume_options options;
 	struct err err = {0};

@@ -60,8 +60,10 @@ struct world_options {
 	uint64_t fault_mask;              /* bit i: fault i happens */
 	uint64_t kind_mask;               /* bit i: faults may be of kind i (faults.c) */
 	uint64_t net_max_ns, disk_max_ns; /* latencies */
-	uint64_t no_quorum_ns;            /* requests fail after so long; 0: they wait */
-	uint64_t slow_ns, eject_away_ns;  /* nexus_options */
+	/* nexus_options; 0: as in production. */
+	uint64_t rebuilds, rebuild_rate_min, rebuild_rate_max;
+	uint64_t no_quorum_ns;           /* requests fail after so long; 0: they wait */
+	uint64_t slow_ns, eject_away_ns; /* nexus_options */
 	uint64_t clock_ppm;   /* clocks of hosts run up to this much too fast or too slow */
 	uint64_t down_at_end; /* how many agents stay away when the faults end, at first */
 	uint64_t power_cycle_at_end;
