@@ -69,6 +69,8 @@ enum mutant {
 	MUTANT_S5, /* a freed cluster is given out without a flush of its zeros */
 	MUTANT_S6, /* no flush between the two places of a page */
 	MUTANT_S7, /* a replica has its new size before the clusters for its stamps are durable */
+	MUTANT_S8, /* a mark goes before what was written there is durable */
+	MUTANT_S9, /* an update of the metadata forgets the marks that came meanwhile */
 };
 #undef MUTANT_ENUMERATOR
 
