@@ -131,8 +131,8 @@ static int vmeta_decode_marks(const uint8_t *from, struct vmeta *vmeta)
 	if ((count > 0) != ((le32_get(from + VMETA_AT_FEATURES) & VMETA_FEATURE_MARKS) != 0)) {
 		return -EBADMSG;
 	}
-	return marks_decode(from + VMETA_AT_MARKS, count, vmeta->size_bytes / MARK_BLOCK_BYTES,
-		&vmeta->marks);
+	return marks_decode(
+		from + VMETA_AT_MARKS, count, vmeta->size_bytes / MARK_BLOCK_BYTES, &vmeta->marks);
 }
 
 int vmeta_decode(const uint8_t from[VMETA_SIZE], struct vmeta *ret_vmeta)

@@ -330,7 +330,8 @@ static void sio_step(struct task *task)
 	switch ((enum sio_state)sio->state) {
 	case SIO_START:
 		if (io->kind == STORE_READ &&
-			(map_is_doubtful(store_of(sio)) || sio_touches_marks(io))) {
+			(map_is_doubtful(store_of(sio)) ||
+				(sio->replica->vmeta.marks.count > 0 && sio_touches_marks(io)))) {
 			io->result = -EIO;
 		}
 		while (sio->cursor < io->offset + io->length && io->result == 0) {
@@ -422,7 +423,8 @@ void store_submit(struct store_replica *replica, struct store_io *io)
 			io->length % STORE_BLOCK_BYTES == 0 &&
 			range_is_within(io->offset, io->length, replica->vmeta.size_bytes)));
 	*sio = (struct sio){.replica = replica, .cursor = io->offset};
-	sio->unmarks = io->kind != STORE_READ && sio_touches_marks(io);
+	sio->unmarks =
+		replica->vmeta.marks.count > 0 && io->kind != STORE_READ && sio_touches_marks(io);
 	task_init(&sio->task, &store->io->runq,
 		unmaps                            ? discard_step
 		: io->kind == STORE_UNCORRECTABLE ? mark_step

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Unreadable blocks.  They are part of the replica's vmeta, so that a mark is durable with a version
- * of it, whole or not at all.  A write to one makes its data durable first and takes the mark away
- * then: a crash in between leaves the mark, never what lay there before.
+ * Unreadable blocks.  They are part of the replica's vmeta, so that a mark is durable with a
+ * version of it, whole or not at all.  A write to one makes its data durable first and takes the
+ * mark away then: a crash in between leaves the mark, never what lay there before.
  */
 #include "base/mutant.h"
 #include "pool-agent/store/store_internal.h"
@@ -29,7 +29,7 @@ bool sio_touches_marks(struct store_io *io)
 {
 	const struct marks *marks = &sio_of(io)->replica->vmeta.marks;
 
-	return marks->count > 0 && marks_touch(marks, first_block(io), block_count(io));
+	return marks_touch(marks, first_block(io), block_count(io));
 }
 
 /* 0: the stamps are durable; 1: it waits; negative. */

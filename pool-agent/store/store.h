@@ -177,9 +177,9 @@ struct store_io {
  * STORE_ZERO and STORE_DISCARD: whole clusters are unmapped, the edges are written with zeros where
  * they are mapped. STORE_FLUSH: everything of this replica that completed before is durable, data
  * and map. STORE_UNCORRECTABLE: the blocks are unreadable, durably: a read that touches one ends
- * with -EIO as for a bad sector, until what was written, zeroed or discarded there is durable, which
- * it is when it is answered.  A replica has room for MARKS_MAX of them. Overlapping writes in flight at once: the result is one of them for each block (the
- * nexus never sends such).
+ * with -EIO as for a bad sector, until what was written, zeroed or discarded there is durable,
+ * which it is when it is answered.  A replica has room for MARKS_MAX of them. Overlapping writes in
+ * flight at once: the result is one of them for each block (the nexus never sends such).
  */
 void store_submit(struct store_replica *replica, struct store_io *io);
 
