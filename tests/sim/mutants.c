@@ -18,6 +18,8 @@ const char *mutant_options(enum mutant mutant)
 		return "voter_changes=0 dirty=1 windows=1";
 	case MUTANT_R1: /* needs blocks that rot */
 		return "voter_changes=0 rotten=0";
+	case MUTANT_GARBAGE_AFTER_BAD: /* the same block on two disks */
+		return "voter_changes=0 rotten=0 rotten_too=1";
 	default:
 		return "";
 	}
