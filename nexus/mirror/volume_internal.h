@@ -520,6 +520,9 @@ bool voters_change_is_due(const struct volume *volume);
 void voters_apply_change(const struct volume *volume, struct cfg *cfg);
 /* Data replica X is to leave V: it leaves S first.  0: none. */
 leg_mask voters_removing_mask(const struct volume *volume);
+/* min_insync members are in order without it.  One that is to be removed is rebuilt until then: its
+ * removal may have to wait for a voter that is away, and requests for it. */
+bool voters_are_enough_without(const struct volume *volume, const struct leg *leg);
 /* A configuration was committed, or a wish changed: what follows from V. */
 void voters_follow(struct volume *volume);
 /* Data voters of the committed V but for the one that is being removed. */
