@@ -409,9 +409,6 @@ static void copier_finish(struct copier *copier)
 	TRACE(volume->io, copy_end, trace_id(&volume->options.uuid), copier->source, copier->offset,
 		copier->ok);
 	if (complete) {
-		if (copier->target >= 0 && volume->lost.count > 0) {
-			lost_forget(volume, copier->offset, copier->length);
-		}
 		copier_clear(copier);
 	} else if (copier_is_valid(copier)) {
 		for (unsigned i = 0; i < volume->leg_count; i++) {

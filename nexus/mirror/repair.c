@@ -246,9 +246,8 @@ static bool repairer_give_up_block(struct repairer *repairer)
 	metric_inc(&volume->unreadable, !repairer->filling);
 	if (lost_note(volume, repairer->at)) {
 		log_error(&volume->io->log, "nexus", "block-lost",
-			"volume=%s offset=%llu length=%u: no replica in sync can read it",
-			volume->options.name, (unsigned long long)repairer->at,
-			volume->block_bytes);
+			"volume=%s offset=%llu length=%u", volume->options.name,
+			(unsigned long long)repairer->at, volume->block_bytes);
 	}
 	repairer->marking = true;
 	repairer->bad = 0;
