@@ -133,6 +133,11 @@ static void print_volume(const Strake__V1__Volume *volume, const struct daemon *
 	printf("regions     %" PRIu64 " active, %" PRIu64 " to resync, %" PRIu64
 	       " unsettled ranges\n",
 		volume->active_regions, volume->resync_regions, volume->unsettled_ranges);
+	if (volume->unreadable_blocks > 0) {
+		printf("unreadable  %" PRIu64
+		       " blocks that no replica gives: reads of them fail until they are written\n",
+			volume->unreadable_blocks);
+	}
 	printf("requests    %" PRIu64 " reads (%s), %" PRIu64 " writes (%s), %" PRIu64
 	       " flushes, %" PRIu64 " errors, %" PRIu64 " waiting\n",
 		volume->reads, size_cell(volume->bytes_read, read), volume->writes,

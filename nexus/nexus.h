@@ -144,6 +144,7 @@ struct volume_status {
 	uint64_t active_regions; /* stamped above clean */
 	uint64_t resync_regions; /* left in R */
 	uint64_t unsettled_ranges;
+	uint64_t unreadable_blocks; /* no replica in sync gives them; at most 128 are counted */
 	uint64_t reads, writes, flushes, bytes_read, bytes_written, errors;
 	uint64_t in_flight, waiting; /* requests; of them waiting (stalled, range lock) */
 	struct uuid adding;          /* is to become a voter, or might be found as one; nil: none */

@@ -20,6 +20,9 @@ static uint16_t status_of(int result, enum store_io_kind kind)
 	if (result == -ENOSPC) {
 		return NVME_SC_CAPACITY_EXCEEDED;
 	}
+	if (result == -ENOBUFS) {
+		return WIRE_STATUS_MARKS_FULL;
+	}
 	return kind == STORE_READ ? NVME_SC_UNRECOVERED_READ_ERROR : NVME_SC_WRITE_FAULT;
 }
 
@@ -119,6 +122,8 @@ static enum store_io_kind kind_of(uint8_t opcode)
 		return STORE_DISCARD;
 	case WIRE_FLUSH:
 		return STORE_FLUSH;
+	case WIRE_WRITE_UNCORRECTABLE:
+		return STORE_UNCORRECTABLE;
 	}
 	assert(false && "the decoder lets nothing else through");
 	return STORE_FLUSH;

@@ -312,6 +312,49 @@ static void test_ranges_and_lengths_are_checked(void **ctx)
 	host_close(&host);
 }
 
+/* WRITE UNCORRECTABLE is a write in every respect, and reads end as those of a bad sector do. */
+static void test_marks(void **ctx)
+{
+	struct world *world = *ctx;
+	struct wire_io io = {
+		.opcode = WIRE_WRITE_UNCORRECTABLE,
+		.nsid = world->nsid,
+		.session = 1,
+		.wgen_low = 5,
+		.seq = 9,
+		.slba = 20,
+		.block_count = 2,
+	};
+	struct vmeta vmeta;
+	struct host host;
+
+	start(&host, world);
+	assert_int_equal(host_write(&host, 1, 21, 7), 0);
+	io.session = 2;
+	assert_int_equal(host_io(&host, &io), WIRE_STATUS_STALE_TOKEN);
+	io.session = 1;
+	io.wgen_low = 1000; /* above the configuration's */
+	assert_int_equal(host_io(&host, &io), NVME_SC_INVALID_FIELD);
+	assert_int_equal(host_read(&host, 1, 21), 7);
+	io.wgen_low = 5;
+	assert_int_equal(host_io(&host, &io), 0);
+	assert_int_equal(host_read(&host, 1, 21), -NVME_SC_UNRECOVERED_READ_ERROR);
+	assert_int_equal(host_read(&host, 1, 22), 0);
+	/* The next one to open it hears of them. */
+	fence(&host, 1, 1, 2);
+	vmeta = vmeta_of(&host);
+	assert_int_equal(vmeta.marks.count, 2);
+	assert_true(marks_touch(&vmeta.marks, 20, 1));
+	assert_int_equal(host_write(&host, 2, 21, 8), 0);
+	assert_int_equal(host_read(&host, 2, 21), 8);
+	assert_int_equal(host_read(&host, 2, 20), -NVME_SC_UNRECOVERED_READ_ERROR);
+	io.session = 2;
+	io.block_count = MARKS_MAX + 1;
+	assert_int_equal(host_io(&host, &io), WIRE_STATUS_MARKS_FULL);
+	assert_int_equal(host_read(&host, 2, 21), 8);
+	host_close(&host);
+}
+
 static void test_arbiter_votes_and_has_no_data(void **ctx)
 {
 	struct world *world = *ctx;
@@ -537,6 +580,7 @@ int main(void)
 		TEST(test_stamps_follow_writes),
 		TEST(test_write_generation_is_checked),
 		TEST(test_ranges_and_lengths_are_checked),
+		TEST(test_marks),
 		TEST(test_arbiter_votes_and_has_no_data),
 		TEST(test_resize_grows_and_stays),
 		TEST(test_resize_of_a_full_pool),

@@ -52,6 +52,7 @@
 	X(POWER_IGNORED, "power-ignored") /* a member that lost power stays in S */ \
 	X(FORGETS_FAULT, "forgets-fault") /* an opener goes on although unflushed writes are gone */ \
 	X(FORGETS_UNSETTLED, "forgets-unsettled") /* a write that failed everywhere leaves no trace */ \
+	X(GARBAGE_AFTER_BAD, "garbage-after-bad") /* a rebuild brings zeros for what nobody can read */ \
 	X(VMETA_VOLATILE, "vmeta-volatile") /* the metadata of a replica are not written through */ \
 	X(LYING_FLUSH, "lying-flush") /* not ours: disks that do nothing when they are flushed */
 /* clang-format on */
@@ -70,6 +71,8 @@ enum mutant {
 	MUTANT_S5, /* a freed cluster is given out without a flush of its zeros */
 	MUTANT_S6, /* no flush between the two places of a page */
 	MUTANT_S7, /* a replica has its new size before the clusters for its stamps are durable */
+	MUTANT_S8, /* a mark goes before what was written there is durable */
+	MUTANT_S9, /* an update of the metadata forgets the marks that came meanwhile */
 };
 #undef MUTANT_ENUMERATOR
 

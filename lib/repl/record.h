@@ -8,6 +8,7 @@
 
 #include "base/uuid.h"
 #include "repl/capability.h"
+#include "repl/marks.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -92,8 +93,7 @@ enum vmeta_state {
 };
 
 struct vmeta {
-	uint64_t seq;      /* of this slot, for ever rising */
-	uint32_t features; /* incompatible ones */
+	uint64_t seq; /* of this slot, for ever rising */
 	enum vmeta_state state;
 	struct uuid volume;
 	struct uuid replica;
@@ -109,6 +109,7 @@ struct vmeta {
 	/* replica header */
 	enum voter_kind kind;
 	uint64_t size_bytes; /* of the replica */
+	struct marks marks;  /* its unreadable blocks, of 4096 bytes */
 	char class_name[REPL_NAME_SIZE];
 	char claim_namespace[REPL_NAME_SIZE];
 	char claim_name[REPL_NAME_SIZE];

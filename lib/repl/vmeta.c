@@ -7,8 +7,12 @@
 #include <errno.h>
 #include <string.h>
 
-/* Features that this version understands: none yet. */
-#define VMETA_FEATURES_KNOWN 0u
+/* Incompatible features that this version understands.  A reader that does not know the marks would
+ * show what they cover. */
+#define VMETA_FEATURE_MARKS  (1u << 0) /* set as long as there are marks */
+#define VMETA_FEATURES_KNOWN VMETA_FEATURE_MARKS
+
+#define MARK_BLOCK_BYTES 4096u
 
 enum {
 	VMETA_AT_MAGIC = 0,
@@ -28,14 +32,17 @@ enum {
 	VMETA_AT_SIZE = 152,
 	VMETA_AT_POOL = 160,
 	VMETA_AT_SLOT = 176,
+	VMETA_AT_MARK_COUNT = 180,
 	VMETA_AT_CAPKEY = 192,
 	VMETA_AT_CLASS = 256,
 	VMETA_AT_CLAIM_NAMESPACE = 320,
 	VMETA_AT_CLAIM_NAME = 384,
 	VMETA_AT_CFG = 512,
-	VMETA_AT_END = VMETA_AT_CFG + CFG_ENCODED_SIZE,
+	VMETA_AT_MARKS = 2048,
+	VMETA_AT_END = VMETA_AT_MARKS + MARKS_ENCODED_SIZE,
 };
-_Static_assert(VMETA_AT_END <= VMETA_SIZE, "vmeta encoding");
+_Static_assert(VMETA_AT_CFG + CFG_ENCODED_SIZE <= VMETA_AT_MARKS && VMETA_AT_END <= VMETA_SIZE,
+	"vmeta encoding");
 
 static uint32_t vmeta_crc(const uint8_t from[VMETA_SIZE])
 {
@@ -69,7 +76,7 @@ void vmeta_encode(const struct vmeta *vmeta, uint8_t to[VMETA_SIZE])
 	le32_put(to + VMETA_AT_MAGIC, VMETA_MAGIC);
 	le32_put(to + VMETA_AT_VERSION, VMETA_VERSION);
 	le64_put(to + VMETA_AT_SEQ, vmeta->seq);
-	le32_put(to + VMETA_AT_FEATURES, vmeta->features);
+	le32_put(to + VMETA_AT_FEATURES, vmeta->marks.count > 0 ? VMETA_FEATURE_MARKS : 0);
 	to[VMETA_AT_STATE] = (uint8_t)vmeta->state;
 	to[VMETA_AT_KIND] = (uint8_t)vmeta->kind;
 	to[VMETA_AT_REBUILDING] = vmeta->rebuilding;
@@ -92,6 +99,8 @@ void vmeta_encode(const struct vmeta *vmeta, uint8_t to[VMETA_SIZE])
 	name_encode(vmeta->claim_namespace, to + VMETA_AT_CLAIM_NAMESPACE);
 	name_encode(vmeta->claim_name, to + VMETA_AT_CLAIM_NAME);
 	cfg_encode(&vmeta->cfg, to + VMETA_AT_CFG);
+	le32_put(to + VMETA_AT_MARK_COUNT, vmeta->marks.count);
+	marks_encode(&vmeta->marks, to + VMETA_AT_MARKS);
 	le32_put(to + VMETA_AT_CRC, vmeta_crc(to));
 }
 
@@ -115,6 +124,17 @@ static int vmeta_decode_names(const uint8_t *from, struct vmeta *vmeta)
 	return 0;
 }
 
+static int vmeta_decode_marks(const uint8_t *from, struct vmeta *vmeta)
+{
+	uint32_t count = le32_get(from + VMETA_AT_MARK_COUNT);
+
+	if ((count > 0) != ((le32_get(from + VMETA_AT_FEATURES) & VMETA_FEATURE_MARKS) != 0)) {
+		return -EBADMSG;
+	}
+	return marks_decode(
+		from + VMETA_AT_MARKS, count, vmeta->size_bytes / MARK_BLOCK_BYTES, &vmeta->marks);
+}
+
 int vmeta_decode(const uint8_t from[VMETA_SIZE], struct vmeta *ret_vmeta)
 {
 	struct vmeta vmeta = {0};
@@ -126,9 +146,8 @@ int vmeta_decode(const uint8_t from[VMETA_SIZE], struct vmeta *ret_vmeta)
 		le32_get(from + VMETA_AT_CRC) != vmeta_crc(from)) {
 		return -EBADMSG;
 	}
-	vmeta.features = le32_get(from + VMETA_AT_FEATURES);
 	if (le32_get(from + VMETA_AT_VERSION) != VMETA_VERSION ||
-		(vmeta.features & ~VMETA_FEATURES_KNOWN) != 0) {
+		(le32_get(from + VMETA_AT_FEATURES) & ~VMETA_FEATURES_KNOWN) != 0) {
 		return -EOPNOTSUPP;
 	}
 	if (from[VMETA_AT_STATE] < VMETA_CREATING || from[VMETA_AT_STATE] > VMETA_DELETED ||
@@ -154,7 +173,8 @@ int vmeta_decode(const uint8_t from[VMETA_SIZE], struct vmeta *ret_vmeta)
 			CAPABILITY_SECRET_SIZE);
 	}
 	if (vmeta.size_bytes > REPL_SIZE_MAX || vmeta_decode_names(from, &vmeta) != 0 ||
-		cfg_decode(from + VMETA_AT_CFG, &vmeta.cfg) != 0) {
+		cfg_decode(from + VMETA_AT_CFG, &vmeta.cfg) != 0 ||
+		vmeta_decode_marks(from, &vmeta) != 0) {
 		return -EBADMSG;
 	}
 	*ret_vmeta = vmeta;

@@ -11,7 +11,7 @@
 static bool opcode_is_ranged(uint8_t opcode)
 {
 	return opcode == WIRE_WRITE || opcode == WIRE_READ || opcode == WIRE_WRITE_ZEROES ||
-	       opcode == WIRE_DISCARD;
+	       opcode == WIRE_DISCARD || opcode == WIRE_WRITE_UNCORRECTABLE;
 }
 
 void wire_io_encode(const struct wire_io *io, struct nvme_sqe *ret_sqe)
@@ -127,8 +127,11 @@ enum {
 	STATE_BOOT = 40,
 	STATE_REGION_BYTES = 48,
 	STATE_WINDOW_VALID = 56,
+	STATE_MARK_COUNT = 60,
+	STATE_MARKS = 2048,
 	STATE_VMETA = 4096,
 };
+_Static_assert(STATE_MARKS + MARKS_ENCODED_SIZE <= STATE_VMETA, "voter state");
 _Static_assert(STATE_VMETA + VMETA_SIZE == WIRE_VOTER_STATE_SIZE, "voter state");
 
 static bool status_has_vmeta(uint32_t status)
@@ -148,7 +151,12 @@ void wire_voter_state_encode(
 	le64_put(to + STATE_REGION_BYTES, state->region_bytes);
 	to[STATE_WINDOW_VALID] = state->window_valid;
 	if (status_has_vmeta(state->status)) {
-		vmeta_encode(&state->vmeta, to + STATE_VMETA);
+		struct vmeta vmeta = state->vmeta;
+
+		le32_put(to + STATE_MARK_COUNT, vmeta.marks.count);
+		marks_encode(&vmeta.marks, to + STATE_MARKS);
+		vmeta.marks.count = 0;
+		vmeta_encode(&vmeta, to + STATE_VMETA);
 	}
 }
 
@@ -166,6 +174,8 @@ int wire_voter_state_decode(
 	state.window_valid = from[STATE_WINDOW_VALID] == 1;
 	if (status_has_vmeta(state.status)) {
 		if (vmeta_decode(from + STATE_VMETA, &state.vmeta) != 0 ||
+			marks_decode(from + STATE_MARKS, le32_get(from + STATE_MARK_COUNT),
+				state.vmeta.size_bytes / 4096, &state.vmeta.marks) != 0 ||
 			!is_power_of_two(state.block_bytes) || state.block_bytes < 512 ||
 			state.block_bytes > 4096 || !is_power_of_two(state.region_bytes) ||
 			state.region_bytes < state.block_bytes) {

@@ -33,6 +33,7 @@ enum wire_io_opcode {
 	WIRE_WRITE_ZEROES = 0x84,
 	WIRE_DISCARD = 0x88,
 	WIRE_FLUSH = 0x8c,
+	WIRE_WRITE_UNCORRECTABLE = 0x98, /* the blocks are unreadable until they are written */
 };
 
 /* Vendor specific status (SCT 7). */
@@ -45,6 +46,7 @@ enum wire_status {
 	WIRE_STATUS_WRONG_REPLICA = 0x705, /* the namespace holds another replica id */
 	WIRE_STATUS_UNAUTHORIZED =
 		0x706, /* FENCE without the capability of this attachment and node */
+	WIRE_STATUS_MARKS_FULL = 0x707, /* WRITE_UNCORRECTABLE: the replica has no room for more */
 };
 
 /* Fields of the data commands: CDW2 session, CDW3 low 32 bits of wgen, MPTR seq, CDW10-11 SLBA,
@@ -91,7 +93,8 @@ struct wire_voter_state {
 	uint64_t region_bytes; /* REPL_REGION_BYTES, or smaller in the simulator */
 	uint32_t block_bytes;
 	bool window_valid;  /* WINDOW tells where the replica may differ; else the stamps do */
-	struct vmeta vmeta; /* valid when status is 0 or STALE_TOKEN or BUSY */
+	struct vmeta vmeta; /* valid when status is 0 or STALE_TOKEN or BUSY; its marks travel
+			     beside it: who does not know them can do without */
 };
 
 void wire_voter_state_encode(

@@ -136,6 +136,7 @@ static void fill_status(struct volume_reply *reply)
 	message->active_regions = status->active_regions;
 	message->resync_regions = status->resync_regions;
 	message->unsettled_ranges = status->unsettled_ranges;
+	message->unreadable_blocks = status->unreadable_blocks;
 	message->reads = status->reads;
 	message->writes = status->writes;
 	message->flushes = status->flushes;

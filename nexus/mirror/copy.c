@@ -485,6 +485,18 @@ static void copier_put_buffer(struct copier *copier)
 
 /* ---- what the source cannot read ---- */
 
+/* The repair has brought the piece to the target, with marks for what nobody can read; the range is
+ * locked. */
+static void copier_filled(struct repair *repair)
+{
+	struct copier *copier = container_of(repair, struct copier, repair);
+
+	if (copier_is_valid(copier) && !repair->unmarked) {
+		copier->tried = 0;
+		copier_clear(copier);
+	}
+}
+
 static bool copier_start_repair(struct copier *copier)
 {
 	struct volume *volume = copier->volume;
@@ -493,12 +505,15 @@ static bool copier_start_repair(struct copier *copier)
 	range_lock_release(&volume->locks, &copier->lock);
 	copier_put_buffer(copier); /* the repair needs one */
 	copier->repair.equalise = copier->target < 0;
+	copier->repair.fill = copier->target >= 0 ? (leg_mask)1 << copier->target : 0;
+	copier->repair.filled = copier_filled;
 	copier->repair_unsettled = volume->unsettled;
 	return repair_start(volume, &copier->repair, copier->offset, copier->length, &copier->task);
 }
 
-/* A rebuild goes on with the piece, unless a part of it is nowhere; R is settled by the repair
- * itself, unless a write failed there meanwhile. */
+/* A rebuild goes on with the piece, unless a part of it is nowhere: then the repair has settled it,
+ * or the target takes no marks and waits.  R is settled by the repair itself, unless a write failed
+ * there meanwhile. */
 static void copier_take_repaired(struct copier *copier)
 {
 	struct volume *volume = copier->volume;

@@ -53,6 +53,15 @@ static void leg_count_unread(struct leg *leg, enum leg_result result)
 	}
 }
 
+/* Nobody has it: that says nothing about this one. */
+static bool leg_read_what_is_lost(const struct leg *leg, const struct nvmeh_cmd *cmd)
+{
+	struct wire_io wio;
+
+	return leg->volume->lost.count > 0 && wire_io_decode(&cmd->sqe, &wio) == 0 &&
+	       marks_touch(&leg->volume->lost, wio.slba, wio.block_count);
+}
+
 static void leg_cmd_done(struct nvmeh_cmd *cmd)
 {
 	struct leg_io *lio = cmd->ctx;
@@ -86,7 +95,7 @@ static void leg_cmd_done(struct nvmeh_cmd *cmd)
 		task_wake(&leg->volume->voters_task);
 	}
 	lio->done(lio);
-	if (is_read) {
+	if (is_read && !leg_read_what_is_lost(leg, cmd)) {
 		leg_count_unread(leg, result);
 	}
 	runq_work_done(&io->runq);
@@ -467,6 +476,7 @@ static void leg_came_up(struct leg *leg)
 	resize_leg_came_up(leg);
 	leg->vmeta_rebuilding = leg->answer.vmeta.rebuilding;
 	leg->power_lost = false;
+	lost_add_marks(leg);
 	if (volume->committed && at >= 0 && (volume->member_mask & LEG_BIT(leg))) {
 		if (volume->cfg.voters[at].power != leg->answer.power &&
 			!mutant_is(MUTANT_POWER_IGNORED)) {

@@ -531,6 +531,9 @@ static void op_account(struct vol_op *op)
 	case BLK_WRITE:
 	case BLK_ZERO:
 	case BLK_DISCARD:
+		if (volume->lost.count > 0) {
+			lost_forget(volume, req->offset, req->length);
+		}
 		metric_inc(&volume->writes, 1);
 		metric_inc(&volume->bytes_written, req->length);
 		if (!req->fua) {

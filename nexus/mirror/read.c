@@ -85,12 +85,17 @@ static bool op_read_settle(struct vol_op *op)
 	return false;
 }
 
-/* Once a read: what a member could not read is written there again from another one. */
+/* Once a read: what a member could not read is written there again from another one, and so is what
+ * nobody could give before and somebody gives now. */
 bool op_start_repair(struct vol_op *op)
 {
 	struct volume *volume = op->volume;
 
-	if (op->unread == 0 || op->repaired || mask_count(volume->member_mask) < 2) {
+	if (op->repaired || mask_count(volume->member_mask) < 2) {
+		return false;
+	}
+	if (op->unread == 0 && (op->req->kind != BLK_READ ||
+				       !lost_touches(volume, op->req->offset, op->req->length))) {
 		return false;
 	}
 	op->repaired = true;

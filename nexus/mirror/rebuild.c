@@ -85,7 +85,11 @@ static bool rebuild_is_candidate(struct leg *leg)
 
 	if (!volume->serving || volume_is_dead(volume) || !leg->ready || leg->refence ||
 		leg->peer->leaving || leg->voter.kind != VOTER_DATA || eject_keeps_out(leg) ||
-		!voters_has(&volume->cfg, leg) || (voters_removing_mask(volume) & LEG_BIT(leg))) {
+		!voters_has(&volume->cfg, leg)) {
+		return false;
+	}
+	if ((voters_removing_mask(volume) & LEG_BIT(leg)) &&
+		voters_are_enough_without(volume, leg)) {
 		return false;
 	}
 	if (member && !(leg->out && (leg->power_lost || leg->vmeta_rebuilding))) {

@@ -3,7 +3,9 @@
  * Blocks that a member cannot read from its disk.  Each block of a range is read from all members;
  * who could not read it gets what another one has, as an ordinary stamped write in its place, under
  * the range lock: a host write that came between would be undone.  In R all members get the same.
- * What nobody can read stays so: reads of it end in an error.
+ * What nobody can read stays so: reads of it end in an error.  Where a replica could show something
+ * else there, it is marked, as an ordinary stamped write (WRITE UNCORRECTABLE): all members in R,
+ * and the target of a rebuild, which gets the rest of the piece block by block.
  *
  * One repairer a volume, one block at a time: this is rare.  It passes parked writes as copies do,
  * for a rebuild may wait for it that alone can end their wait.
@@ -44,6 +46,7 @@ bool repair_start(struct volume *volume, struct repair *repair, uint64_t offset,
 	repair->busy = true;
 	repair->complete = true;
 	repair->unreadable = 0;
+	repair->unmarked = false;
 	list_push_back(&volume->repairs, &repair->node);
 	task_wake(&repairer->task);
 	return true;
@@ -65,6 +68,7 @@ static bool repairer_take(struct repairer *repairer)
 	repairer->repair = container_of(node, struct repair, node);
 	repairer->at = repairer->repair->offset;
 	repairer->attempt = 0;
+	repairer->filling = false;
 	repairer->incarnation = repairer->volume->incarnation;
 	return true;
 }
@@ -72,6 +76,24 @@ static bool repairer_take(struct repairer *repairer)
 static bool repairer_has_more(const struct repairer *repairer)
 {
 	return repairer->at < repairer->repair->offset + repairer->repair->length;
+}
+
+/* The next block, or the same one; or the first one again: the range is to be filled. */
+static void repairer_go_on(struct repairer *repairer)
+{
+	struct repair *repair = repairer->repair;
+
+	if (repairer->again) {
+		return;
+	}
+	repairer->at += repairer->volume->block_bytes;
+	repairer->attempt = 0;
+	if (!repairer_has_more(repairer) && !repairer->filling && repair->fill != 0 &&
+		repair->unreadable > 0 && repair->complete) {
+		repairer->filling = true;
+		repairer->at = repair->offset;
+		repair->unreadable = 0;
+	}
 }
 
 static bool repairer_get_buffer(struct repairer *repairer)
@@ -99,8 +121,12 @@ static void repairer_put_buffer(struct repairer *repairer)
 
 static void repairer_lock(struct repairer *repairer)
 {
+	if (repairer->lock.held) {
+		return; /* filling: until the end */
+	}
 	repairer->lock.offset = repairer->at;
-	repairer->lock.length = repairer->volume->block_bytes;
+	repairer->lock.length =
+		repairer->filling ? repairer->repair->length : repairer->volume->block_bytes;
 	repairer->lock.exclusive = true;
 	repairer->lock.internal = true;
 	if (mutant_is(MUTANT_R1)) {
@@ -112,6 +138,18 @@ static void repairer_lock(struct repairer *repairer)
 
 static void repairer_unlock(struct repairer *repairer)
 {
+	struct repair *repair = repairer->repair;
+	bool goes_on = repairer_is_valid(repairer) && repairer->pending == 0 && repair->complete;
+
+	bool whole = repairer->filling && repairer->lock.length == repair->length;
+
+	if (whole && goes_on && repairer_has_more(repairer)) {
+		return;
+	}
+	if (whole && goes_on) {
+		/* Host writes that were left to the copy are in what it got. */
+		repair->filled(repair);
+	}
 	range_lock_release(&repairer->volume->locks, &repairer->lock);
 	repairer->lock.held = false;
 	ops_revisit(repairer->volume);
@@ -127,6 +165,9 @@ static void repair_io_done(struct leg_io *lio)
 	repairer->pending &= ~bit;
 	if (lio->result == LEG_OK) {
 		repairer->ok |= bit;
+	} else if (repairer->marking && (lio->cmd.status == WIRE_STATUS_MARKS_FULL ||
+						lio->cmd.status == NVME_SC_INVALID_OPCODE)) {
+		repairer->unmarked |= bit;
 	} else if (lio->result == LEG_MEDIA) {
 		repairer->unread |= bit;
 	}
@@ -137,11 +178,12 @@ static void repairer_send(struct repairer *repairer, leg_mask legs, uint8_t opco
 {
 	struct volume *volume = repairer->volume;
 
-	repairer->ok = repairer->unread = 0;
+	repairer->ok = repairer->unread = repairer->unmarked = 0;
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 		struct leg_io *lio = &repairer->ios[i];
 		bool reads = opcode == WIRE_READ;
+		bool has_data = reads || opcode == WIRE_WRITE;
 		struct wire_io wio = {
 			.opcode = opcode,
 			.nsid = leg->voter.nsid,
@@ -162,8 +204,7 @@ static void repairer_send(struct repairer *repairer, leg_mask legs, uint8_t opco
 		lio->ctx = repairer;
 		repairer->pending |= LEG_BIT(leg);
 		metric_inc(reads ? &leg->reads : &leg->writes, 1);
-		leg_submit_io(leg, lio, &wio, opcode == WIRE_DISCARD ? NULL : &lio->iov,
-			opcode == WIRE_DISCARD ? 0 : 1);
+		leg_submit_io(leg, lio, &wio, has_data ? &lio->iov : NULL, has_data ? 1 : 0);
 	}
 }
 
@@ -183,35 +224,68 @@ static bool repairer_is_answered(const struct repairer *repairer)
 	       !repairer_is_valid(repairer);
 }
 
+/* Nobody has it.  true: somebody is to be marked, who might show something else. */
+static bool repairer_give_up_block(struct repairer *repairer)
+{
+	struct volume *volume = repairer->volume;
+	struct repair *repair = repairer->repair;
+	leg_mask members = volume->member_mask & ~volume_out_mask(volume);
+
+	if (repair->equalise) {
+		/* One that is on its way back is not read from yet. */
+		members |= volume_needed(volume);
+	}
+	/* Who is just not reached may have it. */
+	if (repairer->unread == 0 || repairer->unread != repairer->readers ||
+		(members & ~repairer->readers) != 0) {
+		repair->complete = false;
+		return false;
+	}
+	if (!repairer->filling && ++repairer->attempt < REPAIR_ATTEMPTS) {
+		repairer->again = true;
+		return false;
+	}
+	repair->unreadable++;
+	metric_inc(&volume->unreadable, !repairer->filling);
+	if (lost_note(volume, repairer->at)) {
+		log_error(&volume->io->log, "nexus", "block-lost",
+			"volume=%s offset=%llu length=%u", volume->options.name,
+			(unsigned long long)repairer->at, volume->block_bytes);
+	}
+	repairer->marking = true;
+	repairer->bad = 0;
+	if (repair->equalise) {
+		repairer->destinations = copy_members(volume, repairer->at, volume->block_bytes);
+	} else if (repairer->filling) {
+		repairer->destinations = repair->fill;
+	}
+	return repairer->destinations != 0;
+}
+
 /* true: there is something to write. */
 static bool repairer_judge_reads(struct repairer *repairer)
 {
 	struct volume *volume = repairer->volume;
 	struct repair *repair = repairer->repair;
+	bool all = repair->equalise || lost_touches(volume, repairer->at, volume->block_bytes);
 
 	repairer->destinations = 0;
+	repairer->marking = false;
 	if (!repairer_is_valid(repairer)) {
 		return false;
 	}
 	if (repairer->ok == 0) {
-		if (repairer->unread == 0 || repairer->unread != repairer->readers) {
-			repair->complete = false;
-		} else if (++repairer->attempt < REPAIR_ATTEMPTS) {
-			repairer->again = true;
-		} else {
-			repair->unreadable++;
-			metric_inc(&volume->unreadable, 1);
-			/* R: a member that is on its way back was not asked, and may have it. */
-			repair->complete &= !repair->equalise ||
-					    (volume_needed(volume) & ~repairer->unread) == 0;
-		}
-		return false;
+		return repairer_give_up_block(repairer);
 	}
+	lost_forget(volume, repairer->at, volume->block_bytes);
 	repairer->source = __builtin_ctz(repairer->ok);
 	repairer->destinations = repairer->unread;
-	if (repair->equalise) {
-		repairer->destinations = copy_members(volume, repairer->at, volume->block_bytes) &
-					 ~((leg_mask)1 << repairer->source);
+	if (all) {
+		repairer->destinations |= copy_members(volume, repairer->at, volume->block_bytes) &
+					  ~((leg_mask)1 << repairer->source);
+	}
+	if (repairer->filling) {
+		repairer->destinations |= repair->fill;
 	}
 	repairer->bad = repairer->unread;
 	return repairer->destinations != 0;
@@ -224,16 +298,22 @@ static void repairer_send_writes(struct repairer *repairer)
 	bool zero = bytes_are_zero(from, volume->block_bytes);
 
 	checkpoint_note_written(volume, repairer->at, volume->block_bytes);
-	repairer_send(repairer, repairer->destinations, zero ? WIRE_DISCARD : WIRE_WRITE, from);
+	if (repairer->marking && !mutant_is(MUTANT_GARBAGE_AFTER_BAD)) {
+		repairer_send(repairer, repairer->destinations, WIRE_WRITE_UNCORRECTABLE, NULL);
+		return;
+	}
+	repairer_send(repairer, repairer->destinations,
+		zero || repairer->marking ? WIRE_DISCARD : WIRE_WRITE, from);
 }
 
 static void repairer_judge_writes(struct repairer *repairer)
 {
 	struct volume *volume = repairer->volume;
 
-	if ((repairer->destinations & ~repairer->ok) != 0) {
+	if ((repairer->destinations & ~(repairer->ok | repairer->unmarked)) != 0) {
 		repairer->repair->complete = false;
 	}
+	repairer->repair->unmarked |= repairer->unmarked != 0;
 	volume->acked++; /* reads rely on it: lost with the power like a write */
 	for (unsigned i = 0; i < volume->leg_count && repairer_is_valid(repairer); i++) {
 		struct leg *leg = volume->legs[i];
@@ -242,7 +322,7 @@ static void repairer_judge_writes(struct repairer *repairer)
 
 		if (wanted && (repairer->ok & LEG_BIT(leg))) {
 			metric_inc(&leg->repairs, (repairer->bad & LEG_BIT(leg)) != 0);
-		} else if (wanted && !(repairer->pending & LEG_BIT(leg)) &&
+		} else if (wanted && !((repairer->pending | repairer->unmarked) & LEG_BIT(leg)) &&
 			   (result == LEG_IO || result == LEG_NOSPC)) {
 			leg_fail(leg, result == LEG_NOSPC ? "pool full" : "I/O error at a repair");
 		}
@@ -311,13 +391,10 @@ void repairer_step(struct task *task)
 						repairer_judge_writes(repairer);
 					}
 				}
+				repairer_go_on(repairer);
 				repairer_unlock(repairer);
 				if (repairer->pending != 0) {
 					break;
-				}
-				if (!repairer->again) {
-					repairer->at += repairer->volume->block_bytes;
-					repairer->attempt = 0;
 				}
 			}
 			if (repairer->pending == 0) {
@@ -345,6 +422,7 @@ bool repairer_refers_to(const struct volume *volume, const struct leg *leg)
 	return repairer->repair != NULL &&
 	       (repairer->source == (int)leg->index ||
 		       ((repairer->readers | repairer->ok | repairer->unread | repairer->bad |
-				repairer->destinations | repairer->pending) &
+				repairer->destinations | repairer->pending |
+				repairer->repair->fill) &
 			       LEG_BIT(leg)) != 0);
 }

@@ -132,8 +132,8 @@ static void leg_get_status(const struct leg *leg, struct volume_replica_status *
 			"%u reads in a row failed: replace its disk", leg->unread_run);
 	} else if (leg->target && leg->unreadable.count > 0) {
 		snprintf(status->reason, sizeof(status->reason),
-			"%llu pieces of %llu bytes hold blocks that no replica in sync can read: "
-			"write them anew",
+			"%llu pieces of %llu bytes hold blocks that no replica in sync can read, "
+			"and it takes no marks: write them anew",
 			(unsigned long long)leg->unreadable.count,
 			(unsigned long long)leg->unreadable.piece_bytes);
 	}
@@ -272,6 +272,7 @@ void volume_get_status(struct volume *volume, struct volume_status *ret_status)
 	ret_status->active_regions = checkpoint_active_regions(volume);
 	ret_status->resync_regions = piecemap_regions(&volume->resync);
 	ret_status->unsettled_ranges = volume->unsettled;
+	ret_status->unreadable_blocks = volume->lost.count;
 	ret_status->reads = metric_get(&volume->reads);
 	ret_status->writes = metric_get(&volume->writes);
 	ret_status->flushes = metric_get(&volume->flushes);

@@ -239,6 +239,11 @@ static void volume_add_metrics(struct volume *volume)
 			"strake_nexus_all_replicas_slow",
 			"1 while every remote replica in sync is slow: none is ejected for it.",
 			"volume=\"%s\"", volume->options.name);
+		metric_add(volume->io->metrics, &volume->lost_blocks, METRIC_GAUGE,
+			"strake_nexus_unreadable_blocks",
+			"Blocks that no replica in sync could read when it was tried last, and "
+			"that were not written since (at most 128 are counted).",
+			"volume=\"%s\"", volume->options.name);
 	}
 }
 
@@ -246,7 +251,7 @@ static void volume_remove_metrics(struct volume *volume)
 {
 	struct metric *all[] = {&volume->reads, &volume->writes, &volume->flushes,
 		&volume->bytes_read, &volume->bytes_written, &volume->errors, &volume->all_slow,
-		&volume->hedges, &volume->hedges_won, &volume->unreadable};
+		&volume->hedges, &volume->hedges_won, &volume->unreadable, &volume->lost_blocks};
 
 	for (unsigned i = 0; i < ARRAY_COUNT(all) && volume->io->metrics != NULL; i++) {
 		metric_remove(volume->io->metrics, all[i]);

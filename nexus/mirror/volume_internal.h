@@ -7,6 +7,7 @@
  *   op.c          host requests: write, read, flush; op_check.c what of them is refused at once
  *   copy.c        copies under the range lock: R (resync) and rebuilds
  *   repair.c      blocks that a member cannot read
+ *   lost.c        which of them nobody can read, as far as it is known
  *   membership.c  changes of the configuration record: degrade and grow
  *   voters.c      changes of V: which legs there are
  *   resize.c      replicas, and the volume, grow
@@ -86,7 +87,12 @@ struct repair {
 	bool busy;           /* until it is over */
 	bool complete;       /* everything was read, or cannot be, and was written */
 	uint64_t unreadable; /* blocks that no member can read */
-	struct task *task;   /* borrowed; woken at the end */
+	/* A rebuild: when there are such blocks these legs get the range, with marks for them, and
+	 * `filled` is called while it is locked. */
+	leg_mask fill;
+	void (*filled)(struct repair *repair);
+	bool unmarked;     /* a leg took no mark: it cannot show that the block is unreadable */
+	struct task *task; /* borrowed; woken at the end */
 };
 
 enum repair_state {
@@ -110,12 +116,14 @@ struct repairer {
 	struct repair *repair; /* under way */
 	uint64_t at;           /* the block */
 	unsigned attempt;
-	bool again; /* the same block */
+	bool again;   /* the same block */
+	bool filling; /* the second pass of a rebuild's, under one lock */
+	bool marking; /* the block: it becomes unreadable at its destinations */
 	uint64_t incarnation;
 	struct range_lock lock;
 	uint8_t *buffer;
 	int source;
-	leg_mask readers, ok, unread, bad, destinations, pending;
+	leg_mask readers, ok, unread, bad, unmarked, destinations, pending;
 	struct leg_io ios[REPL_VOTERS_MAX];
 };
 
@@ -385,6 +393,7 @@ struct volume {
 	uint64_t copy_cursor;
 
 	struct list repairs; /* struct repair, waiting */
+	struct marks lost;   /* blocks that nobody could read when it was tried last */
 	struct repairer repairer;
 
 	struct resizer resizer;
@@ -407,7 +416,7 @@ struct volume {
 	void *closed_ctx;
 
 	struct metric reads, writes, flushes, bytes_read, bytes_written, errors, all_slow, hedges,
-		hedges_won, unreadable;
+		hedges_won, unreadable, lost_blocks;
 };
 
 /* For whoever asks what this process died of: to the end of the step the thread works on this
@@ -478,6 +487,19 @@ bool op_lease_permits(struct vol_op *op);
 /* Everything that is under way. */
 void ops_add_to(const struct volume *volume, struct dirty *dirty);
 
+/* lost.c */
+/* No member gave the block: it is counted until somebody does, or it is written.  false: it was
+ * known. */
+bool lost_note(struct volume *volume, uint64_t offset);
+void lost_forget(struct volume *volume, uint64_t offset, uint64_t length);
+/* What a replica that was fenced has marked. */
+void lost_add_marks(struct leg *leg);
+static inline bool lost_touches(const struct volume *volume, uint64_t offset, uint64_t length)
+{
+	return volume->lost.count > 0 && marks_touch(&volume->lost, offset / volume->block_bytes,
+						 length / volume->block_bytes);
+}
+
 /* copy.c */
 void copiers_start(struct volume *volume);
 void copiers_wake(struct volume *volume);
@@ -510,6 +532,9 @@ bool voters_change_is_due(const struct volume *volume);
 void voters_apply_change(const struct volume *volume, struct cfg *cfg);
 /* Data replica X is to leave V: it leaves S first.  0: none. */
 leg_mask voters_removing_mask(const struct volume *volume);
+/* min_insync members are in order without it.  One that is to be removed is rebuilt until then: its
+ * removal may have to wait for a voter that is away, and requests for it. */
+bool voters_are_enough_without(const struct volume *volume, const struct leg *leg);
 /* A configuration was committed, or a wish changed: what follows from V. */
 void voters_follow(struct volume *volume);
 /* Data voters of the committed V but for the one that is being removed. */

@@ -43,6 +43,13 @@ leg_mask voters_removing_mask(const struct volume *volume)
 	return 0;
 }
 
+bool voters_are_enough_without(const struct volume *volume, const struct leg *leg)
+{
+	leg_mask usable = volume->member_mask & ~volume_out_mask(volume) & ~LEG_BIT(leg);
+
+	return mask_count(usable) >= volume->min_insync;
+}
+
 unsigned voters_data_count(const struct volume *volume)
 {
 	const struct cfg *cfg = &volume->cfg;
@@ -479,7 +486,7 @@ int volume_remove_voter(struct volume *volume, const struct uuid *replica, struc
 			return result;
 		}
 		change_begin(volume, CHANGE_REMOVE, replica);
-		if (leg != NULL) {
+		if (leg != NULL && voters_are_enough_without(volume, leg)) {
 			rebuild_drop(leg, "it is being removed");
 		}
 	}

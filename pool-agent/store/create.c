@@ -348,6 +348,7 @@ void store_replica_delete(struct store_replica *replica, struct store_op *op)
 	delete->slot = replica->slot;
 	delete->vmeta = replica->vmeta;
 	memset(delete->vmeta.keys, 0, sizeof(delete->vmeta.keys));
+	delete->vmeta.marks.count = 0;
 	delete->slot->use = SLOT_BUSY;
 	task_init(&delete->task, &store->io->runq, delete_step);
 	task_wake(&delete->task);

@@ -54,7 +54,7 @@ static bool discard_zero(struct store_io *io, uint32_t cluster, uint64_t length)
 		return false;
 	}
 	segment->op.kind = IO_DISK_ZERO;
-	segment->op.fua = io->fua;
+	segment->op.fua = sio_is_durable(io);
 	sio_segment_submit(store, segment,
 		store_cluster_block(store, cluster) * STORE_BLOCK_BYTES + within, length);
 	return true;
@@ -149,6 +149,10 @@ void discard_step(struct task *task)
 		AWAIT(sio, DISCARD_AWAIT_DISK, sio->pending == 0);
 		AWAIT(sio, DISCARD_AWAIT_DURABLE, discard_is_durable(io));
 		sio->state = DISCARD_DONE;
+		if (sio->unmarks && io->result == 0) {
+			sio_unmark(io);
+			return;
+		}
 		sio_finish(io, io->result);
 		return;
 	case DISCARD_DONE:

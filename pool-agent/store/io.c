@@ -309,7 +309,7 @@ static bool sio_submit_run(struct store_io *io)
 		return false;
 	}
 	segment->op.kind = io->kind == STORE_READ ? IO_DISK_READ : IO_DISK_WRITE;
-	segment->op.fua = io->kind == STORE_WRITE && io->fua;
+	segment->op.fua = io->kind == STORE_WRITE && sio_is_durable(io);
 	if (segment->pooled) {
 		segment->op.iov = container_of(segment, struct pooled_segment, segment)->iov;
 		segment->op.iov_count =
@@ -354,7 +354,9 @@ static void sio_step(struct task *task)
 
 	switch ((enum sio_state)sio->state) {
 	case SIO_START:
-		if (io->kind == STORE_READ && map_is_doubtful(store_of(sio))) {
+		if (io->kind == STORE_READ &&
+			(map_is_doubtful(store_of(sio)) ||
+				(sio->replica->vmeta.marks.count > 0 && sio_touches_marks(io)))) {
 			io->result = -EIO;
 		}
 		while (sio->cursor < io->offset + io->length && io->result == 0) {
@@ -372,6 +374,10 @@ static void sio_step(struct task *task)
 		}
 		AWAIT(sio, SIO_AWAIT_DISK, sio->pending == 0);
 		sio->state = SIO_DONE;
+		if (sio->unmarks && io->result == 0) {
+			sio_unmark(io);
+			return;
+		}
 		sio_finish(io, io->result);
 		return;
 	case SIO_DONE:
@@ -443,7 +449,12 @@ void store_submit(struct store_replica *replica, struct store_io *io)
 			io->length % STORE_BLOCK_BYTES == 0 &&
 			range_is_within(io->offset, io->length, replica->vmeta.size_bytes)));
 	*sio = (struct sio){.replica = replica, .cursor = io->offset};
-	task_init(&sio->task, &store->io->runq, unmaps ? discard_step : sio_step);
+	sio->unmarks =
+		replica->vmeta.marks.count > 0 && io->kind != STORE_READ && sio_touches_marks(io);
+	task_init(&sio->task, &store->io->runq,
+		unmaps                            ? discard_step
+		: io->kind == STORE_UNCORRECTABLE ? mark_step
+						  : sio_step);
 	io->result = 0;
 	replica->ios++;
 	store->busy++;

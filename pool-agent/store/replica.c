@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum update_state { UPDATE_IDLE, UPDATE_START, UPDATE_AWAIT_SLOT };
+enum update_state { UPDATE_IDLE, UPDATE_START, UPDATE_AWAIT_TURN, UPDATE_AWAIT_SLOT };
 
 static uint64_t region_count(const struct layout *layout, uint64_t size_bytes)
 {
@@ -119,8 +119,15 @@ static void update_step(struct task *task)
 
 	switch ((enum update_state)replica->update_state) {
 	case UPDATE_START:
+		while (!slot_take(slot, &replica->update_waiter, task)) {
+			AWAIT_AT(replica->update_state, UPDATE_AWAIT_TURN,
+				!waiter_waits(&replica->update_waiter));
+		}
 		result = slot->abstains ? -EBADMSG : replica->store->failed ? -EIO : 0;
 		if (result == 0) {
+			if (!mutant_is(MUTANT_S9)) {
+				replica->next.marks = replica->vmeta.marks;
+			}
 			slot_write(slot, replica->image, &replica->next, task);
 			AWAIT_AT(replica->update_state, UPDATE_AWAIT_SLOT, slot->parent == NULL);
 			result = slot->result;
@@ -132,6 +139,7 @@ static void update_step(struct task *task)
 			err_set(&op->err, result, "replica %s: metadata cannot be written",
 				replica->vmeta.name);
 		}
+		slot_give(slot);
 		replica->update_state = UPDATE_IDLE;
 		replica->update = NULL;
 		store_unbusy(replica->store);

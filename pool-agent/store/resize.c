@@ -12,6 +12,7 @@ enum resize_state {
 	RESIZE_START,
 	RESIZE_AWAIT_RECLAIM,
 	RESIZE_AWAIT_CLUSTERS,
+	RESIZE_AWAIT_TURN,
 	RESIZE_AWAIT_SLOT,
 	RESIZE_DONE,
 };
@@ -97,6 +98,16 @@ static bool resize_take_clusters(struct resize *resize)
 	return result <= 0;
 }
 
+/* The version with the new size was written. */
+static void resize_apply(struct resize *resize)
+{
+	if (resize->result == 0) {
+		resize->bigger->vmeta = resize->vmeta;
+		replica_become(resize->replica, resize->bigger);
+		resize->bigger = NULL;
+	}
+}
+
 static void resize_finish(struct resize *resize)
 {
 	struct store_replica *replica = resize->replica;
@@ -105,12 +116,7 @@ static void resize_finish(struct resize *resize)
 	int result = resize->result;
 
 	resize->state = RESIZE_DONE;
-	if (result == 0 && resize->bigger != NULL) {
-		resize->bigger->vmeta = resize->vmeta;
-		replica_become(replica, resize->bigger);
-	} else {
-		replica_free(resize->bigger);
-	}
+	replica_free(resize->bigger);
 	replica->update = NULL;
 	task_done(&resize->task);
 	io_free(store->io, resize);
@@ -138,12 +144,18 @@ static void resize_step(struct task *task)
 			AWAIT(resize, RESIZE_AWAIT_CLUSTERS, !waiter_waits(&resize->waiter));
 		}
 		if (resize->result == 0) {
+			while (!slot_take(replica->slot, &resize->waiter, task)) {
+				AWAIT(resize, RESIZE_AWAIT_TURN, !waiter_waits(&resize->waiter));
+			}
+			resize->vmeta.marks = replica->vmeta.marks;
 			slot_write(replica->slot, replica->image, &resize->vmeta, task);
 			AWAIT(resize, RESIZE_AWAIT_SLOT, replica->slot->parent == NULL);
 			if (replica->slot->result != 0) {
 				resize_fail(resize, replica->slot->result,
 					"its metadata cannot be written");
 			}
+			resize_apply(resize);
+			slot_give(replica->slot);
 		}
 		resize_finish(resize);
 		return;

@@ -64,6 +64,23 @@ static void slot_step(struct task *task)
 	}
 }
 
+bool slot_take(struct slot *slot, struct waiter *waiter, struct task *task)
+{
+	if (slot->taken) {
+		waiter_add(&slot->takers, waiter, task);
+		return false;
+	}
+	slot->taken = true;
+	return true;
+}
+
+void slot_give(struct slot *slot)
+{
+	assert(slot->taken);
+	slot->taken = false;
+	waiters_wake(&slot->takers);
+}
+
 void slot_write(struct slot *slot, uint8_t *image, struct vmeta *vmeta, struct task *parent)
 {
 	assert(slot->parent == NULL && slot->state == SLOT_WRITE_IDLE);
@@ -93,6 +110,7 @@ int slots_init(struct store *store)
 		slot->index = i;
 		task_init(&slot->task, &store->io->runq, slot_step);
 		batch_init(&slot->batch, store->disk, &slot->task);
+		list_init(&slot->takers);
 	}
 	return 0;
 }

@@ -146,20 +146,28 @@ bool store_replica_region_is_mapped(const struct store_replica *replica, uint64_
 
 /* ---- data ---- */
 
-enum store_io_kind { STORE_READ, STORE_WRITE, STORE_ZERO, STORE_DISCARD, STORE_FLUSH };
+enum store_io_kind {
+	STORE_READ,
+	STORE_WRITE,
+	STORE_ZERO,
+	STORE_DISCARD,
+	STORE_FLUSH,
+	STORE_UNCORRECTABLE,
+};
 
 /* Offsets and lengths in bytes, multiples of STORE_BLOCK_BYTES, within the replica (checked by the
  * caller: asserted). */
 struct store_io {
 	enum store_io_kind kind;
 	bool fua;
-	uint64_t wgen; /* stamp for WRITE, ZERO, DISCARD; 0: do not stamp (a plain replica without a
-			  volume) */
+	uint64_t wgen; /* stamp for WRITE, ZERO, DISCARD, UNCORRECTABLE; 0: do not stamp (a plain
+			  replica without a volume) */
 	uint64_t offset, length;
 	struct iovec *iov; /* READ, WRITE; 4096-aligned */
 	unsigned iov_count;
 	int result; /* 0; -ENOSPC pool full (nothing of a WRITE that needs space was executed, or
-		     * part of it: undefined as for any failed write); -EIO */
+		     * part of it: undefined as for any failed write); -ENOBUFS too many blocks are
+		     * unreadable; -EIO */
 	void (*done)(struct store_io *io);
 	void *ctx;
 	uint64_t backend[40]; /* the store's */
@@ -168,8 +176,10 @@ struct store_io {
 /*
  * STORE_ZERO and STORE_DISCARD: whole clusters are unmapped, the edges are written with zeros where
  * they are mapped. STORE_FLUSH: everything of this replica that completed before is durable, data
- * and map. Overlapping writes in flight at once: the result is one of them for each block (the
- * nexus never sends such).
+ * and map. STORE_UNCORRECTABLE: the blocks are unreadable, durably: a read that touches one ends
+ * with -EIO as for a bad sector, until what was written, zeroed or discarded there is durable,
+ * which it is when it is answered.  A replica has room for MARKS_MAX of them. Overlapping writes in
+ * flight at once: the result is one of them for each block (the nexus never sends such).
  */
 void store_submit(struct store_replica *replica, struct store_io *io);
 

@@ -16,6 +16,7 @@
 #define STORE_STORE_INTERNAL_H
 
 #include "base/bytes.h"
+#include "base/mutant.h"
 #include "pool-agent/store/ondisk.h"
 
 #include <assert.h>
@@ -260,6 +261,8 @@ struct slot {
 	uint64_t written_seq;
 	struct task *parent; /* borrowed; woken when the version is durable; NULL: not writing */
 	int result;
+	bool taken;         /* somebody makes the next version from the present one */
+	struct list takers; /* struct waiter */
 };
 
 struct store_replica {
@@ -278,11 +281,16 @@ struct store_replica {
 	struct vmeta next;        /* of an update */
 	struct store_op *update;  /* borrowed; in flight */
 	struct task update_task;
+	struct waiter update_waiter;
 	int update_state;
 };
 
 /* Starts writing the version slot->seq + 1 of vmeta; the parent awaits slot->parent == NULL. */
 void slot_write(struct slot *slot, uint8_t *image, struct vmeta *vmeta, struct task *parent);
+/* Who makes a version of a replica that is in use from the one before it has the slot meanwhile.
+ * false: the waiter waits; ask again. */
+bool slot_take(struct slot *slot, struct waiter *waiter, struct task *task);
+void slot_give(struct slot *slot);
 uint64_t slot_block(const struct store *store, uint32_t slot, unsigned pair, unsigned member);
 int slots_init(struct store *store);
 void slots_done(struct store *store);
@@ -405,6 +413,7 @@ struct sio {
 	bool waits_for_stamp;
 	bool alone_used;
 	bool turned;
+	bool unmarks; /* it writes to unreadable blocks: they are readable when it is durable */
 	struct segment alone; /* for an io that is one disk operation */
 };
 _Static_assert(sizeof(struct sio) <= sizeof(((struct store_io *)0)->backend), "store_io.backend");
@@ -443,7 +452,18 @@ void sio_segment_submit(
 void sio_finish(struct store_io *io, int result);
 /* Stamps of the regions in [from, until): 0 durable, 1 waiting (linked), negative. */
 int sio_stamp(struct store_io *io, uint64_t from, uint64_t until);
+/* The data are durable when they are answered. */
+static inline bool sio_is_durable(struct store_io *io)
+{
+	return io->fua || (sio_of(io)->unmarks && !mutant_is(MUTANT_S8));
+}
+
 void discard_step(struct task *task);
+/* marks.c */
+bool sio_touches_marks(struct store_io *io);
+void mark_step(struct task *task);
+/* The data are durable: the marks go, and the io ends. */
+void sio_unmark(struct store_io *io);
 bool flusher_is_done(const struct store *store);
 
 /* ---- metrics ---- */

@@ -181,6 +181,7 @@ static void io_done(struct store_io *io)
 	case STORE_WRITE:
 	case STORE_ZERO:
 	case STORE_DISCARD:
+	case STORE_UNCORRECTABLE:
 		write_done(op);
 		break;
 	case STORE_FLUSH:

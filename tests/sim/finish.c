@@ -4,6 +4,7 @@
  * time, what it holds must be what the oracle allows, and all replicas must be equal.
  */
 #include "base/bytes.h"
+#include "nexus/mirror/volume_internal.h"
 #include "tests/sim/world.h"
 
 #include <stdlib.h>
@@ -146,6 +147,43 @@ static void final_submit(struct world *world, enum blk_kind kind, size_t first, 
 	(void)slot_submit(active_slot(world), kind, first, count, on_final_op);
 }
 
+static void write_blocks(struct world *world, const struct marks *lost)
+{
+	world->final_issued = 0;
+	world->final_done = 0;
+	for (uint32_t i = 0; i < lost->count; i++) {
+		size_t block = lost->blocks[i];
+
+		if (world->options.rotten_too >= 0 && !world->oracle.blocks[block].may_be_lost) {
+			world_fail(world, &world->result->lost, "lost",
+				"block %zu is unreadable, and every disk has given it", block);
+			return;
+		}
+		world->result->unreadable++;
+		final_submit(world, BLK_READ, block, 1);
+		final_submit(world, BLK_WRITE, block, 1);
+	}
+	(void)run_slices(world, final_ops_are_done, "writing what was lost");
+}
+
+/* What two disks did not give may be gone, and is unreadable until it is written. */
+static void write_what_is_lost(struct world *world)
+{
+	for (unsigned i = 0; i < 3 && !world->failed; i++) {
+		const struct marks lost = active_slot(world)->volume->lost;
+
+		if (lost.count == 0) {
+			return;
+		}
+		write_blocks(world, &lost);
+	}
+	if (!world->failed && active_slot(world)->volume->lost.count > 0) {
+		world_fail(world, &world->result->broken, "unreadable",
+			"%u blocks are unreadable although they were written",
+			active_slot(world)->volume->lost.count);
+	}
+}
+
 static bool try_to_read_everything(struct world *world)
 {
 	size_t blocks = slot_blocks(active_slot(world));
@@ -281,6 +319,7 @@ static void compare_replicas(struct world *world)
 static void check_contents(struct world *world)
 {
 	if (run_slices(world, is_whole, "getting whole")) {
+		write_what_is_lost(world);
 		read_everything(world);
 	}
 	if (!world->failed) {

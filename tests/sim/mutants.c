@@ -20,6 +20,8 @@ const char *mutant_options(enum mutant mutant)
 		return "voter_changes=0 rotten=0";
 	case MUTANT_WAITED_EARLY: /* a nexus dies within its wait, while an isolated one reads */
 		return "voter_changes=0 kinds=0x420";
+	case MUTANT_GARBAGE_AFTER_BAD: /* the same block on two disks */
+		return "voter_changes=0 rotten=0 rotten_too=1";
 	default:
 		return "";
 	}

@@ -29,6 +29,7 @@ static const struct {
 	{"small", offsetof(struct world_options, small_agent)},
 	{"local", offsetof(struct world_options, local_agent)},
 	{"rotten", offsetof(struct world_options, rotten_agent)},
+	{"rotten_too", offsetof(struct world_options, rotten_too)},
 	{"absent", offsetof(struct world_options, absent_agent)},
 	{"depth", offsetof(struct world_options, depth)},
 	{"duration", offsetof(struct world_options, duration_ns)},
@@ -190,6 +191,10 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 	options->power_cycle_at_end = rng_percent(&rng, 25);
 	resizer_draw(options, &rng);
 	draw_pace(options, &rng);
+	options->rotten_too = -1;
+	if (options->rotten_agent >= 0 && rng_percent(&rng, 50)) {
+		options->rotten_too = (options->rotten_agent + 1) % (int64_t)options->data_replicas;
+	}
 }
 
 /* One "name=value"; the fields are 64 bits wide, signed or not. */

@@ -39,6 +39,7 @@ struct oracle_block {
 	struct oracle_value *values;
 	size_t count;
 	size_t capacity;
+	bool may_be_lost; /* a disk did not give it: it may be unreadable until it is written */
 };
 
 enum oracle_verdict {

@@ -50,6 +50,13 @@ static void rot(struct scenario *scenario, unsigned agent, size_t first, size_t 
 	}
 }
 
+static void disk_gives_again(struct scenario *scenario, unsigned agent)
+{
+	struct sim_disk *disk = scenario->world.agents[agent].disk;
+
+	sim_disk_set_unreadable(disk, 0, sim_disk_size_bytes(disk), false);
+}
+
 static uint64_t repairs(struct scenario *scenario, unsigned agent)
 {
 	return metric_get(&scenario_leg(scenario, agent)->repairs);
@@ -206,30 +213,120 @@ static void test_bad_source(struct scenario *scenario)
 	}
 }
 
-/* Nobody has it: the rest is copied; the target must not show what it has there, and waits. */
-static void test_source_has_lost_it(struct scenario *scenario)
+static uint64_t unreadable_blocks(struct scenario *scenario)
 {
 	struct volume_status status;
 
+	assert_true(slot_status(&scenario->world.slots[scenario->writer], &status));
+	return status.unreadable_blocks;
+}
+
+static void assert_unreadable_on_all(struct scenario *scenario, size_t block)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		read_only_from(scenario, i);
+		assert_int_equal(do_read(scenario, block, 1), -EIO);
+	}
+	read_only_from(scenario, REPL_VOTERS_MAX);
+}
+
+/* Nobody has it: the target gets the rest, and a mark there: it joins, and shows an error as the
+ * others do, until the host writes the block.  The next nexus knows of it. */
+static void test_source_has_lost_it(struct scenario *scenario)
+{
 	open_with_stale_target(scenario);
 	rot(scenario, A, 30, 1);
 	rot(scenario, B, 30, 1);
 	come_back(scenario, C);
-	await_replica(scenario, C, REPLICA_REBUILDING);
-	run_ms(scenario, 5000);
+	await_whole(scenario);
+	assert_int_equal(unreadable_blocks(scenario), 1);
+	assert_unreadable_on_all(scenario, 30);
+	read_by_all(scenario, 31, 4);
+	/* That is not held against the disks. */
+	for (unsigned i = 0; i < 4 * UNREAD_RUN_MAX; i++) {
+		assert_int_equal(do_read(scenario, 30, 1), -EIO);
+	}
+	assert_int_equal(cfg_insync_count(&scenario_volume(scenario)->cfg), 3);
+	/* An idle one does not turn without end. */
+	assert_true(steps_of_a_second(scenario) < 400);
+	go_away(scenario, C);
+	run_ms(scenario, 100);
+	come_back(scenario, C);
+	scenario_open(scenario, 1);
+	await_whole(scenario);
+	assert_int_equal(unreadable_blocks(scenario), 1);
+	assert_unreadable_on_all(scenario, 30);
+	assert_int_equal(do_write(scenario, 30, 1), 0);
+	assert_int_equal(unreadable_blocks(scenario), 0);
+	read_by_all(scenario, 28, 8);
+}
+
+/* A disk gives it again: who has a mark gets the content back. */
+static void test_lost_block_is_found(struct scenario *scenario)
+{
+	open_with_stale_target(scenario);
+	rot(scenario, A, 30, 1);
+	rot(scenario, B, 30, 1);
+	come_back(scenario, C);
+	await_whole(scenario);
+	assert_int_equal(unreadable_blocks(scenario), 1);
+	disk_gives_again(scenario, B);
+	/* Also when the one is asked that can read it. */
+	read_only_from(scenario, rng_percent(sim_rng(scenario->world.sim), 50) ? B : C);
+	assert_int_equal(do_read(scenario, 30, 1), 0);
+	run_ms(scenario, 100);
+	assert_int_equal(unreadable_blocks(scenario), 0);
+	assert_int_equal(repairs(scenario, A), 1);
+	assert_int_equal(repairs(scenario, C), 1);
+	read_by_all(scenario, 28, 4);
+}
+
+/* While the host writes beside it, and to the very piece. */
+static void test_marks_beside_writes(struct scenario *scenario)
+{
+	open_with_stale_target(scenario);
+	for (unsigned i = 0; i < 8; i++) {
+		rot(scenario, A, 4 + 16 * i, 1);
+		rot(scenario, B, 4 + 16 * i, 1);
+	}
+	come_back(scenario, C);
+	for (unsigned i = 0; i < 100; i++) {
+		scenario->request_count = 0;
+		for (unsigned j = 0; j < 4; j++) {
+			size_t at = rng_below(sim_rng(scenario->world.sim), 128);
+
+			if (at % 16 != 4) {
+				(void)submit_write(scenario, at, 1);
+			}
+		}
+		run_ms(scenario, 10);
+	}
+	await_whole(scenario);
+	assert_int_equal(unreadable_blocks(scenario), 8);
+	assert_unreadable_on_all(scenario, 4);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	assert_int_equal(unreadable_blocks(scenario), 7);
+}
+
+/* More than a replica can mark: it gets what it can, and waits for the host with the rest. */
+static void test_no_room_for_marks(struct scenario *scenario)
+{
+	struct volume_status status;
+
+	open_with_stale_target(scenario);
+	rot(scenario, A, 0, MARKS_MAX + 40);
+	rot(scenario, B, 0, MARKS_MAX + 40);
+	come_back(scenario, C);
+	run_ms(scenario, 30000);
 	assert_true(slot_status(&scenario->world.slots[0], &status));
 	assert_int_equal(status.replicas[C].state, REPLICA_REBUILDING);
 	assert_non_null(strstr(status.replicas[C].reason, "no replica in sync can read"));
-	assert_int_equal(
-		status.replicas[C].rebuild_total_bytes - status.replicas[C].rebuild_done_bytes,
-		scenario_leg(scenario, C)->todo.piece_bytes);
-	assert_int_equal(do_read(scenario, 30, 1), -EIO);
-	assert_int_equal(do_read(scenario, 31, 4), 0);
-	/* An idle one does not turn without end. */
-	assert_true(steps_of_a_second(scenario) < 400);
-	assert_int_equal(do_write(scenario, 30, 1), 0);
+	assert_int_equal(unreadable_blocks(scenario), MARKS_MAX);
+	for (size_t at = 0; at < MARKS_MAX + 40; at += 8) {
+		assert_int_equal(do_write(scenario, at, 8), 0);
+	}
 	await_whole(scenario);
-	read_by_all(scenario, 28, 8);
+	assert_int_equal(unreadable_blocks(scenario), 0);
 }
 
 /* A block of R that one member cannot read after a takeover, beside a write that only one has. */
@@ -266,6 +363,12 @@ static void test_lost_block_in_r(struct scenario *scenario)
 	assert_int_equal(do_read(scenario, 1, 1), -EIO);
 	read_by_all(scenario, 2, 6);
 	await_whole(scenario);
+	/* The disks may give it again, but not what they held: it might differ. */
+	for (unsigned i = 0; i < 3; i++) {
+		disk_gives_again(scenario, i);
+	}
+	assert_int_equal(unreadable_blocks(scenario), 1);
+	assert_unreadable_on_all(scenario, 1);
 	assert_int_equal(do_write(scenario, 0, 8), 0);
 }
 
@@ -306,7 +409,7 @@ static void test_bad_block_while_a_member_returns(struct scenario *scenario)
 	cut_off(scenario, C, false, false);
 	await_whole(scenario);
 	/* It was tried before A counted again, and once more after that. */
-	assert_true(metric_get(&scenario_volume(scenario)->unreadable) > 0);
+	assert_true(metric_get(&scenario_leg(scenario, B)->unread) > 0);
 	read_only_from(scenario, B);
 	assert_int_equal(do_read(scenario, 10, 1), 0);
 }
@@ -324,6 +427,9 @@ int main(void)
 		{CASE(test_disk_gives_nothing_but_is_needed)},
 		{CASE(test_bad_source)},
 		{CASE(test_source_has_lost_it)},
+		{CASE(test_lost_block_is_found)},
+		{CASE(test_marks_beside_writes)},
+		{CASE(test_no_room_for_marks), .options = {.block_count = 192}},
 		{CASE(test_bad_block_in_r)},
 		{CASE(test_lost_block_in_r)},
 		{CASE(test_bad_block_while_a_member_returns), .options = {.data_replicas = 2}},

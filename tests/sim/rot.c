@@ -3,12 +3,53 @@
  * Blocks of data that a disk does not give any more, on one pool-agent only: of each block there is
  * a good copy, unless that replica is the last member of S.  Only the first replica of a pool has
  * its stamps at a known place, which is spared: of those both copies would go.
+ *
+ * Or on two pool-agents, which may lose the same block of the volume: then it may be unreadable
+ * until it is written, and nothing else.
  */
+#include "tests/sim/where.h"
 #include "tests/sim/world.h"
 
 #define ROT_BLOCKS_MAX 8
 #define ROT_PAUSE_NS   (600 * IO_NS_PER_MS)
 #define HOT_BLOCKS     32
+
+static void lose_block(struct world *world, int64_t agent, size_t block)
+{
+	struct node_agent *node = &world->agents[agent];
+	uint64_t offset;
+
+	if (node->state != AGENT_UP || node->replica == NULL) {
+		return;
+	}
+	offset = where_is(node->replica, block);
+	if (offset != UINT64_MAX) {
+		world->oracle.blocks[block].may_be_lost = true;
+		sim_disk_set_unreadable(node->disk, offset, ORACLE_BLOCK_BYTES, true);
+	}
+}
+
+static void on_rot_of_two(struct sim_event *event)
+{
+	struct world *world = container_of(event, struct world, rot);
+	struct rng *rng = sim_rng(world->sim);
+	uint64_t blocks = world->options.block_count;
+
+	for (uint64_t left = 1 + rng_below(rng, ROT_BLOCKS_MAX); left > 0; left--) {
+		size_t block =
+			rng_below(rng, rng_percent(rng, 50) ? min_u64(blocks, HOT_BLOCKS) : blocks);
+		unsigned who = (unsigned)rng_below(rng, 4);
+
+		if (who != 0) {
+			lose_block(world, world->options.rotten_agent, block);
+		}
+		if (who != 1) {
+			lose_block(world, world->options.rotten_too, block);
+		}
+	}
+	sim_at_ns(world->sim, event, sim_now_ns(world->sim) + rng_below(rng, ROT_PAUSE_NS),
+		on_rot_of_two);
+}
 
 static void on_rot(struct sim_event *event)
 {
@@ -39,7 +80,8 @@ static void on_rot(struct sim_event *event)
 void rot_start(struct world *world)
 {
 	if (world->options.rotten_agent >= 0) {
-		sim_at_ns(world->sim, &world->rot, sim_now_ns(world->sim), on_rot);
+		sim_at_ns(world->sim, &world->rot, sim_now_ns(world->sim),
+			world->options.rotten_too >= 0 ? on_rot_of_two : on_rot);
 	}
 }
 

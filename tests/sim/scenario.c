@@ -273,7 +273,8 @@ static struct world_options options_of(const struct scenario_case *test, uint64_
 	options.region_bytes = options.region_bytes == 0 ? 16384 : options.region_bytes;
 	options.pool_bytes = options.pool_bytes == 0 ? UINT64_C(6) << 20 : options.pool_bytes;
 	options.small_agent = options.small_agent == 0 ? -1 : options.small_agent - 1;
-	options.local_agent = options.absent_agent = options.rotten_agent = -1;
+	options.local_agent = options.absent_agent = -1;
+	options.rotten_agent = options.rotten_too = -1;
 	return options;
 }
 

@@ -109,6 +109,7 @@ static void simplify(struct shrinker *shrinker)
 	try_value(shrinker, FIELD(down_at_end), 0);
 	try_value(shrinker, FIELD(voter_changes), 0);
 	try_value(shrinker, FIELD(no_quorum_ns), 0);
+	try_value(shrinker, FIELD(rotten_too), UINT64_MAX);
 	try_value(shrinker, FIELD(rotten_agent), UINT64_MAX);
 	try_value(shrinker, FIELD(absent_agent), UINT64_MAX);
 	try_value(shrinker, FIELD(local_agent), UINT64_MAX);

@@ -600,6 +600,34 @@ static void test_half_removed(struct scenario *scenario)
 	await_whole(scenario);
 }
 
+static bool is_committed(void *scenario)
+{
+	return scenario_volume(scenario)->committed;
+}
+
+/* Its removal has to wait for a voter that is away, and until then it is needed: it is rebuilt. */
+static void test_needed_until_removed(struct scenario *scenario)
+{
+	struct err err = {0};
+
+	open_whole(scenario);
+	write_all(scenario);
+	go_away(scenario, C);
+	write_all(scenario);
+	await_state(scenario, VOLUME_DEGRADED);
+	nexus_crash(scenario, false);
+	go_away(scenario, B);
+	come_back(scenario, C);
+	await(scenario, is_committed);
+	assert_int_equal(cfg_insync_count(cfg_of(scenario)), 1);
+	assert_int_equal(ask_remove(scenario, C, &err), 0);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	assert_true(is_voter(scenario, C));
+	come_back(scenario, B);
+	await_voter(scenario, C, false);
+	await_whole(scenario);
+}
+
 #define CASE(function) .name = #function, .run = function
 
 int main(void)
@@ -611,6 +639,7 @@ int main(void)
 		{CASE(test_places_are_used_again), .options = {.spares = 2}},
 		{CASE(test_wanted_again)},
 		{CASE(test_replace_the_dead), .options = {.spares = 1}},
+		{CASE(test_needed_until_removed)},
 		{CASE(test_unreadable_metadata), .options = {.spares = 1}},
 		{CASE(test_one_at_a_time), .options = {.spares = 2}},
 		{CASE(test_taken_back_is_settled_first), .options = {.spares = 2}},

@@ -45,6 +45,7 @@ struct world_options {
 	int64_t local_agent;  /* on the host of slot 0, the next one on that of slot 1 and so on; -1
 				 none */
 	int64_t rotten_agent; /* some blocks of its disk get unreadable; -1 none */
+	int64_t rotten_too;   /* and of this one's, also the same; -1 none */
 	int64_t absent_agent; /* goes away once more after all is whole; -1 none */
 	uint64_t depth;
 	uint64_t duration_ns;
@@ -70,7 +71,8 @@ struct world_options {
 };
 
 struct world_result {
-	uint64_t ops, errors, crashes, power_losses, partitions, takeovers, faulted, rotten;
+	uint64_t ops, errors, crashes, power_losses, partitions, takeovers, faulted, rotten,
+		unreadable;
 	uint64_t lost, flips, diverged, stuck, broken;
 	uint64_t hash, steps;
 	uint64_t live_ns; /* until it served with a minority down */

@@ -250,6 +250,11 @@ static const uint8_t *cell_bytes(
 	return content_bytes(run->machine.current.contents[*ret_block]);
 }
 
+static bool is_marked(const struct run *run, unsigned index, unsigned cell)
+{
+	return marks_touch(&store_replica_vmeta(run->handles[index])->marks, cell_logical(cell), 1);
+}
+
 static void check_cells(struct run *run, unsigned index, bool power_lost, uint32_t torn)
 {
 	struct model_replica *replica = &run->model.replicas[index];
@@ -261,6 +266,11 @@ static void check_cells(struct run *run, unsigned index, bool power_lost, uint32
 		unsigned step = block != NO_BLOCK && block == torn ? 1 : BLOCK_SECTORS;
 		int number = 0;
 
+		if (is_marked(run, index, cell)) {
+			check_value(run, index, cell, MODEL_MARK, power_lost);
+			cell_pin(&replica->cells[cell], MODEL_MARK);
+			continue;
+		}
 		for (unsigned sector = 0; sector < BLOCK_SECTORS; sector += step) {
 			number = value_read(
 				bytes, replica->number, cell_logical(cell), sector, step);
@@ -361,6 +371,16 @@ static void check_read(struct run *run, unsigned index, unsigned cell, unsigned 
 	const struct model_replica *replica = &run->model.replicas[index];
 	int result = read_cells(run, index, cell, count, to);
 
+	if (result == -EIO && count > 1) {
+		/* One of them may be unreadable. */
+		for (unsigned i = 0; i < count; i++) {
+			check_read(run, index, cell + i, 1, to);
+		}
+		return;
+	}
+	if (result == -EIO && cell_may_be(&replica->cells[cell], MODEL_MARK, false)) {
+		return;
+	}
 	if (result != 0) {
 		if (!run->faults || result != -EIO) {
 			case_failed("a read is answered with %d", result);

@@ -65,7 +65,7 @@ static void crash_point(struct run *run);
 
 static void work_on(struct sweep *sweep, struct run *run)
 {
-	static const char letters[] = "WHOTLAPR";
+	static const char letters[] = "WHOTLAPRUO";
 
 	for (const char *letter = letters; *letter != '\0'; letter++) {
 		if (run_can(run, *letter)) {

@@ -69,6 +69,8 @@ static const struct {
 	{"S5", MUTANT_S5},
 	{"S6", MUTANT_S6},
 	{"S7", MUTANT_S7},
+	{"S8", MUTANT_S8},
+	{"S9", MUTANT_S9},
 };
 
 static void set_mutant(enum mutant mutant)

@@ -16,6 +16,7 @@
 #define MODEL_REPLICAS   8u
 #define MODEL_HISTORY    10u
 #define MODEL_VALUES_MAX 160u
+#define MODEL_MARK       (MODEL_VALUES_MAX - 1) /* the number of every mark: unreadable */
 
 /*
  * The blocks that are ever written ("cells"): the 48 around its region 60 (whose stamp
@@ -61,6 +62,7 @@ struct model {
 	uint16_t replica_count; /* ever: the numbers that were given */
 	uint16_t next_number;   /* of a write */
 	uint32_t wgen;
+	bool marked; /* ever: value_wgen[MODEL_MARK] is that of the first one */
 	uint64_t value_wgen[MODEL_VALUES_MAX];
 	struct model_replica replicas[MODEL_REPLICAS];
 };

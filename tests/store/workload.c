@@ -55,14 +55,15 @@ static bool covers_cluster(const struct action *action, unsigned cell)
 static void write_answered(struct action *action)
 {
 	struct model_replica *replica = replica_of(action);
-	bool unmaps = action->io.kind != STORE_WRITE;
+	bool unmaps = action->io.kind == STORE_ZERO || action->io.kind == STORE_DISCARD;
+	bool marks = action->io.kind == STORE_UNCORRECTABLE;
 
 	for (unsigned i = 0; i < action->cell_count; i++) {
 		unsigned at = action->first_cell + i;
 		uint64_t *low = &replica->stamp_low[at / REGION_BLOCKS];
 		bool whole = unmaps && covers_cluster(action, at);
 
-		cell_settle(&replica->cells[at], whole || action->io.fua);
+		cell_settle(&replica->cells[at], whole || marks || action->io.fua);
 		*low = max_u64(*low, action->io.wgen);
 		if (whole) {
 			replica->mapped_maybe &= ~(1u << at / CLUSTER_BLOCKS);
@@ -190,7 +191,9 @@ static void start_io(
 {
 	struct run *run = action->run;
 	struct model_replica *replica = replica_of(action);
-	uint16_t number = kind == STORE_WRITE ? ++run->model.next_number : 0;
+	uint16_t number = kind == STORE_WRITE           ? ++run->model.next_number
+			  : kind == STORE_UNCORRECTABLE ? MODEL_MARK
+							: 0;
 
 	action->first_cell = first;
 	action->cell_count = count;
@@ -204,7 +207,7 @@ static void start_io(
 		.ctx = action,
 	};
 	if (kind == STORE_WRITE) {
-		assert(number < MODEL_VALUES_MAX);
+		assert(number < MODEL_MARK);
 		run->model.value_wgen[number] = run->model.wgen;
 		action->iov = (struct iovec){
 			.iov_base = action->buffer,
@@ -212,6 +215,9 @@ static void start_io(
 		};
 		action->io.iov = &action->iov;
 		action->io.iov_count = 1;
+	} else if (kind == STORE_UNCORRECTABLE && !run->model.marked) {
+		run->model.marked = true;
+		run->model.value_wgen[number] = run->model.wgen;
 	}
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t *high = &replica->stamp_high[(first + i) / REGION_BLOCKS];
@@ -336,6 +342,9 @@ static void start(struct action *action)
 	case 'Z':
 		start_io(action, STORE_ZERO, 3, 4, true);
 		return;
+	case 'U':
+		start_io(action, STORE_UNCORRECTABLE, 1, 3, false);
+		return;
 	case 'L':
 	case 'C':
 		start_flush(action);
@@ -392,7 +401,7 @@ static void cells_of(const struct run *run, char letter, unsigned *ret_first, un
 		char letter;
 		uint8_t first, count;
 	} table[] = {{'H', 0, 1}, {'F', 1, 1}, {'O', 0, 3}, {'X', 0, FRONT_CELLS}, {'T', 1, 5},
-		{'Z', 3, 4}};
+		{'Z', 3, 4}, {'U', 1, 3}};
 
 	*ret_first = 0;
 	*ret_count = 0;

@@ -9,6 +9,7 @@
  *   X  the same for the whole front: more records than a sector of the journal holds
  *   T  trim: a discard of five blocks, two whole clusters of them
  *   Z  write zeroes: four blocks, one whole cluster of them, with FUA
+ *   U  three blocks become unreadable, as WRITE UNCORRECTABLE leaves them
  *   L  flush
  *   A  ACCEPT: an update of the replica's metadata
  *   C  checkpoint of the protocol: flush, update, next generation
@@ -25,7 +26,7 @@
 #include "tests/store/machine.h"
 #include "tests/store/model.h"
 
-#define LETTERS       "WHFOXTZLACPRNBD"
+#define LETTERS       "WHFOXTZULACPRNBD"
 #define ACTIONS       4u
 #define ACTION_BLOCKS FRONT_CELLS
 
