@@ -222,7 +222,7 @@ static int sio_prepare(struct store_io *io)
 	if (waiter_waits(&sio->waiter)) {
 		return 1;
 	}
-	mapped = sio_map(io, sio->cursor, until);
+	mapped = io->kind == STORE_STAMP ? 0 : sio_map(io, sio->cursor, until);
 	if (mapped < 0 || waiter_waits(&sio->waiter)) {
 		return mapped;
 	}
@@ -333,10 +333,10 @@ static void sio_step(struct task *task)
 			io->result = -EIO;
 		}
 		while (sio->cursor < io->offset + io->length && io->result == 0) {
-			while (io->kind == STORE_WRITE && (sio->prepared = sio_prepare(io)) == 1) {
+			while (io->kind != STORE_READ && (sio->prepared = sio_prepare(io)) == 1) {
 				AWAIT(sio, SIO_AWAIT_METADATA, !waiter_waits(&sio->waiter));
 			}
-			if (sio->prepared < 0) {
+			if (sio->prepared < 0 || io->kind == STORE_STAMP) {
 				io->result = sio->prepared;
 				break;
 			}

@@ -146,15 +146,22 @@ bool store_replica_region_is_mapped(const struct store_replica *replica, uint64_
 
 /* ---- data ---- */
 
-enum store_io_kind { STORE_READ, STORE_WRITE, STORE_ZERO, STORE_DISCARD, STORE_FLUSH };
+enum store_io_kind {
+	STORE_READ,
+	STORE_WRITE,
+	STORE_ZERO,
+	STORE_DISCARD,
+	STORE_FLUSH,
+	STORE_STAMP,
+};
 
 /* Offsets and lengths in bytes, multiples of STORE_BLOCK_BYTES, within the replica (checked by the
  * caller: asserted). */
 struct store_io {
 	enum store_io_kind kind;
 	bool fua;
-	uint64_t wgen; /* stamp for WRITE, ZERO, DISCARD; 0: do not stamp (a plain replica without a
-			  volume) */
+	uint64_t wgen; /* stamp for WRITE, ZERO, DISCARD, STAMP; 0: do not stamp (a plain replica
+			  without a volume) */
 	uint64_t offset, length;
 	struct iovec *iov; /* READ, WRITE; 4096-aligned */
 	unsigned iov_count;
@@ -168,8 +175,9 @@ struct store_io {
 /*
  * STORE_ZERO and STORE_DISCARD: whole clusters are unmapped, the edges are written with zeros where
  * they are mapped. STORE_FLUSH: everything of this replica that completed before is durable, data
- * and map. Overlapping writes in flight at once: the result is one of them for each block (the
- * nexus never sends such).
+ * and map. STORE_STAMP: the stamps of the regions that the range touches are at least wgen,
+ * durably; nothing else happens. Overlapping writes in flight at once: the result is one of them
+ * for each block (the nexus never sends such).
  */
 void store_submit(struct store_replica *replica, struct store_io *io);
 
