@@ -137,7 +137,8 @@ struct stamps_scan {
 	bool window;
 	bool more;
 	uint64_t above;
-	uint64_t next; /* region, or entry of the window */
+	uint64_t highest; /* stamp that was seen */
+	uint64_t next;    /* region, or entry of the window */
 	uint32_t count;
 	struct leg_io io;
 	uint8_t *data;       /* owned while running */
@@ -227,6 +228,8 @@ struct leg {
 	uint64_t unreadable_until_ns; /* then it is tried again */
 	struct dirty dirty; /* what it lacks while it is not in S and no target with a todo */
 	uint64_t todo_total_bytes;
+	bool may_be_equal; /* todo was given by stamps, and there was something before */
+	bool no_hashes;    /* its pool-agent does not know HASH or STAMP */
 	uint64_t older_seq;
 	unsigned copies; /* copies of copy.c that touch this target now */
 	struct task join_task;
@@ -238,7 +241,7 @@ struct leg {
 	struct resize_leg resize;
 
 	struct metric reads, writes, errors, ejections, write_latency, unread, repairs,
-		copied_bytes;
+		copied_bytes, compared_bytes, equal_bytes;
 	unsigned unread_run; /* reads in a row that its disk did not give */
 };
 
