@@ -29,19 +29,24 @@ static bool is_state(const Strake__V1__Volume *volume, const char *state)
 
 static void rebuild_text(const Strake__V1__VolumeReplica *replica, char text[80])
 {
-	char done[SIZE_TEXT_SIZE], total[SIZE_TEXT_SIZE];
+	char done[SIZE_TEXT_SIZE], total[SIZE_TEXT_SIZE], equal[SIZE_TEXT_SIZE];
+	int used;
 
 	if (strcmp(replica->state, "Rebuilding") != 0) {
 		(void)snprintf(text, 80, "-");
 		return;
 	}
-	(void)snprintf(text, 80, "%s of %s (%" PRIu64 " %%)",
+	used = snprintf(text, 80, "%s of %s (%" PRIu64 " %%)",
 		size_to_text(replica->rebuild_done_bytes, done),
 		size_to_text(replica->rebuild_total_bytes, total),
 		replica->rebuild_total_bytes == 0
 			? 0
 			: replica->rebuild_done_bytes /
 				  div_up_u64(replica->rebuild_total_bytes, 100));
+	if (replica->rebuild_equal_bytes > 0 && used > 0 && used < 80) {
+		(void)snprintf(text + used, 80 - (size_t)used, ", %s equal",
+			size_to_text(replica->rebuild_equal_bytes, equal));
+	}
 }
 
 static const char *voter_text(const char *membership)

@@ -118,7 +118,9 @@ struct volume_replica_status {
 	struct io_address address;
 	enum replica_state state;
 	char reason[VOLUME_REASON_SIZE];
-	uint64_t rebuild_total_bytes, rebuild_done_bytes; /* of the running or last rebuild */
+	/* Of the running or last rebuild. */
+	uint64_t rebuild_total_bytes, rebuild_done_bytes;
+	uint64_t rebuild_compared_bytes, rebuild_equal_bytes, rebuild_copied_bytes;
 	uint64_t reads, writes, errors;
 	uint64_t unreadable, repairs; /* reads that its disk did not give; blocks written again */
 	uint64_t ejections;           /* because it answered badly: slow, unreadable */

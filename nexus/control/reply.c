@@ -62,6 +62,9 @@ static void fill_replica_status(
 	replica->reason = status->reason;
 	replica->rebuild_total_bytes = status->rebuild_total_bytes;
 	replica->rebuild_done_bytes = status->rebuild_done_bytes;
+	replica->rebuild_compared_bytes = status->rebuild_compared_bytes;
+	replica->rebuild_equal_bytes = status->rebuild_equal_bytes;
+	replica->rebuild_copied_bytes = status->rebuild_copied_bytes;
 	replica->reads = status->reads;
 	replica->writes = status->writes;
 	replica->errors = status->errors;

@@ -228,6 +228,8 @@ struct leg {
 	uint64_t unreadable_until_ns; /* then it is tried again */
 	struct dirty dirty; /* what it lacks while it is not in S and no target with a todo */
 	uint64_t todo_total_bytes;
+	/* The metrics of that name when the rebuild began. */
+	uint64_t before_compared_bytes, before_equal_bytes, before_copied_bytes;
 	bool may_be_equal; /* todo was given by stamps, and there was something before */
 	bool no_hashes;    /* its pool-agent does not know HASH or STAMP */
 	uint64_t older_seq;

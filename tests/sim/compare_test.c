@@ -80,6 +80,7 @@ static void test_only_what_differs_moves(struct scenario *scenario)
 	static const struct {
 		unsigned first, count;
 	} runs[] = {{0, 1}, {3, 1}, {37, 2}, {128, 8}, {300, 1}, {302, 2}};
+	struct volume_status status;
 	uint64_t written = 0;
 
 	open_whole(scenario);
@@ -94,6 +95,17 @@ static void test_only_what_differs_moves(struct scenario *scenario)
 	assert_int_equal(copied_to(scenario, C), written);
 	assert_true(compared_on(scenario, C) >= 2 * scenario->world.options.region_bytes);
 	assert_int_equal(equal_on(scenario, C), compared_on(scenario, C) - written);
+	assert_true(slot_status(&scenario->world.slots[0], &status));
+	assert_int_equal(status.replicas[C].rebuild_copied_bytes, written);
+	assert_int_equal(status.replicas[C].rebuild_compared_bytes, compared_on(scenario, C));
+	assert_int_equal(status.replicas[C].rebuild_equal_bytes, equal_on(scenario, C));
+	/* Those of the next one begin anew. */
+	go_away(scenario, C);
+	assert_int_equal(do_write(scenario, 40, 1), 0);
+	come_back(scenario, C);
+	await_whole(scenario);
+	assert_true(slot_status(&scenario->world.slots[0], &status));
+	assert_int_equal(status.replicas[C].rebuild_copied_bytes, BLOCK);
 }
 
 /* What it never had is not looked for. */
