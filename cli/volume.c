@@ -27,7 +27,7 @@ static bool is_state(const Strake__V1__Volume *volume, const char *state)
 
 /* ---- showing ---- */
 
-#define REBUILD_TEXT_SIZE 120
+#define REBUILD_TEXT_SIZE 140
 
 static void time_left_text(const Strake__V1__VolumeReplica *replica, char text[32])
 {
@@ -44,23 +44,26 @@ static void time_left_text(const Strake__V1__VolumeReplica *replica, char text[3
 	}
 }
 
-/* "34 % (1.20G of 3.50G, 85M/s, 27 s left)". */
+/* "34 % (1.20G of 3.50G, 1.05G equal, 85M/s, 27 s left)". */
 static void rebuild_text(const Strake__V1__VolumeReplica *replica, char text[REBUILD_TEXT_SIZE])
 {
-	char done[SIZE_TEXT_SIZE], total[SIZE_TEXT_SIZE], rate[SIZE_TEXT_SIZE], left[32];
+	char done[SIZE_TEXT_SIZE], total[SIZE_TEXT_SIZE], equal[SIZE_TEXT_SIZE],
+		rate[SIZE_TEXT_SIZE];
+	char left[32];
 
 	if (strcmp(replica->state, "Rebuilding") != 0) {
 		(void)snprintf(text, REBUILD_TEXT_SIZE, "-");
 		return;
 	}
 	time_left_text(replica, left);
-	(void)snprintf(text, REBUILD_TEXT_SIZE, "%" PRIu64 " %% (%s of %s, %s/s, %s)",
+	(void)snprintf(text, REBUILD_TEXT_SIZE, "%" PRIu64 " %% (%s of %s, %s equal, %s/s, %s)",
 		replica->rebuild_total_bytes == 0
 			? 0
 			: replica->rebuild_done_bytes /
 				  div_up_u64(replica->rebuild_total_bytes, 100),
 		size_to_text(replica->rebuild_done_bytes, done),
 		size_to_text(replica->rebuild_total_bytes, total),
+		size_to_text(replica->rebuild_equal_bytes, equal),
 		size_to_text(replica->rebuild_bytes_per_s, rate), left);
 }
 

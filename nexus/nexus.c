@@ -2,6 +2,7 @@
 #include "nexus/nexus.h"
 
 #include "nexus/mirror/volume_internal.h"
+#include "repl/blockhash.h"
 
 #include <errno.h>
 #include <string.h>
@@ -42,8 +43,9 @@ int nexus_new(struct io *io, const struct nexus_options *options, struct nexus *
 	io_timer_init(&nexus->close_timer, io, &nexus->close_task);
 	peers_init(&nexus->peers, io, &options->host_uuid,
 		options->queue_depth != 0 ? options->queue_depth : 128);
-	if (bufpool_new(io, options->buffer_bytes != 0 ? options->buffer_bytes : BUFFER_BYTES,
-		    &nexus->buffers) != 0) {
+	if (blockhash_prepare() != 0 ||
+		bufpool_new(io, options->buffer_bytes != 0 ? options->buffer_bytes : BUFFER_BYTES,
+			&nexus->buffers) != 0) {
 		io_free(io, nexus);
 		return err_set(err, -ENOMEM, "out of memory for copy buffers");
 	}

@@ -125,7 +125,9 @@ struct volume_replica_status {
 	struct io_address address;
 	enum replica_state state;
 	char reason[VOLUME_REASON_SIZE];
-	uint64_t rebuild_total_bytes, rebuild_done_bytes; /* of the running or last rebuild */
+	/* Of the running or last rebuild. */
+	uint64_t rebuild_total_bytes, rebuild_done_bytes;
+	uint64_t rebuild_compared_bytes, rebuild_equal_bytes, rebuild_copied_bytes;
 	uint64_t rebuild_bytes_per_s;  /* of the running one; 0: nothing moves, or too early */
 	uint64_t rebuild_seconds_left; /* 0: not known */
 	bool rebuild_waits;            /* for other rebuilds of this nexus */

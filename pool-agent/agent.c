@@ -116,15 +116,21 @@ int agent_new(struct io *io, const struct agent_options *options, struct agent *
 		err_set(err, -ENOMEM, "out of memory for windows");
 		goto out_free_buffers;
 	}
+	if (hashers_init(agent) != 0) {
+		err_set(err, -ENOMEM, "out of memory for comparing");
+		goto out_free_windows;
+	}
 	ios_init(agent);
 	result = target_start(agent, options, err);
 	if (result != 0) {
-		goto out_free_windows;
+		goto out_free_hashers;
 	}
 	metrics_add(agent);
 	*ret_agent = agent;
 	return 0;
 
+out_free_hashers:
+	hashers_done(agent);
 out_free_windows:
 	windows_done(&agent->windows);
 out_free_buffers:
@@ -172,6 +178,7 @@ static void close_end(struct agent *agent)
 	io_timer_stop(&agent->close_timer);
 	task_done(&agent->close_task);
 	agent_free_pools(agent);
+	hashers_done(agent);
 	windows_done(&agent->windows);
 	metrics_remove(agent);
 	bufpool_free(agent->buffers);

@@ -284,6 +284,9 @@ static void admin_vendor(struct nvmet_subsys *subsys, struct nvmet_req *req)
 	case WIRE_WINDOW:
 		replica_window(agent, req);
 		return;
+	case WIRE_STAMP:
+		replica_raise_stamp(agent, req);
+		return;
 	default:
 		nvmet_req_complete(req, NVME_SC_INVALID_OPCODE, 0);
 	}

@@ -113,7 +113,7 @@ struct ns {
 	void *removed_ctx;
 
 	struct export *export;
-	struct metric reads, writes, bytes_read, bytes_written, refused;
+	struct metric reads, writes, bytes_read, bytes_written, bytes_hashed, refused;
 };
 
 struct agent_pool {
@@ -148,6 +148,8 @@ struct agent {
 	struct agent_pool pools[AGENT_POOLS_MAX];
 	struct replica_io *ios; /* owned: AGENT_REQUESTS of them */
 	struct list io_free;
+	struct hasher *hashers; /* owned */
+	struct list hash_queue; /* HASH commands that wait for one, by nvmet_req.owner_node */
 	struct windows windows;
 	struct metric fences, fences_refused, fences_unauthorized, fences_busy;
 	unsigned export_count;
@@ -221,6 +223,16 @@ void voter_command(struct agent *agent, struct nvmet_req *req);
 void replica_io_command(struct agent *agent, struct nvmet_req *req);
 void replica_stamps(struct agent *agent, struct nvmet_req *req);
 void replica_window(struct agent *agent, struct nvmet_req *req);
+void replica_raise_stamp(struct agent *agent, struct nvmet_req *req);
+/* Everything that must hold before a data command is executed.  0 or the refusal. */
+uint16_t replica_io_judge(struct ns *ns, const struct nvmet_req *req, const struct wire_io *wire);
+/* A command that counted in ns->running was answered. */
+void ns_command_done(struct ns *ns);
+
+/* hash.c */
+int hashers_init(struct agent *agent) __must_check;
+void hashers_done(struct agent *agent);
+void hash_command(struct agent *agent, struct nvmet_req *req);
 
 /* export.c */
 const char *export_nqn(const struct export *export);

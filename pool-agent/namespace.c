@@ -72,6 +72,8 @@ static void ns_metrics_add(struct ns *ns)
 		"Bytes read by the holding nexus.", labels);
 	agent_metric_add(ns->agent, &ns->bytes_written, "strake_replica_written_bytes_total",
 		"Bytes written by the holding nexus.", labels);
+	agent_metric_add(ns->agent, &ns->bytes_hashed, "strake_replica_hashed_bytes_total",
+		"Bytes read here to send only their hashes.", labels);
 	agent_metric_add(ns->agent, &ns->refused, "strake_replica_refused_total",
 		"Commands refused because their token or association is not the current one.",
 		labels);
@@ -83,6 +85,7 @@ static void ns_metrics_remove(struct ns *ns)
 	agent_metric_remove(ns->agent, &ns->writes);
 	agent_metric_remove(ns->agent, &ns->bytes_read);
 	agent_metric_remove(ns->agent, &ns->bytes_written);
+	agent_metric_remove(ns->agent, &ns->bytes_hashed);
 	agent_metric_remove(ns->agent, &ns->refused);
 }
 

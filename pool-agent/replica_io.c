@@ -26,6 +26,15 @@ static uint16_t status_of(int result, enum store_io_kind kind)
 	return kind == STORE_READ ? NVME_SC_UNRECOVERED_READ_ERROR : NVME_SC_WRITE_FAULT;
 }
 
+void ns_command_done(struct ns *ns)
+{
+	assert(ns->running > 0);
+	ns->running--;
+	if (ns->running == 0 && (ns->gate_closed || ns->removing || ns->agent->closing)) {
+		task_wake(&ns->task);
+	}
+}
+
 static void replica_io_done(struct store_io *io)
 {
 	struct replica_io *rio = io->ctx;
@@ -43,12 +52,8 @@ static void replica_io_done(struct store_io *io)
 	TRACE(ns->agent->io, command_done, trace_id(&ns->id), req->sqe.opcode,
 		io->offset / STORE_BLOCK_BYTES, status);
 	list_push_front(&ns->agent->io_free, &rio->node);
-	assert(ns->running > 0);
-	ns->running--;
 	nvmet_req_complete(req, status, 0);
-	if (ns->running == 0 && (ns->gate_closed || ns->removing || ns->agent->closing)) {
-		task_wake(&ns->task);
-	}
+	ns_command_done(ns);
 }
 
 /* The write generation in full: the command has its low half, the accepted configuration the high
@@ -78,14 +83,29 @@ static bool data_is_current(struct ns *ns, const struct nvmet_req *req, uint32_t
 
 static bool changes_data(uint8_t opcode)
 {
-	return opcode != WIRE_READ && opcode != WIRE_FLUSH;
+	return opcode != WIRE_READ && opcode != WIRE_HASH && opcode != WIRE_FLUSH;
 }
 
-/* Everything that must hold before a command is executed.  0 or the refusal. */
-static uint16_t judge(struct ns *ns, const struct nvmet_req *req, const struct wire_io *wire)
+/* Bytes that go with the command. */
+static uint64_t data_length(const struct wire_io *wire)
+{
+	switch ((enum wire_io_opcode)wire->opcode) {
+	case WIRE_WRITE:
+	case WIRE_READ:
+		return wire->block_count * STORE_BLOCK_BYTES;
+	case WIRE_HASH:
+		return WIRE_HASH_SIZE(wire->block_count);
+	case WIRE_WRITE_ZEROES:
+	case WIRE_DISCARD:
+	case WIRE_FLUSH:
+		break;
+	}
+	return 0;
+}
+
+uint16_t replica_io_judge(struct ns *ns, const struct nvmet_req *req, const struct wire_io *wire)
 {
 	uint64_t blocks = ns->size_bytes / STORE_BLOCK_BYTES;
-	bool moves_data = wire->opcode == WIRE_READ || wire->opcode == WIRE_WRITE;
 
 	if (ns->abstains) {
 		return WIRE_STATUS_ABSTAIN;
@@ -99,7 +119,7 @@ static uint16_t judge(struct ns *ns, const struct nvmet_req *req, const struct w
 	if (!range_is_within(wire->slba, wire->block_count, blocks)) {
 		return NVME_SC_LBA_OUT_OF_RANGE;
 	}
-	if (req->length != (moves_data ? wire->block_count * STORE_BLOCK_BYTES : 0)) {
+	if (req->length != data_length(wire)) {
 		return NVME_SC_DATA_SGL_LENGTH_INVALID;
 	}
 	if (changes_data(wire->opcode) &&
@@ -124,9 +144,29 @@ static enum store_io_kind kind_of(uint8_t opcode)
 		return STORE_FLUSH;
 	case WIRE_WRITE_UNCORRECTABLE:
 		return STORE_UNCORRECTABLE;
+	case WIRE_HASH:
+		break;
 	}
 	assert(false && "the decoder lets nothing else through");
 	return STORE_FLUSH;
+}
+
+/* It is under way from here on. */
+static struct replica_io *replica_io_take(struct ns *ns, struct nvmet_req *req)
+{
+	/* There are as many as the target has requests. */
+	struct list_node *node = list_pop_front(&ns->agent->io_free);
+	struct replica_io *rio;
+
+	assert(node != NULL);
+	rio = container_of(node, struct replica_io, node);
+	rio->ns = ns;
+	rio->req = req;
+	rio->io.result = 0;
+	rio->io.done = replica_io_done;
+	rio->io.ctx = rio;
+	ns->running++;
+	return rio;
 }
 
 void replica_io_command(struct agent *agent, struct nvmet_req *req)
@@ -134,7 +174,6 @@ void replica_io_command(struct agent *agent, struct nvmet_req *req)
 	struct ns *ns = agent_find_ns(agent, req->sqe.nsid);
 	struct replica_io *rio;
 	struct wire_io wire;
-	struct list_node *node;
 	uint16_t status;
 
 	if (ns == NULL) {
@@ -146,18 +185,17 @@ void replica_io_command(struct agent *agent, struct nvmet_req *req)
 		return;
 	}
 	TRACE(agent->io, command, trace_id(&ns->id), wire.opcode, wire.slba, wire.block_count);
-	status = judge(ns, req, &wire);
+	if (wire.opcode == WIRE_HASH) {
+		hash_command(agent, req);
+		return;
+	}
+	status = replica_io_judge(ns, req, &wire);
 	if (status != 0) {
 		TRACE(agent->io, command_done, trace_id(&ns->id), wire.opcode, wire.slba, status);
 		nvmet_req_complete(req, status, 0);
 		return;
 	}
-	/* There are as many as the target has requests. */
-	node = list_pop_front(&agent->io_free);
-	assert(node != NULL);
-	rio = container_of(node, struct replica_io, node);
-	rio->ns = ns;
-	rio->req = req;
+	rio = replica_io_take(ns, req);
 	rio->io.kind = kind_of(wire.opcode);
 	rio->io.fua = wire.fua;
 	rio->io.wgen = wgen_of(&store_replica_vmeta(ns->replica)->cfg, wire.wgen_low);
@@ -165,10 +203,6 @@ void replica_io_command(struct agent *agent, struct nvmet_req *req)
 	rio->io.length = wire.block_count * STORE_BLOCK_BYTES;
 	rio->io.iov = &req->iov;
 	rio->io.iov_count = req->length > 0;
-	rio->io.result = 0;
-	rio->io.done = replica_io_done;
-	rio->io.ctx = rio;
-	ns->running++;
 	window_settle(&ns->window, wire.settled);
 	if (changes_data(wire.opcode)) {
 		window_add(&ns->window, wire.seq, rio->io.offset, rio->io.length);
@@ -214,6 +248,36 @@ void replica_stamps(struct agent *agent, struct nvmet_req *req)
 		le64_put(to + i * 8, store_replica_stamp(ns->replica, first + i));
 	}
 	nvmet_req_complete(req, NVME_SC_SUCCESS, 0);
+}
+
+/* The content was found equal to that of another replica with a higher stamp: the region gets it.
+ * Only what this replica's configuration says may have been written. */
+void replica_raise_stamp(struct agent *agent, struct nvmet_req *req)
+{
+	struct ns *ns = ns_asked(agent, req);
+	uint64_t region = req->sqe.cdw10;
+	uint64_t stamp = (uint64_t)req->sqe.cdw13 << 32 | req->sqe.cdw12;
+	struct replica_io *rio;
+
+	if (ns == NULL) {
+		return;
+	}
+	if (ns->kind == VOTER_ARBITER || req->length != 0 || stamp == 0 ||
+		region >= store_replica_region_count(ns->replica)) {
+		nvmet_req_complete(req, NVME_SC_INVALID_FIELD, 0);
+		return;
+	}
+	if (stamp > store_replica_vmeta(ns->replica)->cfg.wgen) {
+		nvmet_req_complete(req, WIRE_STATUS_REFUSED, 0);
+		return;
+	}
+	rio = replica_io_take(ns, req);
+	rio->io.kind = STORE_STAMP;
+	rio->io.wgen = stamp;
+	rio->io.offset = region * store_replica_region_bytes(ns->replica);
+	rio->io.length = STORE_BLOCK_BYTES;
+	rio->io.iov_count = 0;
+	store_submit(ns->replica, &rio->io);
 }
 
 /* A part of the window; nothing is changed by asking. */

@@ -48,6 +48,8 @@
 	X(COPY_UNLOCKED, "copy-unlocked") /* copies do not lock their range */ \
 	X(COPY_FAILED, "copy-failed") /* a copy that was not answered counts as done */ \
 	X(COPY_NO_ZEROS, "copy-no-zeros") /* zeros are not copied */ \
+	X(EQUAL_NO_STAMP, "equal-no-stamp") /* what is found equal keeps its stamp */ \
+	X(HASH_STALE, "hash-stale") /* hosts write while a piece is compared */ \
 	X(LATE_REGISTER, "late-register") /* writes while a rebuild starts are not noted */ \
 	X(POWER_IGNORED, "power-ignored") /* a member that lost power stays in S */ \
 	X(FORGETS_FAULT, "forgets-fault") /* an opener goes on although unflushed writes are gone */ \

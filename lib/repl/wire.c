@@ -14,6 +14,29 @@ static bool opcode_is_ranged(uint8_t opcode)
 	       opcode == WIRE_DISCARD || opcode == WIRE_WRITE_UNCORRECTABLE;
 }
 
+static void hash_encode(const struct wire_io *io, struct nvme_sqe *sqe)
+{
+	sqe->cdw12 = (uint32_t)(io->block_count - 1);
+	sqe->cdw3 = 0;
+	sqe->cdw13 = 0;
+	sqe->mptr = io->key[0];
+	sqe->cdw14 = (uint32_t)io->key[1];
+	sqe->cdw15 = (uint32_t)(io->key[1] >> 32);
+}
+
+static int hash_decode(const struct nvme_sqe *sqe, struct wire_io *ret_io)
+{
+	*ret_io = (struct wire_io){
+		.opcode = sqe->opcode,
+		.nsid = sqe->nsid,
+		.session = sqe->cdw2,
+		.slba = (uint64_t)sqe->cdw11 << 32 | sqe->cdw10,
+		.block_count = (uint64_t)sqe->cdw12 + 1,
+		.key = {sqe->mptr, (uint64_t)sqe->cdw15 << 32 | sqe->cdw14},
+	};
+	return ret_io->block_count > WIRE_HASH_BLOCKS_MAX ? -EINVAL : 0;
+}
+
 void wire_io_encode(const struct wire_io *io, struct nvme_sqe *ret_sqe)
 {
 	struct nvme_sqe sqe = {0};
@@ -27,7 +50,9 @@ void wire_io_encode(const struct wire_io *io, struct nvme_sqe *ret_sqe)
 	sqe.cdw10 = (uint32_t)io->slba;
 	sqe.cdw11 = (uint32_t)(io->slba >> 32);
 	sqe.cdw13 = ahead > UINT32_MAX ? UINT32_MAX : (uint32_t)ahead;
-	if (opcode_is_ranged(io->opcode)) {
+	if (io->opcode == WIRE_HASH) {
+		hash_encode(io, &sqe);
+	} else if (opcode_is_ranged(io->opcode)) {
 		uint64_t nlb = io->block_count - 1;
 
 		sqe.cdw12 = (uint32_t)(nlb & 0xffff);
@@ -43,6 +68,9 @@ int wire_io_decode(const struct nvme_sqe *sqe, struct wire_io *ret_io)
 {
 	struct wire_io io = {0};
 
+	if (sqe->opcode == WIRE_HASH) {
+		return hash_decode(sqe, ret_io);
+	}
 	io.opcode = sqe->opcode;
 	io.nsid = sqe->nsid;
 	io.session = sqe->cdw2;
@@ -61,6 +89,28 @@ int wire_io_decode(const struct nvme_sqe *sqe, struct wire_io *ret_io)
 	}
 	*ret_io = io;
 	return 0;
+}
+
+void wire_hash_key(const uint64_t key[2], uint8_t ret_key[16])
+{
+	le64_put(ret_key, key[0]);
+	le64_put(ret_key + 8, key[1]);
+}
+
+void wire_hash_put_stamp(uint8_t *answer, uint64_t stamp)
+{
+	memset(answer, 0, WIRE_HASH_SIZE(0));
+	le64_put(answer, stamp);
+}
+
+uint64_t wire_hash_stamp(const uint8_t *answer)
+{
+	return le64_get(answer);
+}
+
+uint8_t *wire_hash_at(uint8_t *answer, uint64_t block)
+{
+	return answer + WIRE_HASH_SIZE(block);
 }
 
 static void token_encode(const struct token *token, uint8_t *to)

@@ -25,6 +25,8 @@ enum wire_admin_opcode {
 	WIRE_STAMPS =
 		0xce, /* NSID, CDW2 session, CDW10 first region, CDW11 count; data: count u64 */
 	WIRE_WINDOW = 0xd2, /* NSID, CDW2 session, CDW10 first entry; data: WIRE_WINDOW_SIZE */
+	WIRE_STAMP = 0xd4,  /* NSID, CDW2 session, CDW10 region, CDW12-13 stamp: raises the region's
+			       to that, unless it is as high */
 };
 
 enum wire_io_opcode {
@@ -33,6 +35,7 @@ enum wire_io_opcode {
 	WIRE_WRITE_ZEROES = 0x84,
 	WIRE_DISCARD = 0x88,
 	WIRE_FLUSH = 0x8c,
+	WIRE_HASH = 0x92, /* of a range within one region; data: WIRE_HASH_SIZE(count) */
 	WIRE_WRITE_UNCORRECTABLE = 0x98, /* the blocks are unreadable until they are written */
 };
 
@@ -42,7 +45,8 @@ enum wire_status {
 	WIRE_STATUS_BUSY = 0x702, /* older commands still run; the gate stays closed; ask again */
 	WIRE_STATUS_ABSTAIN =
 		0x703, /* the voter's metadata is unreadable: replace it under a new id */
-	WIRE_STATUS_REFUSED = 0x704, /* ACCEPT, MARK, RESYNCED, RESIZE: content not acceptable */
+	WIRE_STATUS_REFUSED =
+		0x704, /* ACCEPT, MARK, RESYNCED, RESIZE, STAMP: content not acceptable */
 	WIRE_STATUS_WRONG_REPLICA = 0x705, /* the namespace holds another replica id */
 	WIRE_STATUS_UNAUTHORIZED =
 		0x706, /* FENCE without the capability of this attachment and node */
@@ -51,7 +55,8 @@ enum wire_status {
 
 /* Fields of the data commands: CDW2 session, CDW3 low 32 bits of wgen, MPTR seq, CDW10-11 SLBA,
  * CDW12 bits 15:0 NLB - 1 and bit 30 FUA (WRITE_ZEROES and DISCARD: CDW14 high bits of the
- * zero-based length, so that they may be longer), CDW13 min(seq - settled, 2^32-1). */
+ * zero-based length, so that they may be longer), CDW13 min(seq - settled, 2^32-1).  HASH has
+ * neither wgen nor numbers: MPTR and CDW14-15 are the halves of its key. */
 struct wire_io {
 	uint8_t opcode;
 	uint32_t nsid;
@@ -62,11 +67,23 @@ struct wire_io {
 	uint64_t slba;
 	uint64_t block_count; /* 0 for FLUSH */
 	bool fua;
+	uint64_t key[2]; /* HASH */
 };
 
 void wire_io_encode(const struct wire_io *io, struct nvme_sqe *ret_sqe);
 /* 0 or -EINVAL (an opcode that is none of wire_io_opcode, settled > seq, a count of 0). */
 int wire_io_decode(const struct nvme_sqe *sqe, struct wire_io *ret_io);
+
+/* What HASH answers: the stamp of the region, after the range was read, and a hash of each block in
+ * order (blockhash.h). */
+#define WIRE_HASH_BLOCKS_MAX  256u
+#define WIRE_HASH_SIZE(count) (16u + 16u * (count))
+
+/* The key as blockhash_set_key() takes it. */
+void wire_hash_key(const uint64_t key[2], uint8_t ret_key[16]);
+void wire_hash_put_stamp(uint8_t *answer, uint64_t stamp);
+uint64_t wire_hash_stamp(const uint8_t *answer);
+uint8_t *wire_hash_at(uint8_t *answer, uint64_t block);
 
 #define WIRE_FENCE_ENTRY_SIZE  128
 #define WIRE_FENCE_ENTRIES_MAX 256

@@ -65,6 +65,9 @@ static void fill_replica_status(
 	replica->rebuild_bytes_per_s = status->rebuild_bytes_per_s;
 	replica->rebuild_seconds_left = status->rebuild_seconds_left;
 	replica->rebuild_waits = status->rebuild_waits;
+	replica->rebuild_compared_bytes = status->rebuild_compared_bytes;
+	replica->rebuild_equal_bytes = status->rebuild_equal_bytes;
+	replica->rebuild_copied_bytes = status->rebuild_copied_bytes;
 	replica->reads = status->reads;
 	replica->writes = status->writes;
 	replica->errors = status->errors;

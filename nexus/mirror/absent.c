@@ -38,6 +38,7 @@ void absent_begin(struct leg *leg, uint64_t power)
 	/* Before R is known, what members lack is not known either. */
 	if (leg->volume->serving) {
 		dirty_begin(&leg->dirty, power);
+		leg->may_be_equal = false;
 		absent_add_present(leg);
 	}
 }

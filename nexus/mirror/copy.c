@@ -105,6 +105,8 @@ static bool copier_take(struct copier *copier, struct piecemap *map, int target,
 	copier->length = piecemap_piece_length(map, piece);
 	copier->incarnation = volume->incarnation;
 	copier->working = true;
+	copier->compare = COPY_COMPARE_OFF;
+	copier->whole_left = false;
 	if (target >= 0) {
 		volume->legs[target]->copies++;
 	}
@@ -220,7 +222,7 @@ static bool copier_find_work(struct copier *copier)
 
 /* The work is still there: nothing was reopened, the target is still one, the piece is still to be
  * copied. */
-static bool copier_is_valid(const struct copier *copier)
+bool copier_is_valid(const struct copier *copier)
 {
 	const struct volume *volume = copier->volume;
 
@@ -265,7 +267,7 @@ static bool copier_is_alone(const struct copier *copier)
 }
 
 /* Answered, or its source was given up: the range is not kept waiting for that. */
-static bool copier_read_is_over(const struct copier *copier)
+bool copier_read_is_over(const struct copier *copier)
 {
 	return !copier->read_io.busy ||
 	       !(volume_ready_mask(copier->volume) & (leg_mask)1 << copier->source);
@@ -306,19 +308,17 @@ static struct wire_io copier_command(struct copier *copier, const struct leg *le
 		.wgen_low = (uint32_t)copier_wgen(copier),
 		.seq = opcode == WIRE_READ ? volume->seq : ++volume->seq,
 		.settled = settled,
-		.slba = copier->offset / volume->block_bytes,
-		.block_count = copier->length / volume->block_bytes,
+		.slba = copier->part_offset / volume->block_bytes,
+		.block_count = copier->part_length / volume->block_bytes,
 	};
 }
 
 /* false: no member can be read now. */
-static bool copier_send_read(struct copier *copier)
+static bool copier_choose_source(struct copier *copier)
 {
-	struct volume *volume = copier->volume;
+	const struct volume *volume = copier->volume;
 	leg_mask readable = volume_readable(volume) & ~copier->tried &
 			    ops_complete_on(volume, copier->offset, copier->length);
-	struct wire_io wio;
-	struct leg *leg;
 
 	if (readable == 0) {
 		return false;
@@ -326,10 +326,45 @@ static bool copier_send_read(struct copier *copier)
 	copier->source = __builtin_ctz(readable);
 	TRACE(volume->io, copy_begin, trace_id(&volume->options.uuid), copier->source,
 		copier->offset, copier->length);
-	leg = volume->legs[copier->source];
+	return true;
+}
+
+static bool copier_source_is_ready(const struct copier *copier)
+{
+	const struct leg *leg = copier->volume->legs[copier->source];
+
+	return leg->ready && !leg->refence;
+}
+
+static bool copier_part_is_read(const struct copier *copier)
+{
+	return !copier->read_io.busy && copier->read_io.result == LEG_OK && copier_is_valid(copier);
+}
+
+static bool copier_part_is_copied(const struct copier *copier)
+{
+	return copier_part_is_read(copier) && (copier->destinations & ~copier->ok) == 0;
+}
+
+/* false: nothing is left to be copied, or it cannot go on. */
+static bool copier_send_read(struct copier *copier)
+{
+	struct volume *volume = copier->volume;
+	struct leg *leg = volume->legs[copier->source];
+	struct wire_io wio;
+
+	if (!copier_is_valid(copier) || !copier_source_is_ready(copier) ||
+		(copier->part_length > 0 && !copier_part_is_copied(copier)) ||
+		!copy_next_part(copier)) {
+		return false;
+	}
+	if (copier->source_is_zero) {
+		memset(copier->buffer, 0, copier->part_length);
+		return true;
+	}
 	wio = copier_command(copier, leg, WIRE_READ);
 	copier->read_io.iov.iov_base = copier->buffer;
-	copier->read_io.iov.iov_len = copier->length;
+	copier->read_io.iov.iov_len = copier->part_length;
 	copier->read_io.done = copy_read_done;
 	copier->read_io.ctx = copier;
 	leg_submit_io(leg, &copier->read_io, &wio, &copier->read_io.iov, 1);
@@ -351,7 +386,7 @@ leg_mask copy_members(const struct volume *volume, uint64_t offset, uint64_t len
 }
 
 /* A rebuild goes to its target. */
-static leg_mask copier_destinations(const struct copier *copier)
+leg_mask copier_destinations(const struct copier *copier)
 {
 	if (copier->target >= 0) {
 		return (leg_mask)1 << copier->target;
@@ -363,40 +398,48 @@ static leg_mask copier_destinations(const struct copier *copier)
 static void copier_send_writes(struct copier *copier)
 {
 	struct volume *volume = copier->volume;
-	bool zero = bytes_are_zero(copier->buffer, copier->length);
+	bool zero;
 
-	copier->destinations = copier_destinations(copier);
-	copier->ok = copier->nospc = 0;
+	if (!copier_part_is_read(copier)) {
+		return;
+	}
+	zero = bytes_are_zero(copier->buffer, copier->part_length);
+	if (copier->compare == COPY_COMPARE_OFF) {
+		copier->destinations = copier_destinations(copier);
+	}
+	copier->ok = copier->equal;
 	if (zero && mutant_is(MUTANT_COPY_NO_ZEROS)) {
 		copier->ok = copier->destinations;
 		return;
 	}
-	checkpoint_note_written(volume, copier->offset, copier->length);
+	checkpoint_note_written(volume, copier->part_offset, copier->part_length);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 		struct leg_io *lio = &copier->write_ios[i];
 		struct wire_io wio;
 
-		if (!(copier->destinations & LEG_BIT(leg)) || !leg->ready || leg->refence) {
+		if (!(copier->destinations & ~copier->equal & LEG_BIT(leg)) || !leg->ready ||
+			leg->refence) {
 			continue;
 		}
 		/* Zeros take no space: a hole stays a hole, and what is too much there is
 		 * discarded. */
 		wio = copier_command(copier, leg, zero ? WIRE_DISCARD : WIRE_WRITE);
 		lio->iov.iov_base = copier->buffer;
-		lio->iov.iov_len = copier->length;
+		lio->iov.iov_len = copier->part_length;
 		lio->done = copy_write_done;
 		lio->ctx = copier;
 		copier->pending |= LEG_BIT(leg);
 		metric_inc(&leg->writes, 1);
-		metric_inc(&leg->copied_bytes, copier->target >= 0 && !zero ? copier->length : 0);
+		metric_inc(
+			&leg->copied_bytes, copier->target >= 0 && !zero ? copier->part_length : 0);
 		leg_submit_io(leg, lio, &wio, zero ? NULL : &lio->iov, zero ? 0 : 1);
 	}
 }
 
 /* Nobody who still counts is waited for; a leg that was given up may answer later, its buffer stays
  * ours until then. */
-static bool copier_is_answered(const struct copier *copier)
+bool copier_is_answered(const struct copier *copier)
 {
 	const struct volume *volume = copier->volume;
 
@@ -427,8 +470,8 @@ static void copier_clear(struct copier *copier)
 static void copier_finish(struct copier *copier)
 {
 	struct volume *volume = copier->volume;
-	leg_mask wanted = copier->target >= 0 ? copier->destinations : copier_destinations(copier);
-	bool complete = copier_is_valid(copier) &&
+	leg_mask wanted = copier_destinations(copier);
+	bool complete = copier_is_valid(copier) && !copy_is_part_left(copier) &&
 			((wanted & ~copier->ok) == 0 || mutant_is(MUTANT_COPY_FAILED));
 
 	TRACE(volume->io, copy_end, trace_id(&volume->options.uuid), copier->source, copier->offset,
@@ -622,15 +665,18 @@ void copier_step(struct task *task)
 				copier->source = __builtin_ctz(volume_needed(volume));
 				copier_finish(copier);
 			} else if (copier_is_valid(copier) && copier->buffer != NULL &&
-				   copier_send_read(copier)) {
-				AWAIT(copier, COPY_AWAIT_READ, copier_read_is_over(copier));
-				if (copier->read_io.busy) {
-					copier->tried |= (leg_mask)1 << copier->source;
-				} else if (copier->read_io.result == LEG_OK &&
-					   copier_is_valid(copier)) {
+				   copier_choose_source(copier)) {
+				copy_compare_start(copier);
+				AWAIT(copier, COPY_AWAIT_COMPARED, copy_compare_is_over(copier));
+				while (copier_send_read(copier)) {
+					AWAIT(copier, COPY_AWAIT_READ, copier_read_is_over(copier));
 					copier_send_writes(copier);
 					AWAIT(copier, COPY_AWAIT_WRITES,
 						copier_is_answered(copier));
+				}
+				if (copier->read_io.busy) {
+					copier->tried |= (leg_mask)1 << copier->source;
+				} else if (copier_part_is_read(copier)) {
 					copier_finish(copier);
 				} else if (copier->read_io.result == LEG_MEDIA &&
 					   copier_is_valid(copier) && copier_start_repair(copier)) {

@@ -68,7 +68,8 @@ static void leg_cmd_done(struct nvmeh_cmd *cmd)
 	struct leg *leg = lio->leg;
 	struct io *io = leg->volume->io;
 	enum leg_result result = leg_classify(cmd);
-	bool is_read = cmd->sqe.opcode == WIRE_READ && !cmd->admin;
+	bool is_read =
+		(cmd->sqe.opcode == WIRE_READ || cmd->sqe.opcode == WIRE_HASH) && !cmd->admin;
 
 	volume_works(leg->volume, TRACE_WORK_ANSWER);
 	lio->busy = false;
@@ -475,6 +476,7 @@ static void leg_came_up(struct leg *leg)
 	resynced_leg_came_up(leg);
 	resize_leg_came_up(leg);
 	leg->vmeta_rebuilding = leg->answer.vmeta.rebuilding;
+	leg->no_hashes = false;
 	leg->power_lost = false;
 	lost_add_marks(leg);
 	if (volume->committed && at >= 0 && (volume->member_mask & LEG_BIT(leg))) {
@@ -573,7 +575,7 @@ struct leg_metric {
 	const char *name, *help;
 };
 
-#define LEG_METRICS 12
+#define LEG_METRICS 14
 
 static void leg_list_metrics(struct leg *leg, struct leg_metric to[LEG_METRICS])
 {
@@ -593,6 +595,10 @@ static void leg_list_metrics(struct leg *leg, struct leg_metric to[LEG_METRICS])
 			"Unreadable blocks of a replica that were written again from another one."},
 		{&leg->copied_bytes, METRIC_COUNTER, "strake_nexus_replica_copied_bytes_total",
 			"Bytes copied to a replica by rebuilds."},
+		{&leg->compared_bytes, METRIC_COUNTER, "strake_nexus_replica_compared_bytes_total",
+			"Bytes of a replica that rebuilds compared by hashes."},
+		{&leg->equal_bytes, METRIC_COUNTER, "strake_nexus_replica_equal_bytes_total",
+			"Bytes of a replica that rebuilds found equal and did not copy."},
 		{&leg->write_latency, METRIC_GAUGE,
 			"strake_nexus_replica_write_latency_nanoseconds",
 			"Mean time of a host write at a replica, in the last second with some."},

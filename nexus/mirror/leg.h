@@ -138,7 +138,8 @@ struct stamps_scan {
 	bool window;
 	bool more;
 	uint64_t above;
-	uint64_t next; /* region, or entry of the window */
+	uint64_t highest; /* stamp that was seen */
+	uint64_t next;    /* region, or entry of the window */
 	uint32_t count;
 	struct leg_io io;
 	uint8_t *data;       /* owned while running */
@@ -231,6 +232,10 @@ struct leg {
 	struct list_node rebuild_node;       /* in nexus->rebuilds, while it is a target */
 	bool rebuild_turn, rebuild_had_turn; /* it is among those that copy now */
 	struct progress progress;
+	/* The metrics of that name when the rebuild began. */
+	uint64_t before_compared_bytes, before_equal_bytes, before_copied_bytes;
+	bool may_be_equal; /* todo was given by stamps, and there was something before */
+	bool no_hashes;    /* its pool-agent does not know HASH or STAMP */
 	uint64_t older_seq;
 	unsigned copies; /* copies of copy.c that touch this target now */
 	struct task join_task;
@@ -242,7 +247,7 @@ struct leg {
 	struct resize_leg resize;
 
 	struct metric reads, writes, errors, ejections, write_latency, unread, repairs,
-		copied_bytes;
+		copied_bytes, compared_bytes, equal_bytes;
 	struct metric rebuild_total, rebuild_done, rebuild_rate, rebuild_left;
 	unsigned unread_run; /* reads in a row that its disk did not give */
 };

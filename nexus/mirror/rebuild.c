@@ -235,6 +235,9 @@ static void rebuild_begin_copy(struct leg *leg)
 	dirty_forget(&leg->dirty); /* todo has it now */
 	leg->todo_total_bytes = leg->todo.count * leg->todo.piece_bytes;
 	progress_begin(&leg->progress, io_now_ns(volume->io));
+	leg->before_compared_bytes = metric_get(&leg->compared_bytes);
+	leg->before_equal_bytes = metric_get(&leg->equal_bytes);
+	leg->before_copied_bytes = metric_get(&leg->copied_bytes);
 	TRACE(volume->io, rebuild_copy, trace_id(&volume->options.uuid), leg->index,
 		leg->todo.count, 0);
 	log_info(&volume->io->log, "nexus", "rebuild-started", "volume=%s replica=%u bytes=%llu",

@@ -36,7 +36,10 @@ static void scan_ask(struct stamps_scan *scan)
 static void scan_take_stamps(struct stamps_scan *scan)
 {
 	for (uint32_t i = 0; i < scan->count; i++) {
-		if (le64_get(scan->data + i * sizeof(uint64_t)) > scan->above) {
+		uint64_t stamp = le64_get(scan->data + i * sizeof(uint64_t));
+
+		scan->highest = max_u64(scan->highest, stamp);
+		if (stamp > scan->above) {
 			piecemap_set_region(scan->map, scan->next + i);
 		}
 	}
@@ -111,6 +114,7 @@ static void scan_start(
 	scan->leg = leg;
 	scan->map = map;
 	scan->next = 0;
+	scan->highest = 0;
 	scan->more = true;
 	scan->parent = parent;
 	scan->running = true;

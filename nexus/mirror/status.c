@@ -149,6 +149,10 @@ static void leg_get_status(const struct leg *leg, struct volume_replica_status *
 		snprintf(status->reason + used, sizeof(status->reason) - used, "%s%s",
 			used > 0 ? "; " : "", "waits for other rebuilds");
 	}
+	status->rebuild_compared_bytes =
+		metric_get(&leg->compared_bytes) - leg->before_compared_bytes;
+	status->rebuild_equal_bytes = metric_get(&leg->equal_bytes) - leg->before_equal_bytes;
+	status->rebuild_copied_bytes = metric_get(&leg->copied_bytes) - leg->before_copied_bytes;
 	status->reads = metric_get(&leg->reads);
 	status->writes = metric_get(&leg->writes);
 	status->errors = metric_get(&leg->errors);

@@ -58,6 +58,8 @@ void todo_step(struct task *task)
 				todo_scan_stamps(leg, leg);
 				AWAIT_AT(leg->compute_state, COMPUTE_AWAIT_TARGET,
 					!leg->scan.running);
+				/* One that never held anything has nothing to compare. */
+				leg->may_be_equal = leg->scan.highest > 0;
 			}
 			if (leg->scan.result != 0) {
 				rebuild_drop(leg, "its stamps, or the source's, were not given");

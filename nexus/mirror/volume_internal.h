@@ -6,6 +6,7 @@
  *   leg.[ch]      one voter: fence, sessions, commands, when it counts as failed
  *   op.c          host requests: write, read, flush; op_check.c what of them is refused at once
  *   copy.c        copies under the range lock: R (resync) and rebuilds
+ *   copy_compare.c  what need not be copied because it is there already
  *   repair.c      blocks that a member cannot read
  *   lost.c        which of them nobody can read, as far as it is known
  *   membership.c  changes of the configuration record: degrade and grow
@@ -186,6 +187,7 @@ enum copy_state {
 	COPY_AWAIT_WORK,
 	COPY_AWAIT_BUFFER,
 	COPY_AWAIT_LOCK,
+	COPY_AWAIT_COMPARED,
 	COPY_AWAIT_READ,
 	COPY_AWAIT_REPAIR,
 	COPY_AWAIT_WRITES,
@@ -193,6 +195,17 @@ enum copy_state {
 	COPY_AWAIT_PAUSE,
 	COPY_DONE,
 };
+
+/* copy_compare.c */
+enum copy_compare {
+	COPY_COMPARE_OFF, /* all of the piece is copied */
+	COPY_COMPARE_HASHES,
+	COPY_COMPARE_STAMPS,
+	COPY_COMPARE_RELOCK, /* a deliberate bug */
+	COPY_COMPARE_DONE,
+};
+
+#define COMPARE_BLOCKS_MAX 64u /* of a piece */
 
 struct copier {
 	struct task task;
@@ -211,8 +224,17 @@ struct copier {
 	leg_mask tried, destinations, ok, pending, nospc;
 	struct repair repair;
 	uint64_t repair_unsettled; /* volume->unsettled when it began */
-	struct leg_io read_io;
+	struct leg_io read_io;     /* to the source: HASH, STAMP, READ */
 	struct leg_io write_ios[REPL_VOTERS_MAX];
+
+	/* What of the piece is left to be copied, and what of it is being copied. */
+	enum copy_compare compare;
+	leg_mask equal;                    /* destinations found equal */
+	uint64_t differs;                  /* a bit for each block, after a comparison */
+	bool source_is_zero;               /* after a comparison: there is nothing to read */
+	bool whole_left;                   /* without one */
+	uint64_t part_offset, part_length; /* in bytes, of the volume; length 0: none yet */
+	uint64_t hash_key[2];
 };
 
 /* ---- the volume ---- */
@@ -509,6 +531,20 @@ void copiers_forget_leg(struct volume *volume, const struct leg *leg);
 task_step copier_step;
 /* R goes to all of these: members, and targets that count on having the range. */
 leg_mask copy_members(const struct volume *volume, uint64_t offset, uint64_t length);
+/* Of what the copier copies from its source. */
+leg_mask copier_destinations(const struct copier *copier);
+bool copier_is_valid(const struct copier *copier);
+bool copier_is_answered(const struct copier *copier);
+bool copier_read_is_over(const struct copier *copier);
+
+/* copy_compare.c: source and range of the copier are known, the range is locked. */
+void copy_compare_start(struct copier *copier);
+/* Goes on; true when it is over. */
+bool copy_compare_is_over(struct copier *copier);
+/* Sets the part of the piece that is to be copied next; false: nothing is left, or it cannot go on.
+ */
+bool copy_next_part(struct copier *copier);
+bool copy_is_part_left(const struct copier *copier);
 
 /* repair.c */
 task_step repairer_step;

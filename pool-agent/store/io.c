@@ -241,11 +241,13 @@ static int sio_prepare(struct store_io *io)
 		return -EIO;
 	}
 	waits = sio_stamp(io, sio->cursor, until);
-	mapped = waiter_waits(&sio->waiter) ? 1 : sio_map(io, sio->cursor, until);
+	mapped = waiter_waits(&sio->waiter) ? 1
+		 : io->kind == STORE_STAMP  ? 0
+					    : sio_map(io, sio->cursor, until);
 	if (mapped < 0) {
 		return mapped;
 	}
-	if (waits != 0 || mapped != 0) {
+	if (io->kind == STORE_WRITE && (waits != 0 || mapped != 0)) {
 		sio_wait_begins(sio, waits != 0);
 	}
 	if (waiter_waits(&sio->waiter)) {
@@ -360,11 +362,11 @@ static void sio_step(struct task *task)
 			io->result = -EIO;
 		}
 		while (sio->cursor < io->offset + io->length && io->result == 0) {
-			while (io->kind == STORE_WRITE && (sio->prepared = sio_prepare(io)) == 1) {
+			while (io->kind != STORE_READ && (sio->prepared = sio_prepare(io)) == 1) {
 				AWAIT(sio, SIO_AWAIT_METADATA, !waiter_waits(&sio->waiter));
 			}
 			sio_wait_ended(sio);
-			if (sio->prepared < 0) {
+			if (sio->prepared < 0 || io->kind == STORE_STAMP) {
 				io->result = sio->prepared;
 				break;
 			}
@@ -449,8 +451,8 @@ void store_submit(struct store_replica *replica, struct store_io *io)
 			io->length % STORE_BLOCK_BYTES == 0 &&
 			range_is_within(io->offset, io->length, replica->vmeta.size_bytes)));
 	*sio = (struct sio){.replica = replica, .cursor = io->offset};
-	sio->unmarks =
-		replica->vmeta.marks.count > 0 && io->kind != STORE_READ && sio_touches_marks(io);
+	sio->unmarks = replica->vmeta.marks.count > 0 && (unmaps || io->kind == STORE_WRITE) &&
+		       sio_touches_marks(io);
 	task_init(&sio->task, &store->io->runq,
 		unmaps                            ? discard_step
 		: io->kind == STORE_UNCORRECTABLE ? mark_step

@@ -153,6 +153,7 @@ enum store_io_kind {
 	STORE_DISCARD,
 	STORE_FLUSH,
 	STORE_UNCORRECTABLE,
+	STORE_STAMP,
 };
 
 /* Offsets and lengths in bytes, multiples of STORE_BLOCK_BYTES, within the replica (checked by the
@@ -160,8 +161,8 @@ enum store_io_kind {
 struct store_io {
 	enum store_io_kind kind;
 	bool fua;
-	uint64_t wgen; /* stamp for WRITE, ZERO, DISCARD, UNCORRECTABLE; 0: do not stamp (a plain
-			  replica without a volume) */
+	uint64_t wgen; /* stamp for WRITE, ZERO, DISCARD, UNCORRECTABLE, STAMP; 0: do not stamp (a
+			  plain replica without a volume) */
 	uint64_t offset, length;
 	struct iovec *iov; /* READ, WRITE; 4096-aligned */
 	unsigned iov_count;
@@ -178,8 +179,10 @@ struct store_io {
  * they are mapped. STORE_FLUSH: everything of this replica that completed before is durable, data
  * and map. STORE_UNCORRECTABLE: the blocks are unreadable, durably: a read that touches one ends
  * with -EIO as for a bad sector, until what was written, zeroed or discarded there is durable,
- * which it is when it is answered.  A replica has room for MARKS_MAX of them. Overlapping writes in
- * flight at once: the result is one of them for each block (the nexus never sends such).
+ * which it is when it is answered.  A replica has room for MARKS_MAX of them. STORE_STAMP: the
+ * stamps of the regions that the range touches are at least wgen, durably; nothing else happens.
+ * Overlapping writes in flight at once: the result is one of them for each block (the nexus never
+ * sends such).
  */
 void store_submit(struct store_replica *replica, struct store_io *io);
 

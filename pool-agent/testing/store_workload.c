@@ -169,6 +169,17 @@ static void read_done(struct test_op *op)
 	}
 }
 
+/* Durable from now on. */
+static void stamp_done(struct test_op *op)
+{
+	for (unsigned i = 0; op->io.result == 0 && i < block_count(op); i++) {
+		uint64_t *low =
+			&op->replica->stamp_low[(first_block(op) + i) / WORKLOAD_REGION_BLOCKS];
+
+		*low = max_u64(*low, op->io.wgen);
+	}
+}
+
 static void io_done(struct store_io *io)
 {
 	struct test_op *op = io->ctx;
@@ -186,6 +197,9 @@ static void io_done(struct store_io *io)
 		break;
 	case STORE_FLUSH:
 		flush_done(op);
+		break;
+	case STORE_STAMP:
+		stamp_done(op);
 		break;
 	}
 	op->replica->ios--;
@@ -320,6 +334,15 @@ static void mark_write(struct test_op *op, unsigned first, unsigned count)
 	}
 }
 
+static void mark_stamps(struct test_op *op, unsigned first, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t *high = &op->replica->stamp_high[(first + i) / WORKLOAD_REGION_BLOCKS];
+
+		*high = max_u64(*high, op->io.wgen);
+	}
+}
+
 static void start_io(struct workload *world, struct model_replica *replica, enum store_io_kind kind)
 {
 	unsigned first;
@@ -356,6 +379,8 @@ static void start_io(struct workload *world, struct model_replica *replica, enum
 		for (unsigned i = 0; i < count; i++) {
 			replica->blocks[first + i].busy = true;
 		}
+	} else if (kind == STORE_STAMP) {
+		mark_stamps(op, first, count);
 	} else if (kind != STORE_FLUSH) {
 		mark_write(op, first, count);
 	}
@@ -391,8 +416,10 @@ static void start_something(struct workload *world)
 		start_io(world, replica, STORE_FLUSH);
 	} else if (dice < 36) {
 		start_io(world, replica, STORE_DISCARD);
-	} else if (dice < 42) {
+	} else if (dice < 41) {
 		start_io(world, replica, STORE_ZERO);
+	} else if (dice < 43) {
+		start_io(world, replica, STORE_STAMP);
 	} else if (dice < 55) {
 		start_io(world, replica, STORE_READ);
 	} else {

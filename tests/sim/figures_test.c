@@ -84,6 +84,26 @@ static void test_absence_of_a_minute(struct scenario *scenario)
 	assert_true(copied_to(scenario, C) < load.written_bytes * 3 / 2);
 }
 
+/* After a restart of its pool-agent, which knows nothing then: whole regions are compared, no more
+ * moves. */
+static void test_restart_of_an_agent(struct scenario *scenario)
+{
+	struct load load = {0};
+
+	open_whole(scenario);
+	fill(scenario);
+	run_load(scenario, &load, 1000);
+	load.written_bytes = 0;
+	go_away(scenario, C);
+	run_load(scenario, &load, 60000);
+	come_back(scenario, C);
+	run_load(scenario, &load, 3000);
+	await_whole(scenario);
+	assert_true(copied_to(scenario, C) > 0);
+	assert_true(copied_to(scenario, C) < load.written_bytes * 3 / 2);
+	assert_true(metric_get(&scenario_leg(scenario, C)->equal_bytes) > 0);
+}
+
 /* The same twice, the second one while it is rebuilt. */
 static void test_absence_in_a_rebuild(struct scenario *scenario)
 {
@@ -348,6 +368,7 @@ int main(void)
 {
 	static const struct scenario_case cases[] = {
 		{CASE(test_absence_of_a_minute), .options = {LARGE}},
+		{CASE(test_restart_of_an_agent), .options = {LARGE}},
 		{CASE(test_absence_in_a_rebuild), .options = {LARGE}},
 		{CASE(test_restart_with_all), .options = {LARGE}},
 		{CASE(test_restart_with_one_away), .options = {LARGE}},

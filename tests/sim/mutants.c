@@ -16,6 +16,14 @@ const char *mutant_options(enum mutant mutant)
 	switch ((unsigned)mutant) {
 	case MUTANT_B4: /* dirty maps and windows know what the stamps would say */
 		return "voter_changes=0 dirty=1 windows=1";
+	case MUTANT_EQUAL_NO_STAMP: /* two away at once, of whom the second is rebuilt from the
+				       first */
+		return "voter_changes=0 replicas=4 voters=5 spares=0 min_insync=1 region=16384 "
+		       "cluster=16384 checkpoint=50000000 small=-1 absent=-1 rotten=-1 local=-1 "
+		       "dirty=1 windows=1 kinds=1 fault_count=24 down=0";
+	case MUTANT_HASH_STALE: /* needs rebuilds by stamps, many of them */
+		return "voter_changes=0 min_insync=1 dirty=1 windows=1 kinds=1 fault_count=24 "
+		       "down=0";
 	case MUTANT_R1: /* needs blocks that rot */
 		return "voter_changes=0 rotten=0";
 	case MUTANT_WAITED_EARLY: /* a nexus dies within its wait, while an isolated one reads */
