@@ -201,6 +201,9 @@ void faults_observe(struct world *world)
 {
 	uint64_t step = world->healing ? world->step_seen : protocol_step(world);
 
+	for (unsigned i = 0; i < world->options.fault_count && !world->healing; i++) {
+		fault_join_observe(&world->faults[i]);
+	}
 	if (step == world->step_seen) {
 		return;
 	}
@@ -277,6 +280,7 @@ static const struct fault_kind {
 	{"disk-stuck", 5, fault_disk_stuck},
 	{"rot", 3, fault_rot},
 	{"misdirected-write", 2, fault_misdirect},
+	{"at-join", 8, fault_at_join},
 };
 
 static const struct fault_kind *draw_kind(struct fault *fault)
@@ -342,6 +346,7 @@ void faults_end(struct world *world)
 
 	for (unsigned i = 0; i < world->options.fault_count; i++) {
 		world->faults[i].changes = 0;
+		world->faults[i].join = JOIN_FAULT_NONE;
 		sim_cancel(world->sim, &world->faults[i].event);
 		sim_cancel(world->sim, &world->faults[i].end);
 	}
