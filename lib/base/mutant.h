@@ -41,6 +41,7 @@
 	X(FLUSH_LACKS_ONE, "flush-lacks-one") /* a flush is acknowledged with one member that did not */ \
 	X(NO_LEASE, "no-lease") /* reads are answered without a lease */ \
 	X(NO_OPEN_WAIT, "no-open-wait") /* an opener does not wait for leases to end */ \
+	X(VOTERS_EARLY, "voters-early") /* voters change before the opener's wait is over */ \
 	X(READS_TARGET, "reads-target") /* a rebuild target is read from */ \
 	X(READS_UNLOCKED, "reads-unlocked") /* reads do not wait for writes */ \
 	X(NO_RANGE_LOCK, "no-range-lock") /* overlapping writes are not ordered */ \

@@ -36,6 +36,16 @@ const char *mutant_options(enum mutant mutant)
 	}
 }
 
+const char *mutant_scenario(enum mutant mutant)
+{
+	switch ((unsigned)mutant) {
+	case MUTANT_VOTERS_EARLY:
+		return "sim_voters_test test_unfenced_is_not_removed_early";
+	default:
+		return NULL;
+	}
+}
+
 const char *mutant_argument(void)
 {
 #ifdef STRAKE_MUTANTS

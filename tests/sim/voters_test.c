@@ -484,6 +484,73 @@ static void test_arbiter_cannot_write(struct scenario *scenario)
 	await_whole(scenario);
 }
 
+/* The first nexus lives on and hears of C alone; the others do not reach C. */
+static void open_without_third(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	cut_off(scenario, A, true, true);
+	cut_off(scenario, B, true, true);
+	for (unsigned i = 1; i < SLOTS; i++) {
+		sim_partition(scenario->world.slots[i].host, scenario->world.agents[C].host, true);
+	}
+	scenario_open(scenario, 1);
+	await_state(scenario, VOLUME_DEGRADED);
+}
+
+/* 6: whom an opener did not fence may still be read from, by the lease of the nexus before: it is a
+ * voter until that is over, or the next opener, who sees none that it did not fence, would not
+ * wait. */
+static void test_unfenced_is_not_removed_early(struct scenario *scenario)
+{
+	struct err err = {0};
+
+	open_without_third(scenario);
+	assert_int_equal(ask_remove(scenario, C, &err), 0);
+	run_ms(scenario, 50);
+	slot_crash(&scenario->world.slots[1], false);
+	api_is_stale(scenario);
+	scenario_open(scenario, 2);
+	(void)submit_write(scenario, 0, 8);
+	run_ms(scenario, 200);
+	scenario->writer = 0;
+	for (unsigned i = 0; i < 12; i++) {
+		(void)submit(scenario, BLK_READ, i % 8, 1); /* they take turns */
+	}
+	run_ms(scenario, 10000);
+	scenario->writer = 2;
+}
+
+/* When the wait is over what was asked for is done, without anything else that happens. */
+static void test_change_is_made_after_the_wait(struct scenario *scenario)
+{
+	struct err err = {0};
+
+	open_without_third(scenario);
+	assert_int_equal(ask_remove(scenario, C, &err), 0);
+	run_ms(scenario, 2500);
+	assert_true(is_voter(scenario, C));
+	run_ms(scenario, 1000);
+	assert_false(is_voter(scenario, C));
+}
+
+/* Or when those that were not fenced are, after all. */
+static void test_change_is_made_when_all_are_fenced(struct scenario *scenario)
+{
+	struct err err = {0};
+
+	open_without_third(scenario);
+	make(scenario, D, VOTER_DATA);
+	begin_add(scenario, D);
+	run_ms(scenario, 500);
+	assert_false(is_voter(scenario, D));
+	sim_partition(scenario->world.slots[1].host, scenario->world.agents[C].host, false);
+	run_ms(scenario, 500);
+	assert_true(is_voter(scenario, D));
+	assert_int_equal(ask_remove(scenario, D, &err), 0);
+	await_voter(scenario, D, false);
+}
+
 /* New voters without a configuration are no volume, however many they are. */
 static void test_newcomers_do_not_begin_anew(struct scenario *scenario)
 {
@@ -619,6 +686,9 @@ int main(void)
 		{CASE(test_old_voters), .options = {.spares = 1, .min_insync = 1}},
 		{CASE(test_arbiter_cannot_write), .options = {.data_replicas = 2}},
 		{CASE(test_forgotten_opener), .options = {.spares = 1, .min_insync = 1}},
+		{CASE(test_unfenced_is_not_removed_early)},
+		{CASE(test_change_is_made_after_the_wait)},
+		{CASE(test_change_is_made_when_all_are_fenced), .options = {.spares = 1}},
 		{CASE(test_newcomers_do_not_begin_anew), .options = {.spares = 2}},
 		{CASE(test_half_added_then_without_it), .options = {.spares = 1, .min_insync = 1}},
 		{CASE(test_half_added_then_with_it), .options = {.spares = 1, .min_insync = 1}},
