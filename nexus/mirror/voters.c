@@ -146,6 +146,14 @@ bool voters_change_is_due(const struct volume *volume)
 	return change_has_votes(volume, &changed);
 }
 
+bool voters_data_is_due(const struct volume *volume)
+{
+	const struct leg *leg = volume_leg_by_id(volume, &volume->change_id);
+
+	return volume->change == CHANGE_ADD && leg != NULL && leg->voter.kind == VOTER_DATA &&
+	       voters_change_is_due(volume);
+}
+
 static void cfg_drop_voter(struct cfg *cfg, unsigned at)
 {
 	cfg->voter_count--;

@@ -258,6 +258,52 @@ static void test_replace_the_dead(struct scenario *scenario)
 	await_whole(scenario);
 }
 
+/* min_insync copies are needed and one is lost for good: the one that takes its place comes in,
+ * too, and nothing is acknowledged before it has caught up. */
+static void test_replace_below_minimum(struct scenario *scenario)
+{
+	struct scenario_request *write;
+
+	open_whole(scenario);
+	write_all(scenario);
+	go_away(scenario, B);
+	write = submit_write(scenario, 0, 8);
+	run_ms(scenario, 4000);
+	assert_int_equal(cfg_insync_count(cfg_of(scenario)), 2);
+	make(scenario, D, VOTER_DATA);
+	disk_slow(scenario, D, 10);
+	begin_add(scenario, D);
+	await_voter(scenario, D, true);
+	assert_int_equal(cfg_insync_count(cfg_of(scenario)), 1);
+	assert_false(write->done);
+	assert_int_equal(answer_of(scenario, write), 0);
+	assert_int_equal(write->usable, 2);
+	drop(scenario, B);
+	nexus_crash(scenario, true);
+	assert_int_equal(do_read(scenario, 0, 8), 0);
+	await_whole(scenario);
+}
+
+/* The same, but the lost one is back before its place is taken. */
+static void test_returns_below_minimum(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	go_away(scenario, B);
+	(void)submit_write(scenario, 0, 8);
+	run_ms(scenario, 4000);
+	make(scenario, D, VOTER_DATA);
+	disk_slow(scenario, D, 20);
+	begin_add(scenario, D);
+	await_voter(scenario, D, true);
+	come_back(scenario, B);
+	go_away(scenario, D);
+	assert_int_equal(do_write(scenario, 4, 8), 0);
+	come_back(scenario, D);
+	await_whole(scenario);
+	assert_int_equal(cfg_insync_count(cfg_of(scenario)), 3);
+}
+
 /* 36: metadata that cannot be read are no empty replica; another takes its place. */
 static void test_unreadable_metadata(struct scenario *scenario)
 {
@@ -678,6 +724,10 @@ int main(void)
 		{CASE(test_places_are_used_again), .options = {.spares = 2}},
 		{CASE(test_wanted_again)},
 		{CASE(test_replace_the_dead), .options = {.spares = 1}},
+		{CASE(test_replace_below_minimum),
+			.options = {.data_replicas = 2, .spares = 1, .min_insync = 2}},
+		{CASE(test_returns_below_minimum),
+			.options = {.data_replicas = 2, .spares = 1, .min_insync = 2}},
 		{CASE(test_unreadable_metadata), .options = {.spares = 1}},
 		{CASE(test_one_at_a_time), .options = {.spares = 2}},
 		{CASE(test_taken_back_is_settled_first), .options = {.spares = 2}},
