@@ -28,6 +28,7 @@
 	X(B14, "B14") /* clean is raised while R is not empty */ \
 	X(B15, "B15") /* commands count as settled before all of S has completed them */ \
 	X(H1, "H1") /* a read is answered while another member may still send into its buffer */ \
+	X(ROT_COPIED, "rot-copied") /* what a source cannot read counts as read */ \
 	X(R1, "R1") /* an unreadable block is repaired while the host may write it */ \
 	X(Z1, "Z1") /* a host sees a new size before it is committed */ \
 	X(NO_DRAIN, "no-drain") /* FENCE does not wait for older commands */ \

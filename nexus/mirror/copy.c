@@ -246,6 +246,14 @@ static bool copier_read_is_over(const struct copier *copier)
 	       !(volume_ready_mask(copier->volume) & (leg_mask)1 << copier->source);
 }
 
+/* Deliberate bug ROT_COPIED: whatever the buffer holds goes to the others. */
+static bool copier_has_read(const struct copier *copier)
+{
+	return (copier->read_io.result == LEG_OK ||
+		       (copier->read_io.result == LEG_MEDIA && mutant_is(MUTANT_ROT_COPIED))) &&
+	       copier_is_valid(copier);
+}
+
 static bool copier_has_source(const struct copier *copier)
 {
 	const struct volume *volume = copier->volume;
@@ -585,8 +593,7 @@ void copier_step(struct task *task)
 				AWAIT(copier, COPY_AWAIT_READ, copier_read_is_over(copier));
 				if (copier->read_io.busy) {
 					copier->tried |= (leg_mask)1 << copier->source;
-				} else if (copier->read_io.result == LEG_OK &&
-					   copier_is_valid(copier)) {
+				} else if (copier_has_read(copier)) {
 					copier_send_writes(copier);
 					AWAIT(copier, COPY_AWAIT_WRITES,
 						copier_is_answered(copier));

@@ -370,6 +370,6 @@ void faults_end(struct world *world)
 		node->disk_faulty = false;
 		sim_disk_set_faults(node->disk, &none);
 		sim_disk_at_write(node->disk, 0, NULL, NULL);
-		sim_disk_misdirect(node->disk, 0, 0);
+		sim_disk_misdirect(node->disk, 0, 0, 0);
 	}
 }

@@ -222,5 +222,6 @@ void fault_misdirect(struct fault *fault)
 	/* One of both blocks of a pair at most. */
 	sim_disk_misdirect(node->disk,
 		(area + 2 * (uint64_t)(node->nsid - 1) + pair) * STORE_BLOCK_BYTES,
+		STORE_BLOCK_BYTES,
 		(area + 2 * (layout.slots - 1 - far) + pair) * STORE_BLOCK_BYTES);
 }

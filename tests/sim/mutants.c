@@ -26,6 +26,7 @@ const char *mutant_options(enum mutant mutant)
 	switch ((unsigned)mutant) {
 	case MUTANT_B4: /* dirty maps and windows know what the stamps would say */
 		return "voter_changes=0 dirty=1 windows=1";
+	case MUTANT_ROT_COPIED:
 	case MUTANT_R1: /* needs blocks that rot */
 		return "voter_changes=0 rotten=0";
 	case MUTANT_FORGETS_PROPOSED:
