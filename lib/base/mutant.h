@@ -49,6 +49,8 @@
 	X(COPY_UNLOCKED, "copy-unlocked") /* copies do not lock their range */ \
 	X(COPY_FAILED, "copy-failed") /* a copy that was not answered counts as done */ \
 	X(COPY_NO_ZEROS, "copy-no-zeros") /* zeros are not copied */ \
+	X(JOIN_EARLY, "join-early") /* who joins may lack what was acknowledged before */ \
+	X(CLEAN_OLDER, "clean-older") /* clean is raised beside writes of an older generation */ \
 	X(LATE_REGISTER, "late-register") /* writes while a rebuild starts are not noted */ \
 	X(POWER_IGNORED, "power-ignored") /* a member that lost power stays in S */ \
 	X(FORGETS_FAULT, "forgets-fault") /* an opener goes on although unflushed writes are gone */ \

@@ -42,6 +42,10 @@ const char *mutant_scenario(enum mutant mutant)
 	switch ((unsigned)mutant) {
 	case MUTANT_VOTERS_EARLY:
 		return "sim_voters_test test_unfenced_is_not_removed_early";
+	case MUTANT_CLEAN_OLDER:
+		return "sim_tracking_test test_write_outlasts_a_checkpoint";
+	case MUTANT_JOIN_EARLY:
+		return "sim_tracking_test test_write_outlasts_a_rebuild";
 	default:
 		return NULL;
 	}
