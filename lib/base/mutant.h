@@ -28,6 +28,7 @@
 	X(B14, "B14") /* clean is raised while R is not empty */ \
 	X(B15, "B15") /* commands count as settled before all of S has completed them */ \
 	X(H1, "H1") /* a read is answered while another member may still send into its buffer */ \
+	X(ROT_COPIED, "rot-copied") /* what a source cannot read counts as read */ \
 	X(R1, "R1") /* an unreadable block is repaired while the host may write it */ \
 	X(Z1, "Z1") /* a host sees a new size before it is committed */ \
 	X(NO_DRAIN, "no-drain") /* FENCE does not wait for older commands */ \
@@ -42,6 +43,7 @@
 	X(NO_LEASE, "no-lease") /* reads are answered without a lease */ \
 	X(NO_OPEN_WAIT, "no-open-wait") /* an opener does not wait for leases to end */ \
 	X(WAITED_EARLY, "waited-early") /* its own wait counts as finished before it is */ \
+	X(VOTERS_EARLY, "voters-early") /* voters change before the opener's wait is over */ \
 	X(READS_TARGET, "reads-target") /* a rebuild target is read from */ \
 	X(READS_UNLOCKED, "reads-unlocked") /* reads do not wait for writes */ \
 	X(NO_RANGE_LOCK, "no-range-lock") /* overlapping writes are not ordered */ \
@@ -50,6 +52,8 @@
 	X(COPY_NO_ZEROS, "copy-no-zeros") /* zeros are not copied */ \
 	X(EQUAL_NO_STAMP, "equal-no-stamp") /* what is found equal keeps its stamp */ \
 	X(HASH_STALE, "hash-stale") /* hosts write while a piece is compared */ \
+	X(JOIN_EARLY, "join-early") /* who joins may lack what was acknowledged before */ \
+	X(CLEAN_OLDER, "clean-older") /* clean is raised beside writes of an older generation */ \
 	X(LATE_REGISTER, "late-register") /* writes while a rebuild starts are not noted */ \
 	X(POWER_IGNORED, "power-ignored") /* a member that lost power stays in S */ \
 	X(FORGETS_FAULT, "forgets-fault") /* an opener goes on although unflushed writes are gone */ \

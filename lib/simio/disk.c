@@ -5,60 +5,11 @@
  * what was submitted before a crash is captured then and decided when the disk is opened anew or
  * loses power.
  */
-#include "simio/internal.h"
+#include "simio/disk.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct version {
-	struct version *older;
-	uint64_t seq;
-	bool durable;  /* the end of the chain */
-	bool has_data; /* else zeros */
-	uint8_t data[];
-};
-
-struct block {
-	struct version *newest; /* NULL: never written, zeros */
-	bool listed;            /* in disk->unflushed */
-	bool unreadable;        /* until it is written */
-};
-
-/* A block of a write that a crashed process had submitted. */
-struct orphan {
-	struct list_node node;
-	size_t block;
-	bool fua;
-	struct version *version;
-};
-
-struct sim_disk {
-	struct list_node node;
-	struct sim *sim;
-	struct sim_host *host;
-	char name[32];
-	uint64_t size_bytes;
-	size_t block_count;
-	struct block *blocks;
-	size_t *unflushed;
-	size_t unflushed_count;
-	size_t unflushed_capacity;
-	uint64_t seq;
-	uint64_t power;
-	struct list orphans;
-	struct sim_disk_handle *handle;
-	struct sim_disk_faults faults;
-	uint64_t busy_ns; /* by its speed, until then */
-	uint64_t torn_offset;
-	uint64_t torn_length;
-	uint64_t operations;
-	uint64_t at_write; /* the n-th write from now on lets the event run; 0: none */
-	struct sim_event *at_write_event;
-	void (*at_write_run)(struct sim_event *event);
-	uint64_t misdirect_from, misdirect_to; /* equal: none */
-	bool lying;
-};
 
 struct sim_disk_handle {
 	struct io_disk disk;
@@ -81,7 +32,7 @@ struct request {
 
 /* ---- versions ---- */
 
-static struct version *version_new(const uint8_t *data)
+struct version *sim_version_new(const uint8_t *data)
 {
 	struct version *version =
 		malloc(sizeof(*version) + (data != NULL ? SIM_DISK_BLOCK_BYTES : 0));
@@ -99,6 +50,7 @@ static void free_chain(struct version *version)
 	while (version != NULL) {
 		struct version *older = version->older;
 
+		free(version->told);
 		free(version);
 		version = older;
 	}
@@ -119,8 +71,7 @@ static void list_unflushed(struct sim_disk *disk, size_t index)
 	disk->unflushed[disk->unflushed_count++] = index;
 }
 
-/* Takes the version. */
-static void block_write(struct sim_disk *disk, size_t index, struct version *version, bool durable)
+void sim_block_write(struct sim_disk *disk, size_t index, struct version *version, bool durable)
 {
 	struct block *block = &disk->blocks[index];
 
@@ -168,7 +119,7 @@ static void disk_flush(struct sim_disk *disk, uint64_t seq)
 	disk->unflushed_count = kept;
 }
 
-static void block_read(const struct sim_disk *disk, size_t index, uint8_t *to)
+void sim_block_read(const struct sim_disk *disk, size_t index, uint8_t *to)
 {
 	const struct version *newest = disk->blocks[index].newest;
 
@@ -204,7 +155,7 @@ static struct version *chain_survivor(struct sim_disk *disk, size_t index, struc
 	struct version *newest = disk->blocks[index].newest;
 	struct version *survivor = newest;
 	struct version *made;
-	uint8_t data[SIM_DISK_BLOCK_BYTES];
+	uint8_t data[SIM_DISK_BLOCK_BYTES], told[SIM_DISK_BLOCK_BYTES];
 
 	/* The newest half of the time, so that not everything is always lost. */
 	if (rng_percent(rng, 50)) {
@@ -225,9 +176,15 @@ static struct version *chain_survivor(struct sim_disk *disk, size_t index, struc
 				memcpy(data + at, older + at, SIM_DISK_SECTOR_BYTES);
 			}
 		}
+		sim_trace(disk->sim, "disk %s: %lu is torn", disk->name,
+			(unsigned long)index * SIM_DISK_BLOCK_BYTES);
 	}
-	made = version_new(data);
+	made = sim_version_new(data);
 	made->durable = true;
+	sectors_of(survivor->told != NULL ? survivor->told : survivor, told);
+	if (memcmp(data, told, SIM_DISK_BLOCK_BYTES) != 0) {
+		made->told = sim_version_new(told);
+	}
 	return made;
 }
 
@@ -242,7 +199,8 @@ static void land_orphans(struct sim_disk *disk, bool power)
 			container_of(list_pop_front(&disk->orphans), struct orphan, node);
 
 		if (rng_percent(rng, percent)) {
-			block_write(disk, orphan->block, orphan->version, orphan->fua && !power);
+			sim_block_write(
+				disk, orphan->block, orphan->version, orphan->fua && !power);
 		} else {
 			free(orphan->version);
 		}
@@ -301,14 +259,14 @@ static void write_blocks(const struct io_disk_op *op, struct sim_disk *disk,
 
 static void apply_block(struct sim_disk *disk, size_t block, const uint8_t *data, bool fua)
 {
-	block_write(disk, block, version_new(data), fua);
+	sim_block_write(disk, block, sim_version_new(data), fua);
 }
 
 static void apply_some_blocks(struct sim_disk *disk, size_t block, const uint8_t *data, bool fua)
 {
 	(void)fua;
 	if (rng_percent(&disk->sim->rng, 50)) {
-		block_write(disk, block, version_new(data), false);
+		sim_block_write(disk, block, sim_version_new(data), false);
 	}
 }
 
@@ -318,7 +276,7 @@ static void capture_block(struct sim_disk *disk, size_t block, const uint8_t *da
 
 	orphan->block = block;
 	orphan->fua = fua;
-	orphan->version = version_new(data);
+	orphan->version = sim_version_new(data);
 	list_push_back(&disk->orphans, &orphan->node);
 }
 
@@ -330,7 +288,7 @@ static void read_blocks(struct sim_disk *disk, const struct io_disk_op *op)
 		uint8_t *base = op->iov[i].iov_base;
 
 		for (size_t at = 0; at < op->iov[i].iov_len; at += SIM_DISK_BLOCK_BYTES) {
-			block_read(disk, block++, base + at);
+			sim_block_read(disk, block++, base + at);
 		}
 	}
 }
@@ -338,25 +296,13 @@ static void read_blocks(struct sim_disk *disk, const struct io_disk_op *op)
 static bool is_readable(const struct sim_disk *disk, uint64_t offset, uint64_t length)
 {
 	for (uint64_t at = offset; at < offset + length; at += SIM_DISK_BLOCK_BYTES) {
-		if (disk->blocks[at / SIM_DISK_BLOCK_BYTES].unreadable) {
+		const struct block *block = &disk->blocks[at / SIM_DISK_BLOCK_BYTES];
+
+		if (block->unreadable ||
+			(disk->checks && block->newest != NULL && block->newest->told != NULL)) {
 			return false;
 		}
 	}
-	return true;
-}
-
-/* It goes somewhere else, once. */
-static bool write_is_misdirected(struct sim_disk *disk, const struct io_disk_op *op)
-{
-	if (disk->misdirect_from == disk->misdirect_to || op->kind != IO_DISK_WRITE ||
-		op->offset != disk->misdirect_from || op->length != SIM_DISK_BLOCK_BYTES) {
-		return false;
-	}
-	sim_trace(disk->sim, "disk %s: the write of %lu lands at %lu", disk->name,
-		(unsigned long)op->offset, (unsigned long)disk->misdirect_to);
-	block_write(disk, disk->misdirect_to / SIM_DISK_BLOCK_BYTES,
-		version_new(op->iov[0].iov_base), true);
-	disk->misdirect_from = disk->misdirect_to = 0;
 	return true;
 }
 
@@ -376,7 +322,7 @@ static void execute(struct sim_disk *disk, struct request *request)
 		return;
 	case IO_DISK_WRITE:
 	case IO_DISK_ZERO:
-		if (write_is_misdirected(disk, op)) {
+		if (sim_write_is_misdirected(disk, op)) {
 			return;
 		}
 		write_blocks(op, disk, request->result == 0 ? apply_block : apply_some_blocks);
@@ -656,13 +602,6 @@ void sim_disk_at_write(struct sim_disk *disk, uint64_t nth, struct sim_event *ev
 	disk->at_write_run = run;
 }
 
-void sim_disk_misdirect(struct sim_disk *disk, uint64_t offset, uint64_t instead)
-{
-	assert(offset % SIM_DISK_BLOCK_BYTES == 0 && instead % SIM_DISK_BLOCK_BYTES == 0);
-	disk->misdirect_from = offset;
-	disk->misdirect_to = instead;
-}
-
 void sim_disk_set_lying(struct sim_disk *disk, bool lying)
 {
 	disk->lying = lying;
@@ -697,54 +636,6 @@ unsigned sim_disk_in_flight(const struct sim_disk *disk)
 size_t sim_disk_unflushed_blocks(const struct sim_disk *disk)
 {
 	return disk->unflushed_count;
-}
-
-void sim_disk_peek(const struct sim_disk *disk, uint64_t offset, void *to, size_t length)
-{
-	uint8_t block[SIM_DISK_BLOCK_BYTES];
-	uint8_t *out = to;
-
-	assert(range_is_within(offset, length, disk->size_bytes));
-	while (length > 0) {
-		size_t within = offset % SIM_DISK_BLOCK_BYTES;
-		size_t piece = min_u64(length, SIM_DISK_BLOCK_BYTES - within);
-
-		block_read(disk, offset / SIM_DISK_BLOCK_BYTES, block);
-		memcpy(out, block + within, piece);
-		out += piece;
-		offset += piece;
-		length -= piece;
-	}
-}
-
-/* Rot is in what is durable, too: all versions but the new one go. */
-void sim_disk_set_unreadable(
-	struct sim_disk *disk, uint64_t offset, uint64_t length, bool unreadable)
-{
-	assert(range_is_within(offset, length, disk->size_bytes));
-	for (uint64_t at = offset; at < offset + length; at += SIM_DISK_BLOCK_BYTES) {
-		disk->blocks[at / SIM_DISK_BLOCK_BYTES].unreadable = unreadable;
-	}
-}
-
-void sim_disk_poke(struct sim_disk *disk, uint64_t offset, const void *from, size_t length)
-{
-	uint8_t block[SIM_DISK_BLOCK_BYTES];
-	const uint8_t *in = from;
-
-	assert(range_is_within(offset, length, disk->size_bytes));
-	while (length > 0) {
-		size_t index = offset / SIM_DISK_BLOCK_BYTES;
-		size_t within = offset % SIM_DISK_BLOCK_BYTES;
-		size_t piece = min_u64(length, SIM_DISK_BLOCK_BYTES - within);
-
-		block_read(disk, index, block);
-		memcpy(block + within, in, piece);
-		block_write(disk, index, version_new(block), true);
-		in += piece;
-		offset += piece;
-		length -= piece;
-	}
 }
 
 struct sim_disk *sim_disk_power_loss_copy(

@@ -304,7 +304,7 @@ static void test_misdirected_write(void **state)
 
 	(void)state;
 	world_init(&world, 1);
-	sim_disk_misdirect(world.backing, 2 * BLOCK, 5 * BLOCK);
+	sim_disk_misdirect(world.backing, 2 * BLOCK, BLOCK, 5 * BLOCK);
 	write_value(&world, 1, 1, 6, false);
 	write_value(&world, 2, 1, 7, false);
 	assert_int_equal(value_of(&world, 1), 6);
@@ -312,6 +312,44 @@ static void test_misdirected_write(void **state)
 	assert_int_equal(value_of(&world, 5), 7);
 	write_value(&world, 2, 1, 8, false);
 	assert_int_equal(value_of(&world, 2), 8);
+	sim_free(world.sim);
+}
+
+static int read_result(struct disk_world *world, unsigned block)
+{
+	struct operation operation = {0};
+
+	submit(world, &operation, IO_DISK_READ, block, 1);
+	wait_for(world, &operation);
+	return operation.op.result;
+}
+
+/* It knows what it was told: what is flipped, or was written elsewhere, is not given, until it is
+ * written; nor after a loss of power that brings it back. */
+static void test_disk_that_checks(void **state)
+{
+	struct disk_world world;
+
+	(void)state;
+	world_init(&world, 1);
+	sim_disk_set_checks(world.backing, true);
+	write_value(&world, 1, 1, 6, true);
+	sim_disk_flip_bit(world.backing, BLOCK + 77, 3);
+	assert_int_equal(read_result(&world, 1), -EIO);
+	sim_disk_misdirect(world.backing, 2 * BLOCK, BLOCK, 5 * BLOCK);
+	write_value(&world, 2, 1, 7, true);
+	assert_int_equal(read_result(&world, 2), -EIO);
+	assert_int_equal(read_result(&world, 5), -EIO);
+	power_cycle(&world);
+	assert_int_equal(read_result(&world, 1), -EIO);
+	assert_int_equal(read_result(&world, 2), -EIO);
+	assert_int_equal(read_result(&world, 5), -EIO);
+	write_value(&world, 5, 1, 8, true);
+	assert_int_equal(value_of(&world, 5), 8);
+	sim_disk_mend(world.backing);
+	assert_int_equal(value_of(&world, 1), 6);
+	assert_int_equal(value_of(&world, 2), 7);
+	assert_int_equal(value_of(&world, 5), 8);
 	sim_free(world.sim);
 }
 
@@ -372,6 +410,7 @@ int main(void)
 		cmocka_unit_test(test_unreadable_blocks),
 		cmocka_unit_test(test_declared_metadata_is_torn_at_sectors),
 		cmocka_unit_test(test_misdirected_write),
+		cmocka_unit_test(test_disk_that_checks),
 		cmocka_unit_test(test_disk_that_lies),
 		cmocka_unit_test(test_event_at_a_write),
 	};

@@ -164,13 +164,19 @@ void sim_disk_set_faults(struct sim_disk *disk, const struct sim_disk_faults *fa
  */
 void sim_disk_at_write(struct sim_disk *disk, uint64_t nth, struct sim_event *event,
 	void (*run)(struct sim_event *event));
-/* The next write of exactly one block at `offset` lands at `instead`, and says that all is well; 0
- * for both: no more. */
-void sim_disk_misdirect(struct sim_disk *disk, uint64_t offset, uint64_t instead);
+/* The next write of exactly one block at `offset`, or up to `length` behind it, lands at `instead`,
+ * and says that all is well; 0 for all: no more. */
+void sim_disk_misdirect(struct sim_disk *disk, uint64_t offset, uint64_t length, uint64_t instead);
+/* It knows what each block was last told to hold: reads that touch one which holds something else
+ * (flipped, torn, written for another place, or not written) fail with -EIO until it is written. */
+void sim_disk_set_checks(struct sim_disk *disk, bool checks);
+void sim_disk_flip_bit(struct sim_disk *disk, uint64_t offset, unsigned bit);
+/* Each block is readable and holds, durably, what it was last told. */
+void sim_disk_mend(struct sim_disk *disk);
 /* It answers flushes without doing anything. */
 void sim_disk_set_lying(struct sim_disk *disk, bool lying);
 /* At loss of power, 4 KiB blocks in this range may also be torn at 512 bytes (for what carries
- * checksums).  Data is never torn. */
+ * checksums, or is on a disk that checks). */
 void sim_disk_set_torn_range(struct sim_disk *disk, uint64_t offset, uint64_t length);
 uint64_t sim_disk_size_bytes(const struct sim_disk *disk);
 /* As io_disk.power of the next opening. */

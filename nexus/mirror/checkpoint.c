@@ -100,7 +100,8 @@ static bool clean_is_behind(const struct volume *volume)
 
 static bool raise_is_due(struct volume *volume)
 {
-	return clean_is_behind(volume) && !ops_of_older_wgen_run(volume);
+	return clean_is_behind(volume) &&
+	       (!ops_of_older_wgen_run(volume) || mutant_is(MUTANT_CLEAN_OLDER));
 }
 
 static bool checkpoint_is_due(struct volume *volume)

@@ -273,6 +273,14 @@ bool copier_read_is_over(const struct copier *copier)
 	       !(volume_ready_mask(copier->volume) & (leg_mask)1 << copier->source);
 }
 
+/* Deliberate bug ROT_COPIED: whatever the buffer holds goes to the others. */
+static bool copier_has_read(const struct copier *copier)
+{
+	return (copier->read_io.result == LEG_OK ||
+		       (copier->read_io.result == LEG_MEDIA && mutant_is(MUTANT_ROT_COPIED))) &&
+	       copier_is_valid(copier);
+}
+
 static bool copier_has_source(const struct copier *copier)
 {
 	const struct volume *volume = copier->volume;
@@ -338,7 +346,7 @@ static bool copier_source_is_ready(const struct copier *copier)
 
 static bool copier_part_is_read(const struct copier *copier)
 {
-	return !copier->read_io.busy && copier->read_io.result == LEG_OK && copier_is_valid(copier);
+	return !copier->read_io.busy && copier_has_read(copier);
 }
 
 static bool copier_part_is_copied(const struct copier *copier)

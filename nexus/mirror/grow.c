@@ -3,6 +3,7 @@
  * A target that has caught up joins S (docs/protocol.md 1.7, grow): joint acknowledgement, older
  * writes, FLUSH, then the membership proposes the configuration with it; one target at a time.
  */
+#include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
 static bool join_is_committed(const struct leg *leg)
@@ -11,6 +12,12 @@ static bool join_is_committed(const struct leg *leg)
 
 	return volume->joiner == leg && volume->joiner_proposed && !volume->proposal_open &&
 	       (volume->member_mask & LEG_BIT(leg)) && !leg->out && !leg->vmeta_rebuilding;
+}
+
+/* What was acknowledged without it, and was sent to it, too. */
+static bool join_has_older(const struct leg *leg)
+{
+	return !ops_older_pend_on(leg->volume, leg->older_seq, leg) || mutant_is(MUTANT_JOIN_EARLY);
 }
 
 static void join_begin(struct leg *leg)
@@ -57,8 +64,7 @@ void join_step(struct task *task)
 		if (!rebuild_is_over(leg)) {
 			join_begin(leg);
 			AWAIT_AT(leg->join_state, JOIN_AWAIT_OLDER,
-				(!ops_older_pend_on(volume, leg->older_seq, leg) &&
-					rebuild_is_copied(leg)) ||
+				(join_has_older(leg) && rebuild_is_copied(leg)) ||
 					rebuild_is_over(leg));
 		}
 		if (!rebuild_is_over(leg)) {

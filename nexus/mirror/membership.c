@@ -105,7 +105,9 @@ static bool member_must_settle(const struct volume *volume)
  * Below min_insync nothing is taken away: S is what was committed or proposed last, and an opener
  * decides (who may commit any size: the minimum gates acknowledgements).  But a rebuilt replica may
  * come in, when those that go have lost their power: no opener would trust them, and each of
- * several such would wait for the other.
+ * several such would wait for the other.  And a data replica may become a voter: the record needs
+ * all of its S, so the one that is to take a lost member's place could not come before that is
+ * back.
  */
 static bool member_may_shrink(const struct volume *volume, leg_mask wish)
 {
@@ -113,7 +115,7 @@ static bool member_may_shrink(const struct volume *volume, leg_mask wish)
 	bool joins = volume->joiner != NULL && (wish & LEG_BIT(volume->joiner)) != 0;
 
 	if (volume->electing || mask_count(wish) >= volume->min_insync ||
-		member_must_settle(volume)) {
+		member_must_settle(volume) || voters_data_is_due(volume)) {
 		return true;
 	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {

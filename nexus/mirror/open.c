@@ -294,9 +294,6 @@ void open_fenced_one(struct volume *volume)
 	if (volume->ack_not_before_ns != 0 && !open_must_wait(volume)) {
 		volume->ack_not_before_ns = 0;
 		open_waited(volume);
-		ops_revisit(volume);
-		copiers_wake(volume);
-		membership_wake(volume);
 	}
 }
 

@@ -565,6 +565,8 @@ task_step voters_step;
 /* The change of V that is asked for may be proposed now, for a V that follows `cfg`, the committed
  * one. */
 bool voters_change_is_due(const struct volume *volume);
+/* It is, and brings a data replica. */
+bool voters_data_is_due(const struct volume *volume);
 void voters_apply_change(const struct volume *volume, struct cfg *cfg);
 /* Data replica X is to leave V: it leaves S first.  0: none. */
 leg_mask voters_removing_mask(const struct volume *volume);

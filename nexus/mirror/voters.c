@@ -143,13 +143,22 @@ bool voters_change_is_due(const struct volume *volume)
 	 * still read under a lease is in its V: if we end before that, the next opener must see
 	 * whom it did not fence. */
 	if (!volume->committed || volume->change == CHANGE_NONE ||
-		io_now_ns(volume->io) < volume->ack_not_before_ns ||
+		(io_now_ns(volume->io) < volume->ack_not_before_ns &&
+			!mutant_is(MUTANT_VOTERS_EARLY)) ||
 		another_is_unsettled(volume, volume->change, &volume->change_id) ||
 		(volume->change == CHANGE_ADD ? !add_is_due(volume) : !remove_is_due(volume))) {
 		return false;
 	}
 	voters_apply_change(volume, &changed);
 	return change_has_votes(volume, &changed);
+}
+
+bool voters_data_is_due(const struct volume *volume)
+{
+	const struct leg *leg = volume_leg_by_id(volume, &volume->change_id);
+
+	return volume->change == CHANGE_ADD && leg != NULL && leg->voter.kind == VOTER_DATA &&
+	       voters_change_is_due(volume);
 }
 
 static void cfg_drop_voter(struct cfg *cfg, unsigned at)

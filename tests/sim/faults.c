@@ -206,6 +206,9 @@ void faults_observe(struct world *world)
 {
 	uint64_t step = world->healing ? world->step_seen : protocol_step(world);
 
+	for (unsigned i = 0; i < world->options.fault_count && !world->healing; i++) {
+		fault_join_observe(&world->faults[i]);
+	}
 	if (step == world->step_seen) {
 		return;
 	}
@@ -283,6 +286,7 @@ static const struct fault_kind {
 	{"rot", 3, fault_rot},
 	{"misdirected-write", 2, fault_misdirect},
 	{"agent-stop", 6, fault_agent_stop},
+	{"at-join", 8, fault_at_join},
 };
 
 static const struct fault_kind *draw_kind(struct fault *fault)
@@ -348,6 +352,7 @@ void faults_end(struct world *world)
 
 	for (unsigned i = 0; i < world->options.fault_count; i++) {
 		world->faults[i].changes = 0;
+		world->faults[i].join = JOIN_FAULT_NONE;
 		sim_cancel(world->sim, &world->faults[i].event);
 		sim_cancel(world->sim, &world->faults[i].end);
 	}
@@ -371,6 +376,6 @@ void faults_end(struct world *world)
 		node->disk_faulty = false;
 		sim_disk_set_faults(node->disk, &none);
 		sim_disk_at_write(node->disk, 0, NULL, NULL);
-		sim_disk_misdirect(node->disk, 0, 0);
+		sim_disk_misdirect(node->disk, 0, 0, 0);
 	}
 }

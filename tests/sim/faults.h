@@ -23,7 +23,14 @@ void fault_slow_link(struct fault *fault);
 void fault_slow_connection(struct fault *fault);
 void fault_cut(struct fault *fault);
 
+/* faults_join.c */
+void fault_at_join(struct fault *fault);
+/* After each step. */
+void fault_join_observe(struct fault *fault);
+
 /* faults_disk.c */
+/* What was done to the disk is taken back after so long. */
+void fault_disk_ends_after(struct node_agent *node, uint64_t delay_ns);
 void fault_disk_error(struct fault *fault);
 void fault_disk_slow(struct fault *fault);
 void fault_disk_stuck(struct fault *fault);

@@ -22,6 +22,13 @@ static void on_disk_end(struct sim_event *event)
 	sim_disk_set_faults(node->disk, &none);
 }
 
+void fault_disk_ends_after(struct node_agent *node, uint64_t delay_ns)
+{
+	struct sim *sim = node->world->sim;
+
+	sim_at_ns(sim, &node->fault_end, sim_now_ns(sim) + delay_ns, on_disk_end);
+}
+
 /* The nexus sends again what the disk still has from before. */
 static void on_cut(struct sim_event *event)
 {
@@ -38,8 +45,7 @@ static void set_faults(struct fault *fault, const struct sim_disk_faults *faults
 
 	node->disk_faulty = faulty;
 	sim_disk_set_faults(node->disk, faults);
-	sim_at_ns(sim, &node->fault_end, sim_now_ns(sim) + draw_duration_ns(&fault->rng),
-		on_disk_end);
+	fault_disk_ends_after(node, draw_duration_ns(&fault->rng));
 	fault->agent = node;
 	if (rng_percent(&fault->rng, 40)) {
 		fault_nexus_soon(fault, IO_NS_PER_S);
@@ -216,5 +222,6 @@ void fault_misdirect(struct fault *fault)
 	/* One of both blocks of a pair at most. */
 	sim_disk_misdirect(node->disk,
 		(area + 2 * (uint64_t)(node->nsid - 1) + pair) * STORE_BLOCK_BYTES,
+		STORE_BLOCK_BYTES,
 		(area + 2 * (layout.slots - 1 - far) + pair) * STORE_BLOCK_BYTES);
 }

@@ -34,8 +34,8 @@ void job_run(uint64_t seed, const char *sets, struct world_result *ret_result);
 const char *mutant_name(enum mutant mutant);
 /* --set under which seeds meet it soon; "": none. */
 const char *mutant_options(enum mutant mutant);
-/* Takes more seeds than a run of all of them has time for: searched for by name only. */
-bool mutant_is_rare(enum mutant mutant);
+/* "PROGRAM TEST": the directed history that fails with it, where seeds do not meet it; or NULL. */
+const char *mutant_scenario(enum mutant mutant);
 /* Of a command that replays: "" or " --mutant B1". */
 const char *mutant_argument(void);
 

@@ -295,10 +295,14 @@ static int run_mutants(const struct options *options)
 	unsigned count = 0, found = 0;
 
 	for (unsigned mutant = MUTANT_NONE + 1; mutant < MUTANT_COUNT; mutant++) {
-		if (options->mutant == MUTANT_NONE && mutant_is_rare((enum mutant)mutant)) {
-			printf("not searched for, it takes many seeds: --mutants --mutant %s\n",
-				mutant_name((enum mutant)mutant));
-		} else if (options->mutant == MUTANT_NONE || options->mutant == mutant) {
+		const char *scenario = mutant_scenario((enum mutant)mutant);
+
+		if (options->mutant != MUTANT_NONE && options->mutant != mutant) {
+			continue;
+		}
+		if (scenario != NULL) {
+			printf("directed %s: %s\n", mutant_name((enum mutant)mutant), scenario);
+		} else {
 			count++;
 			found += find_mutant(options, (enum mutant)mutant);
 		}

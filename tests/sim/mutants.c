@@ -10,6 +10,16 @@ const char *mutant_name(enum mutant mutant)
 	return names[mutant];
 }
 
+/*
+ * A lost write needs that the one who joins has accepted, its answer is lost, no majority is left
+ * for the next configuration, and somebody opens anew from what it has; or that it has accepted,
+ * what was written when it joined is still on its way to its disk, and its process dies.  With an
+ * arbiter as the third voter each rebuild has the one; the last kind of faults is "at-join".
+ */
+#define JOINS                                                                                      \
+	"replicas=2 voters=3 spares=0 voter_changes=0 small=-1 local=-1 absent=-1 rotten=-1 "      \
+	"min_insync=1 fault_count=30 kinds=0x10002a1"
+
 /* Other bugs are met by seeds as they come. */
 const char *mutant_options(enum mutant mutant)
 {
@@ -24,20 +34,33 @@ const char *mutant_options(enum mutant mutant)
 	case MUTANT_HASH_STALE: /* needs rebuilds by stamps, many of them */
 		return "voter_changes=0 min_insync=1 dirty=1 windows=1 kinds=1 fault_count=24 "
 		       "down=0";
+	case MUTANT_ROT_COPIED:
 	case MUTANT_R1: /* needs blocks that rot */
 		return "voter_changes=0 rotten=0";
 	case MUTANT_WAITED_EARLY: /* a nexus dies within its wait, while an isolated one reads */
 		return "voter_changes=0 kinds=0x420";
 	case MUTANT_GARBAGE_AFTER_BAD: /* the same block on two disks */
 		return "voter_changes=0 rotten=0 rotten_too=1";
+	case MUTANT_FORGETS_PROPOSED:
+	case MUTANT_NO_JOINT:
+		return JOINS;
 	default:
 		return "";
 	}
 }
 
-bool mutant_is_rare(enum mutant mutant)
+const char *mutant_scenario(enum mutant mutant)
 {
-	return mutant == MUTANT_FORGETS_PROPOSED || mutant == MUTANT_NO_JOINT;
+	switch ((unsigned)mutant) {
+	case MUTANT_VOTERS_EARLY:
+		return "sim_voters_test test_unfenced_is_not_removed_early";
+	case MUTANT_CLEAN_OLDER:
+		return "sim_tracking_test test_write_outlasts_a_checkpoint";
+	case MUTANT_JOIN_EARLY:
+		return "sim_tracking_test test_write_outlasts_a_rebuild";
+	default:
+		return NULL;
+	}
 }
 
 const char *mutant_argument(void)

@@ -372,6 +372,93 @@ static void test_lost_block_in_r(struct scenario *scenario)
 	assert_int_equal(do_write(scenario, 0, 8), 0);
 }
 
+/* ---- disks that know what they were told ---- */
+
+static void set_checks(struct scenario *scenario, unsigned agent)
+{
+	sim_disk_set_checks(scenario->world.agents[agent].disk, true);
+}
+
+static void flip(struct scenario *scenario, unsigned agent, size_t block)
+{
+	sim_disk_flip_bit(scenario->world.agents[agent].disk,
+		place_of(scenario, agent, block) + 100 + block, 3);
+}
+
+static void read_all_from(struct scenario *scenario, unsigned agent)
+{
+	read_only_from(scenario, agent);
+	for (size_t at = 0; at < 128; at += 8) {
+		assert_int_equal(do_read(scenario, at, 8), 0);
+	}
+}
+
+/* 33: a bit that flips. */
+static void test_bit_rot(struct scenario *scenario)
+{
+	open_and_write_all(scenario);
+	set_checks(scenario, B);
+	flip(scenario, B, 10);
+	flip(scenario, B, 12);
+	read_by_all(scenario, 8, 8);
+	assert_int_equal(repairs(scenario, B), 2);
+	read_all_from(scenario, B);
+}
+
+/* 34: what rots on the source of a rebuild does not get to its target. */
+static void test_rot_on_the_source(struct scenario *scenario)
+{
+	open_with_stale_target(scenario);
+	set_checks(scenario, A);
+	for (size_t block = 3; block < 128; block += 20) {
+		flip(scenario, A, block);
+	}
+	come_back(scenario, C);
+	await_whole(scenario);
+	read_all_from(scenario, C);
+	read_all_from(scenario, A);
+}
+
+/* 35: a write lands where another block is: both are noticed, and come back from the others. */
+static void test_misdirected_write(struct scenario *scenario)
+{
+	uint64_t intended, instead;
+
+	open_and_write_all(scenario);
+	set_checks(scenario, B);
+	intended = place_of(scenario, B, 10);
+	instead = place_of(scenario, B, 50);
+	sim_disk_misdirect(scenario->world.agents[B].disk, intended, ORACLE_BLOCK_BYTES, instead);
+	assert_int_equal(do_write(scenario, 10, 1), 0);
+	read_by_all(scenario, 8, 8);
+	read_by_all(scenario, 48, 8);
+	assert_int_equal(repairs(scenario, B), 2);
+	read_all_from(scenario, B);
+}
+
+/* 25, 26: power goes on one member in the middle of its writes: blocks that are half old and half
+ * new are in regions that it gets again. */
+static void test_torn_data_of_one(struct scenario *scenario)
+{
+	struct node_agent *node = &scenario->world.agents[B];
+
+	open_and_write_all(scenario);
+	set_checks(scenario, B);
+	sim_disk_set_torn_range(node->disk, 0, sim_disk_size_bytes(node->disk));
+	for (unsigned round = 0; round < 4; round++) {
+		for (size_t at = 0; at < 128; at += 8) {
+			(void)submit_write(scenario, at, 8);
+		}
+		sim_run_for_ns(
+			scenario->world.sim, rng_below(sim_rng(scenario->world.sim), 4000) * 1000);
+		lose_power(scenario, B, 300);
+		run_ms(scenario, 1000);
+		await_whole(scenario);
+		read_all_from(scenario, B);
+	}
+	sim_disk_set_torn_range(node->disk, 0, node->data_offset);
+}
+
 /* A read that waits for a repair does not keep the volume from its end. */
 static void test_closes_during_repair(struct scenario *scenario)
 {
@@ -433,6 +520,10 @@ int main(void)
 		{CASE(test_bad_block_in_r)},
 		{CASE(test_lost_block_in_r)},
 		{CASE(test_bad_block_while_a_member_returns), .options = {.data_replicas = 2}},
+		{CASE(test_bit_rot)},
+		{CASE(test_rot_on_the_source)},
+		{CASE(test_misdirected_write)},
+		{CASE(test_torn_data_of_one)},
 		{CASE(test_closes_during_repair)},
 	};
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/sim/scenario.h"
 
+#include "tests/sim/jobs.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -334,12 +336,27 @@ static void run_case(void **state)
 	}
 }
 
+/* tests/sim/run --mutants: those that random worlds do not meet. */
+static void take_mutant(void)
+{
+#ifdef STRAKE_MUTANTS
+	const char *name = getenv("SCENARIO_MUTANT");
+
+	for (unsigned i = 0; name != NULL && i < MUTANT_COUNT; i++) {
+		if (strcmp(mutant_name((enum mutant)i), name) == 0) {
+			mutant_active = (enum mutant)i;
+		}
+	}
+#endif
+}
+
 int scenario_run_all(const char *group, const struct scenario_case *cases, size_t count)
 {
 	struct CMUnitTest *tests = calloc(count, sizeof(*tests));
 	int result;
 
 	assert(tests != NULL);
+	take_mutant();
 	for (size_t i = 0; i < count; i++) {
 		tests[i].name = cases[i].name;
 		tests[i].test_func = run_case;

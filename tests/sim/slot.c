@@ -316,6 +316,13 @@ void slot_issue_soon(struct slot *slot)
 	}
 }
 
+void slot_issue_now(struct slot *slot)
+{
+	if (slot->issuing) {
+		sim_at_ns(slot->world->sim, &slot->issue, sim_now_ns(slot->world->sim), on_issue);
+	}
+}
+
 void slot_start_issuing(struct slot *slot)
 {
 	slot->issuing = true;

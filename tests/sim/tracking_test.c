@@ -179,6 +179,61 @@ static void test_power_goes_in_a_checkpoint(struct scenario *scenario)
 	assert_int_equal(do_read(scenario, 0, 8), 0);
 }
 
+/* Single blocks: those of the agent's disk take up to two seconds, what comes after them does not.
+ */
+static void write_with_one_late(struct scenario *scenario, unsigned agent)
+{
+	disk_slow(scenario, agent, 1900);
+	for (size_t block = 0; block < 8; block++) {
+		(void)submit_write(scenario, block, 1);
+	}
+	run_ms(scenario, 2);
+	disk_sound(scenario, agent);
+}
+
+static void read_first_from(struct scenario *scenario, unsigned agent)
+{
+	scenario_volume(scenario)->local_mask = LEG_BIT(scenario_leg(scenario, agent));
+	for (size_t block = 0; block < 8; block++) {
+		assert_int_equal(do_read(scenario, block, 1), 0);
+	}
+}
+
+/* The next look comes soon, and a checkpoint is due. */
+static void run_until_a_checkpoint_is_near(struct scenario *scenario)
+{
+	const struct volume *volume = scenario_volume(scenario);
+
+	while (io_now_ns(volume->io) < volume->wgen_since_ns + SECOND_NS - 40 * IO_NS_PER_MS) {
+		run_ms(scenario, 10);
+	}
+}
+
+/* A write of the wgen before is on its way to one member's disk when a checkpoint is committed: its
+ * region is not clean, for who opens next must make all equal there. */
+static void test_write_outlasts_a_checkpoint(struct scenario *scenario)
+{
+	struct volume *volume;
+	uint64_t wgen;
+
+	open_whole(scenario);
+	await(scenario, all_is_clean);
+	write_all(scenario);
+	run_until_a_checkpoint_is_near(scenario);
+	volume = scenario_volume(scenario);
+	wgen = volume->wgen;
+	write_with_one_late(scenario, B);
+	run_ms(scenario, 150);
+	assert_int_equal(volume->wgen, wgen + 1);
+	slot_crash(&scenario->world.slots[0], false);
+	go_away(scenario, B);
+	come_back(scenario, B);
+	scenario_open(scenario, 1);
+	read_first_from(scenario, A);
+	read_first_from(scenario, B);
+	await_whole(scenario);
+}
+
 /* ---- what an absent member lacks ---- */
 
 static bool is_left_out(void *ctx)
@@ -211,6 +266,39 @@ static bool third_is_rebuilt(void *ctx)
 	struct leg *leg = scenario_leg(ctx, C);
 
 	return leg->target && !leg->todo_all && leg->todo.count < 20;
+}
+
+static bool first_is_rebuilt(void *ctx)
+{
+	struct leg *leg = scenario_leg(ctx, A);
+
+	return leg->target && !leg->todo_all && leg->todo.count < 20;
+}
+
+static bool first_has_joined(void *ctx)
+{
+	return (scenario_volume(ctx)->member_mask & LEG_BIT(scenario_leg(ctx, A))) != 0;
+}
+
+/* What was acknowledged before the target joins, and is still on its way to its disk, must be there
+ * before it is a member: who opens next may take what it has. */
+static void test_write_outlasts_a_rebuild(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	go_away(scenario, A);
+	write_all(scenario);
+	disk_slow(scenario, A, 5);
+	come_back(scenario, A);
+	await(scenario, first_is_rebuilt);
+	write_with_one_late(scenario, A);
+	await(scenario, first_has_joined);
+	slot_crash(&scenario->world.slots[0], false);
+	go_away(scenario, A);
+	come_back(scenario, A);
+	scenario_open(scenario, 1);
+	read_first_from(scenario, A);
+	await_whole(scenario);
 }
 
 /* A target that fails again keeps what was not copied yet, and what is written from then on. */
@@ -407,6 +495,8 @@ int main(void)
 		{CASE(test_wgen_survives_a_failed_proposal),
 			.options = {.checkpoint_ns = SECOND_NS}},
 		{CASE(test_power_goes_in_a_checkpoint), .options = {.checkpoint_ns = SECOND_NS}},
+		{CASE(test_write_outlasts_a_checkpoint), .options = {.checkpoint_ns = SECOND_NS}},
+		{CASE(test_write_outlasts_a_rebuild)},
 		{CASE(test_absence_is_copied_exactly)},
 		{CASE(test_target_fails_again)},
 		{CASE(test_absence_forgotten),

@@ -258,6 +258,52 @@ static void test_replace_the_dead(struct scenario *scenario)
 	await_whole(scenario);
 }
 
+/* min_insync copies are needed and one is lost for good: the one that takes its place comes in,
+ * too, and nothing is acknowledged before it has caught up. */
+static void test_replace_below_minimum(struct scenario *scenario)
+{
+	struct scenario_request *write;
+
+	open_whole(scenario);
+	write_all(scenario);
+	go_away(scenario, B);
+	write = submit_write(scenario, 0, 8);
+	run_ms(scenario, 4000);
+	assert_int_equal(cfg_insync_count(cfg_of(scenario)), 2);
+	make(scenario, D, VOTER_DATA);
+	disk_slow(scenario, D, 10);
+	begin_add(scenario, D);
+	await_voter(scenario, D, true);
+	assert_int_equal(cfg_insync_count(cfg_of(scenario)), 1);
+	assert_false(write->done);
+	assert_int_equal(answer_of(scenario, write), 0);
+	assert_int_equal(write->usable, 2);
+	drop(scenario, B);
+	nexus_crash(scenario, true);
+	assert_int_equal(do_read(scenario, 0, 8), 0);
+	await_whole(scenario);
+}
+
+/* The same, but the lost one is back before its place is taken. */
+static void test_returns_below_minimum(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	go_away(scenario, B);
+	(void)submit_write(scenario, 0, 8);
+	run_ms(scenario, 4000);
+	make(scenario, D, VOTER_DATA);
+	disk_slow(scenario, D, 20);
+	begin_add(scenario, D);
+	await_voter(scenario, D, true);
+	come_back(scenario, B);
+	go_away(scenario, D);
+	assert_int_equal(do_write(scenario, 4, 8), 0);
+	come_back(scenario, D);
+	await_whole(scenario);
+	assert_int_equal(cfg_insync_count(cfg_of(scenario)), 3);
+}
+
 /* 36: metadata that cannot be read are no empty replica; another takes its place. */
 static void test_unreadable_metadata(struct scenario *scenario)
 {
@@ -484,6 +530,73 @@ static void test_arbiter_cannot_write(struct scenario *scenario)
 	await_whole(scenario);
 }
 
+/* The first nexus lives on and hears of C alone; the others do not reach C. */
+static void open_without_third(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	cut_off(scenario, A, true, true);
+	cut_off(scenario, B, true, true);
+	for (unsigned i = 1; i < SLOTS; i++) {
+		sim_partition(scenario->world.slots[i].host, scenario->world.agents[C].host, true);
+	}
+	scenario_open(scenario, 1);
+	await_state(scenario, VOLUME_DEGRADED);
+}
+
+/* 6: whom an opener did not fence may still be read from, by the lease of the nexus before: it is a
+ * voter until that is over, or the next opener, who sees none that it did not fence, would not
+ * wait. */
+static void test_unfenced_is_not_removed_early(struct scenario *scenario)
+{
+	struct err err = {0};
+
+	open_without_third(scenario);
+	assert_int_equal(ask_remove(scenario, C, &err), 0);
+	run_ms(scenario, 50);
+	slot_crash(&scenario->world.slots[1], false);
+	api_is_stale(scenario);
+	scenario_open(scenario, 2);
+	(void)submit_write(scenario, 0, 8);
+	run_ms(scenario, 200);
+	scenario->writer = 0;
+	for (unsigned i = 0; i < 12; i++) {
+		(void)submit(scenario, BLK_READ, i % 8, 1); /* they take turns */
+	}
+	run_ms(scenario, 10000);
+	scenario->writer = 2;
+}
+
+/* When the wait is over what was asked for is done, without anything else that happens. */
+static void test_change_is_made_after_the_wait(struct scenario *scenario)
+{
+	struct err err = {0};
+
+	open_without_third(scenario);
+	assert_int_equal(ask_remove(scenario, C, &err), 0);
+	run_ms(scenario, 2500);
+	assert_true(is_voter(scenario, C));
+	run_ms(scenario, 1000);
+	assert_false(is_voter(scenario, C));
+}
+
+/* Or when those that were not fenced are, after all. */
+static void test_change_is_made_when_all_are_fenced(struct scenario *scenario)
+{
+	struct err err = {0};
+
+	open_without_third(scenario);
+	make(scenario, D, VOTER_DATA);
+	begin_add(scenario, D);
+	run_ms(scenario, 500);
+	assert_false(is_voter(scenario, D));
+	sim_partition(scenario->world.slots[1].host, scenario->world.agents[C].host, false);
+	run_ms(scenario, 500);
+	assert_true(is_voter(scenario, D));
+	assert_int_equal(ask_remove(scenario, D, &err), 0);
+	await_voter(scenario, D, false);
+}
+
 /* New voters without a configuration are no volume, however many they are. */
 static void test_newcomers_do_not_begin_anew(struct scenario *scenario)
 {
@@ -640,6 +753,10 @@ int main(void)
 		{CASE(test_wanted_again)},
 		{CASE(test_replace_the_dead), .options = {.spares = 1}},
 		{CASE(test_needed_until_removed)},
+		{CASE(test_replace_below_minimum),
+			.options = {.data_replicas = 2, .spares = 1, .min_insync = 2}},
+		{CASE(test_returns_below_minimum),
+			.options = {.data_replicas = 2, .spares = 1, .min_insync = 2}},
 		{CASE(test_unreadable_metadata), .options = {.spares = 1}},
 		{CASE(test_one_at_a_time), .options = {.spares = 2}},
 		{CASE(test_taken_back_is_settled_first), .options = {.spares = 2}},
@@ -648,6 +765,9 @@ int main(void)
 		{CASE(test_old_voters), .options = {.spares = 1, .min_insync = 1}},
 		{CASE(test_arbiter_cannot_write), .options = {.data_replicas = 2}},
 		{CASE(test_forgotten_opener), .options = {.spares = 1, .min_insync = 1}},
+		{CASE(test_unfenced_is_not_removed_early)},
+		{CASE(test_change_is_made_after_the_wait)},
+		{CASE(test_change_is_made_when_all_are_fenced), .options = {.spares = 1}},
 		{CASE(test_newcomers_do_not_begin_anew), .options = {.spares = 2}},
 		{CASE(test_half_added_then_without_it), .options = {.spares = 1, .min_insync = 1}},
 		{CASE(test_half_added_then_with_it), .options = {.spares = 1, .min_insync = 1}},

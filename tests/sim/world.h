@@ -191,6 +191,9 @@ struct slot {
 	bool resizing;
 };
 
+/* faults_join.c */
+enum join_fault { JOIN_FAULT_NONE, JOIN_FAULT_ARMED, JOIN_FAULT_JOINS };
+
 struct fault {
 	struct sim_event event;
 	struct sim_event end;
@@ -200,7 +203,8 @@ struct fault {
 	struct sim_host *a, *b; /* of a partition */
 	bool both;
 	struct node_agent *agent;
-	unsigned changes;        /* steps of the protocol to wait for */
+	unsigned changes; /* steps of the protocol to wait for */
+	enum join_fault join;
 	uint32_t hosts, clogged; /* of a swizzle: bits by number of the host */
 	unsigned step, steps;
 };
@@ -315,6 +319,7 @@ void slot_note(struct slot *slot);                                     /* has it
 bool slot_status(struct slot *slot, struct volume_status *ret_status); /* false when it is down */
 void slot_start_issuing(struct slot *slot);
 void slot_issue_soon(struct slot *slot);
+void slot_issue_now(struct slot *slot);
 void slot_stop_issuing(struct slot *slot);
 void slot_takeover(struct world *world);
 /* A faulted volume: its frontend is torn down and made anew. */
