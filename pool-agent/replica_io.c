@@ -97,6 +97,7 @@ static uint64_t data_length(const struct wire_io *wire)
 		return WIRE_HASH_SIZE(wire->block_count);
 	case WIRE_WRITE_ZEROES:
 	case WIRE_DISCARD:
+	case WIRE_WRITE_UNCORRECTABLE:
 	case WIRE_FLUSH:
 		break;
 	}
