@@ -17,6 +17,7 @@
 
 #include "base/bytes.h"
 #include "pool-agent/store/ondisk.h"
+#include "pool-agent/store/snapshot.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -398,7 +399,8 @@ struct sio {
 	struct store_replica *replica;
 	uint64_t cursor; /* bytes, in the replica */
 	uint64_t lsn;
-	uint64_t piece_end; /* of a discard */
+	uint64_t piece_end;   /* of a discard */
+	uint64_t flush_begun; /* of a flush, for snapshots */
 	uint32_t pending;
 	int state;
 	int prepared;
@@ -469,6 +471,8 @@ struct store {
 	struct task close_task;
 	int close_state;
 	struct store_op *close_op;
+	const struct store_snapshot_ops *snapshot_ops; /* borrowed; NULL: format 0 has none */
+	void *snapshot_ctx;
 };
 
 /* No further metadata: everything but reads answers -EIO. */
