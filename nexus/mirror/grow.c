@@ -3,6 +3,7 @@
  * A target that has caught up joins S (docs/protocol.md 1.7, grow): joint acknowledgement, older
  * writes, FLUSH, then the membership proposes the configuration with it; one target at a time.
  */
+#include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
 static bool join_is_committed(const struct leg *leg)
@@ -11,6 +12,13 @@ static bool join_is_committed(const struct leg *leg)
 
 	return volume->joiner == leg && volume->joiner_proposed && !volume->proposal_open &&
 	       (volume->member_mask & LEG_BIT(leg)) && !leg->out && !leg->vmeta_rebuilding;
+}
+
+/* Between PREPARE and the commit of a snapshot nobody joins who has no image. */
+static bool join_has_turn(const struct volume *volume)
+{
+	return volume->joiner == NULL &&
+	       (!snapshot_is_open(volume) || mutant_is(MUTANT_SNAPSHOT_JOINS));
 }
 
 static void join_begin(struct leg *leg)
@@ -53,7 +61,10 @@ void join_step(struct task *task)
 	switch (leg->join_state) {
 	case JOIN_START:
 		AWAIT_AT(leg->join_state, JOIN_AWAIT_TURN,
-			volume->joiner == NULL || rebuild_is_over(leg));
+			join_has_turn(volume) || rebuild_is_over(leg));
+		if (!rebuild_is_over(leg) && snapshot_is_lacking(leg)) {
+			rebuild_drop(leg, "it lacks a snapshot that was made meanwhile");
+		}
 		if (!rebuild_is_over(leg)) {
 			join_begin(leg);
 			AWAIT_AT(leg->join_state, JOIN_AWAIT_OLDER,
