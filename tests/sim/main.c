@@ -83,6 +83,7 @@ static void totals_add(struct totals *totals, const struct options *options, uin
 	sum->stuck += result->stuck;
 	sum->broken += result->broken;
 	sum->rotten += result->rotten;
+	sum->snapshots += result->snapshots;
 	sum->live_ns = max_u64(sum->live_ns, result->live_ns);
 	/* In whatever order they come in. */
 	sum->hash ^= (result->hash ^ seed) * UINT64_C(0x9E3779B97F4A7C15);
@@ -102,12 +103,14 @@ static void totals_add(struct totals *totals, const struct options *options, uin
 static void print_progress(const struct totals *totals, double start)
 {
 	printf("[%5.1fs] %lu seeds, %lu operations (%lu failed), %lu crashes, %lu losses of power, "
-	       "%lu partitions, %lu takeovers, %lu faulted, %lu rotten blocks; %lu seeds failed\n",
+	       "%lu partitions, %lu takeovers, %lu faulted, %lu rotten blocks, %lu snapshots; %lu "
+	       "seeds failed\n",
 		seconds_now() - start, (unsigned long)totals->seeds, (unsigned long)totals->sum.ops,
 		(unsigned long)totals->sum.errors, (unsigned long)totals->sum.crashes,
 		(unsigned long)totals->sum.power_losses, (unsigned long)totals->sum.partitions,
 		(unsigned long)totals->sum.takeovers, (unsigned long)totals->sum.faulted,
-		(unsigned long)totals->sum.rotten, (unsigned long)totals->failures);
+		(unsigned long)totals->sum.rotten, (unsigned long)totals->sum.snapshots,
+		(unsigned long)totals->failures);
 	(void)fflush(stdout);
 }
 

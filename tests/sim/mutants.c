@@ -18,6 +18,16 @@ const char *mutant_options(enum mutant mutant)
 		return "voter_changes=0 dirty=1 windows=1";
 	case MUTANT_R1: /* needs blocks that rot */
 		return "voter_changes=0 rotten=0";
+	case MUTANT_SNAPSHOT_NO_DRAIN:
+	case MUTANT_SNAPSHOT_NO_STOP:
+	case MUTANT_SNAPSHOT_UNFLUSHED:
+	case MUTANT_SNAPSHOT_EARLY:
+	case MUTANT_SNAPSHOT_LEFTOVER:
+	case MUTANT_SNAPSHOT_TARGET:
+	case MUTANT_SNAPSHOT_JOINS:
+	case MUTANT_SNAPSHOT_LACKING:
+	case MUTANT_SNAPSHOT_LAYER:
+		return "snapshots=1";
 	default:
 		return "";
 	}

@@ -13,6 +13,7 @@
 #include "pool-agent/store/ondisk.h"
 #include "simio/simio.h"
 #include "tests/sim/oracle.h"
+#include "tests/sim/snapshots.h"
 
 #define AGENTS_MAX REPL_VOTERS_MAX
 #define SLOTS      3 /* nodes that may run the nexus: more than one of them may at once */
@@ -64,11 +65,13 @@ struct world_options {
 	uint64_t clock_ppm;   /* clocks of hosts run up to this much too fast or too slow */
 	uint64_t down_at_end; /* how many agents stay away when the faults end, at first */
 	uint64_t power_cycle_at_end;
+	uint64_t snapshots; /* the pools have them, and somebody asks for some: snapshots.c */
 };
 
 struct world_result {
 	uint64_t ops, errors, crashes, power_losses, partitions, takeovers, faulted, rotten;
 	uint64_t lost, flips, diverged, stuck, broken;
+	uint64_t snapshots; /* that were committed */
 	uint64_t hash, steps;
 	uint64_t live_ns; /* until it served with a minority down */
 	char reason[500]; /* of the first failure; "" when everything is right */
@@ -109,6 +112,7 @@ struct node_agent {
 	struct sim_event restart;
 	bool disk_faulty;
 	struct sim_event fault_end; /* of what was done to its disk */
+	struct image_store images;
 };
 
 /* Every configuration that some voter ever had. */
@@ -182,6 +186,9 @@ struct slot {
 	bool closed;
 	struct volume_resize resize; /* while resizing */
 	bool resizing;
+	struct volume_snapshot snapshot; /* while snapshotting */
+	bool snapshotting;
+	uint64_t snapshot_attempt; /* the last that was seen */
 };
 
 struct fault {
@@ -230,6 +237,7 @@ struct world {
 	/* resize.c */
 	struct sim_event resizer_event;
 	uint64_t seen_bytes; /* the largest size that a host was shown */
+	struct snapshots snapshots;
 	/* the final check */
 	unsigned final_issued, final_done, final_errors;
 	int final_result;
