@@ -57,7 +57,8 @@ static void layers_send(struct leg *leg, uint8_t opcode, uint64_t number)
 	leg_submit(leg, lio, true, NULL, 0);
 }
 
-/* Its present content, or its flush; `length` 0 is a flush. */
+/* Its present content, or with `length` 0 its flush.  They settle nothing: what layers wrote stays
+ * in the replica's window, and so in what the rebuild copies afterwards. */
 static void layers_send_io(struct leg *leg, uint8_t opcode, uint64_t length)
 {
 	struct volume *volume = leg->volume;
@@ -222,7 +223,6 @@ static bool layers_begin_one(struct leg *leg)
 		layers->io.result = LEG_IO;
 		return false;
 	}
-	layers->wrote = true;
 	return true;
 }
 

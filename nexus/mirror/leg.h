@@ -119,9 +119,6 @@ struct layers {
 	struct bufpool_waiter waiter;
 	uint8_t *buffer; /* of the nexus's buffers */
 	struct leg_io io, read_io;
-	/* Layers were written over what it had: only stamps tell what it lacks now, until it is in
-	 * S. */
-	bool wrote;
 };
 
 /* ---- legs ---- */

@@ -285,7 +285,6 @@ static void member_commit(struct volume *volume)
 			if (!leg->out) {
 				eject_returned(leg);
 				dirty_forget(&leg->dirty);
-				leg->layers.wrote = false;
 			}
 			if (volume->joiner == leg && leg->target) {
 				leg->clean = volume->joiner_clean;

@@ -35,7 +35,7 @@ static bool todo_scan_source(struct leg *leg)
 
 bool todo_may_be_exact(const struct leg *leg)
 {
-	return absent_is_known(leg) && leg->answer.window_valid && !leg->layers.wrote;
+	return absent_is_known(leg) && leg->answer.window_valid;
 }
 
 void todo_step(struct task *task)

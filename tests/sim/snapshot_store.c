@@ -105,6 +105,15 @@ const struct image *image_find(const struct node_agent *node, uint64_t number)
 	return NULL;
 }
 
+void image_lose(struct node_agent *node, uint64_t number)
+{
+	for (unsigned i = 0; i < IMAGES_MAX; i++) {
+		if (node->images.images[i].number == number) {
+			image_drop(&node->images.images[i]);
+		}
+	}
+}
+
 static void op_end(struct image_store *store, int result)
 {
 	struct store_op *op = store->op;

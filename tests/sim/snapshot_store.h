@@ -45,6 +45,8 @@ void image_store_init(struct node_agent *node);
 void image_store_done(struct node_agent *node);
 /* The process is gone; with the power or without. */
 void image_store_crash(struct node_agent *node, bool power_lost);
+/* As if it had never been PREPARED there. */
+void image_lose(struct node_agent *node, uint64_t number);
 /* NULL: it is not there. */
 const struct image *image_find(const struct node_agent *node, uint64_t number);
 
