@@ -54,6 +54,7 @@
 	X(VMETA_VOLATILE, "vmeta-volatile") /* the metadata of a replica are not written through */ \
 	X(SNAPSHOT_NO_DRAIN, "snapshot-no-drain") /* members are prepared while writes run */ \
 	X(SNAPSHOT_NO_STOP, "snapshot-no-stop") /* writes go on while members are prepared */ \
+	X(SNAPSHOT_IN_R, "snapshot-in-R") /* members are prepared while they may differ */ \
 	X(SNAPSHOT_UNFLUSHED, "snapshot-unflushed") /* committed before its images are durable */ \
 	X(SNAPSHOT_EARLY, "snapshot-early") /* an opener keeps and deletes before it has committed */ \
 	X(SNAPSHOT_LEFTOVER, "snapshot-leftover") /* what an attempt left is the next one's image */ \

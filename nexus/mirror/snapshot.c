@@ -226,13 +226,19 @@ static bool snapshot_is_stale(const struct volume *volume)
 
 /* ---- the conditions ---- */
 
+static bool members_may_differ(const struct volume *volume)
+{
+	return (volume->resync.count > 0 || volume->unsettled > 0) &&
+	       !mutant_is(MUTANT_SNAPSHOT_IN_R);
+}
+
 /* NULL, or what is in the way. */
 static const char *snapshot_obstacle(const struct volume *volume)
 {
 	leg_mask usable =
 		volume->member_mask & volume_ready_mask(volume) & ~volume_out_mask(volume);
 
-	if (volume->resync.count > 0 || volume->unsettled > 0) {
+	if (members_may_differ(volume)) {
 		return "its replicas are being made equal after a failure";
 	}
 	if (volume->proposal_open || volume->joiner != NULL || volume->resizer.request != NULL ||
@@ -494,8 +500,7 @@ static bool snapshot_is_flushed(struct volume *volume)
 /* The barrier may be closed: nothing in the way has come up while writes were drained. */
 static bool snapshot_may_prepare(const struct volume *volume)
 {
-	return !snapshot_pause_is_over(volume) && volume->resync.count == 0 &&
-	       volume->unsettled == 0;
+	return !snapshot_pause_is_over(volume) && !members_may_differ(volume);
 }
 
 static void snapshot_run(struct volume *volume)

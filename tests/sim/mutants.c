@@ -20,6 +20,7 @@ const char *mutant_options(enum mutant mutant)
 		return "voter_changes=0 rotten=0";
 	case MUTANT_SNAPSHOT_NO_DRAIN:
 	case MUTANT_SNAPSHOT_NO_STOP:
+	case MUTANT_SNAPSHOT_IN_R:
 	case MUTANT_SNAPSHOT_UNFLUSHED:
 	case MUTANT_SNAPSHOT_EARLY:
 	case MUTANT_SNAPSHOT_LEFTOVER:

@@ -584,6 +584,68 @@ static void test_nobody_joins_in_between(struct scenario *scenario)
 	await(scenario, all_kept_last);
 }
 
+/* A is gone when the snapshot is proposed, and B alone is too few: it is given up, so that C can
+ * take A's place. */
+static void test_given_up_for_a_target(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	go_away(scenario, C);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	begin_snapshot(scenario, 1);
+	await(scenario, is_proposed);
+	go_away(scenario, A);
+	agent_start(&scenario->world.agents[C]);
+	if (snapshot_result(scenario) != 0) {
+		assert_int_equal(do_write(scenario, 0, 8), 0);
+		assert_int_equal(cfg_of(scenario)->snap_seq, 0);
+	}
+	await_replica(scenario, C, REPLICA_INSYNC);
+	assert_int_equal(do_write(scenario, 8, 8), 0);
+	come_back(scenario, A);
+	await_whole(scenario);
+	assert_int_equal(snapshot(scenario, 1), 0);
+	await(scenario, all_kept_last);
+}
+
+static const char *reason_of(
+	struct scenario *scenario, unsigned agent, struct volume_status *status)
+{
+	assert_true(slot_status(slot_of(scenario), status));
+	for (unsigned i = 0; i < status->replica_count; i++) {
+		if (uuid_equal(&status->replicas[i].replica,
+			    &scenario->world.agents[agent].replica_id)) {
+			return status->replicas[i].reason;
+		}
+	}
+	return "";
+}
+
+/* One whose pool has no snapshots stays out of S, and says why. */
+static void test_target_without_snapshots(struct scenario *scenario)
+{
+	struct volume_status status;
+
+	open_whole(scenario);
+	write_all(scenario);
+	go_away(scenario, C);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	assert_int_equal(snapshot(scenario, 1), 0);
+	scenario->world.options.snapshots = 0;
+	come_back(scenario, C);
+	run_ms(scenario, 4000);
+	assert_int_equal(replica_state_now(scenario, C), REPLICA_OUT_OF_SYNC);
+	assert_non_null(strstr(reason_of(scenario, C, &status), "lacks snapshot 1"));
+	assert_non_null(strstr(reason_of(scenario, C, &status), "needs pool format 1"));
+	assert_int_equal(snapshot(scenario, 2), -EOPNOTSUPP);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	go_away(scenario, C);
+	scenario->world.options.snapshots = 1;
+	come_back(scenario, C);
+	await_whole(scenario);
+	assert_true(has_kept(scenario, C, 1));
+}
+
 /* The volume grows: not while a snapshot is made. */
 static void test_beside_resize(struct scenario *scenario)
 {
@@ -636,6 +698,8 @@ int main(void)
 		CASE(test_reads_go_on),
 		CASE(test_no_majority_in_the_commit),
 		CASE(test_nobody_joins_in_between),
+		CASE(test_given_up_for_a_target),
+		CASE(test_target_without_snapshots),
 		CASE(test_beside_resize, .start_blocks = 64),
 	};
 
