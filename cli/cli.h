@@ -154,6 +154,8 @@ int volume_add_replica(struct cli *cli);
 int volume_remove_replica(struct cli *cli);
 int volume_move_replica(struct cli *cli);
 int volume_resize(struct cli *cli);
+int snapshot_create(struct cli *cli);
+int snapshot_list(struct cli *cli);
 int daemon_list(struct cli *cli);
 int daemon_trace(struct cli *cli);
 

@@ -178,6 +178,12 @@ static const struct command {
 		"Makes an open volume bigger, also while it is in use; then make the file system "
 		"bigger.\n"
 		"  strake volume resize db --size 20G && resize2fs /dev/loop0"},
+	{"snapshot", "create", "VOLUME NAME", BIT(OPT_NEXUS), snapshot_create,
+		"Makes a snapshot of an open volume, while it is used; again with the same name "
+		"does no harm.\n"
+		"All of its replicas must lie in pools that have snapshots (pool format 1)."},
+	{"snapshot", "list", "VOLUME", BIT(OPT_NEXUS), snapshot_list,
+		"The snapshots of an open volume."},
 	{"volume", "publish", "NAME", BIT(OPT_FRONTEND) | BIT(OPT_NEXUS), volume_publish,
 		"Shows an open volume as a block device of this machine, or over NVMe/TCP.\n"
 		"Prints the device, or NQN and address."},

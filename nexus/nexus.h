@@ -215,6 +215,28 @@ struct volume_resize {
 void volume_resize(struct volume *volume, struct volume_resize *resize);
 
 /*
+ * A snapshot of the volume, while it is used: host writes wait for at most 1 s, reads do not.  It
+ * exists when a configuration with it is committed, and is on every replica in sync then.  One at a
+ * time.  Again with the id of one that exists: 0, and its number.
+ *
+ * result: 0; -EOPNOTSUPP a replica lies in a pool that has no snapshots: nothing was stopped;
+ * -EAGAIN what is in the way, or failed, may be over soon: it is told, and nothing is left of the
+ * attempt but when the commit is uncertain: ask again with the same id; -EBUSY faulted or
+ * superseded; -ESHUTDOWN.
+ */
+struct volume_snapshot {
+	struct uuid id;
+	uint64_t number; /* result 0: of the snapshot, from 1 */
+	unsigned copies; /* replicas in sync, which have it */
+	bool ready;      /* they are enough (min_insync) */
+	int result;
+	struct err err;
+	void (*done)(struct volume_snapshot *snapshot); /* never from within volume_snapshot() */
+	void *ctx;
+};
+void volume_snapshot(struct volume *volume, struct volume_snapshot *snapshot);
+
+/*
  * Compare: reads a range of every data replica that is in S or reached, directly, under the range
  * lock.  `buffers[i]` gets the bytes of the replica that is the volume_status's i-th at that
  * moment, results[i] is 0 or negative errno.  length at most BLK_LENGTH_MAX.

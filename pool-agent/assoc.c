@@ -273,6 +273,8 @@ static void admin_vendor(struct nvmet_subsys *subsys, struct nvmet_req *req)
 	case WIRE_ACCEPT:
 	case WIRE_RESIZE:
 	case WIRE_RESYNCED:
+	case WIRE_SNAPSHOT_PREPARE:
+	case WIRE_SNAPSHOT_RESOLVE:
 		voter_command(agent, req);
 		return;
 	case WIRE_HEARTBEAT:
@@ -286,6 +288,9 @@ static void admin_vendor(struct nvmet_subsys *subsys, struct nvmet_req *req)
 		return;
 	case WIRE_STAMP:
 		replica_raise_stamp(agent, req);
+		return;
+	case WIRE_SNAPSHOT_LIST:
+		snapshot_list(agent, req);
 		return;
 	default:
 		nvmet_req_complete(req, NVME_SC_INVALID_OPCODE, 0);

@@ -8,6 +8,7 @@
  */
 #include "base/mutant.h"
 #include "pool-agent/internal.h"
+#include "pool-agent/store/snapshot.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -345,6 +346,8 @@ void fence_voter_state(struct agent *agent, struct nvmet_req *req)
 	state.window_valid = ns->window.valid;
 	if (!ns->abstains && state.status != WIRE_STATUS_UNAUTHORIZED) {
 		state.region_bytes = store_replica_region_bytes(ns->replica);
+		state.snapshots = store_replica_has_snapshots(ns->replica);
+		state.snapshots_kept = store_snapshots_kept(ns->replica);
 		state.vmeta = *store_replica_vmeta(ns->replica);
 		/* The keys are for the replica alone. */
 		memset(state.vmeta.keys, 0, sizeof(state.vmeta.keys));

@@ -68,7 +68,9 @@ enum voter_step {
 	VOTER_AWAIT_CHANGE,
 	VOTER_AWAIT_FLUSH,
 	VOTER_AWAIT_UPDATE,
-	VOTER_AWAIT_RESIZE
+	VOTER_AWAIT_RESIZE,
+	VOTER_AWAIT_RESOLVE,
+	VOTER_AWAIT_PREPARE
 };
 
 /* The namespace of one replica. */
@@ -97,10 +99,11 @@ struct ns {
 	enum voter_step state;
 	struct list changes;         /* agent_change */
 	struct agent_change *change; /* the one at work */
-	struct list queue;           /* ACCEPT, MARK, RESIZE by nvmet_req.owner_node */
-	struct nvmet_req *req;       /* the one at work */
-	uint16_t req_status;         /* its answer */
-	bool needs_flush, needs_update, needs_resize;
+	struct list queue;     /* ACCEPT, MARK, RESIZE, SNAPSHOT ... by nvmet_req.owner_node */
+	struct nvmet_req *req; /* the one at work */
+	uint16_t req_status;   /* its answer */
+	uint64_t req_result;   /* and what comes with it */
+	bool needs_flush, needs_update, needs_resize, needs_resolve, needs_prepare;
 	bool fence_failed; /* the last promise was not made durable; waits until asked again */
 	struct vmeta next;
 	struct store_op op;
@@ -218,8 +221,24 @@ bool voter_is_idle(const struct ns *ns);
 /* The namespace goes: what waits is answered. */
 void voter_drop(struct ns *ns);
 void voter_command(struct agent *agent, struct nvmet_req *req);
+/* Of the ladder's store_op. */
+void voter_op_done(struct store_op *op);
+
+/* snapshot.c: SNAPSHOT commands as a part of voter.c's ladder, which awaits ns->op_done */
+uint16_t snapshot_judge(struct ns *ns);
+void snapshot_resolve_start(struct ns *ns);
+void snapshot_resolve_end(struct ns *ns);
+void snapshot_prepare_start(struct ns *ns);
+void snapshot_prepare_end(struct ns *ns);
+/* Changes nothing. */
+void snapshot_list(struct agent *agent, struct nvmet_req *req);
+/* A read of it may begin. */
+bool snapshot_is_there(const struct ns *ns, uint32_t number);
 
 /* replica_io.c */
+/* The namespace of a command that asks for what an opener or a rebuild wants to know; NULL: it was
+ * answered. */
+struct ns *replica_asked(struct agent *agent, struct nvmet_req *req);
 void replica_io_command(struct agent *agent, struct nvmet_req *req);
 void replica_stamps(struct agent *agent, struct nvmet_req *req);
 void replica_window(struct agent *agent, struct nvmet_req *req);

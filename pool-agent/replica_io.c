@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/mutant.h"
 #include "pool-agent/internal.h"
+#include "pool-agent/store/snapshot.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -123,6 +124,9 @@ uint16_t replica_io_judge(struct ns *ns, const struct nvmet_req *req, const stru
 	if (req->length != data_length(wire)) {
 		return NVME_SC_DATA_SGL_LENGTH_INVALID;
 	}
+	if (wire->snapshot != 0 && !snapshot_is_there(ns, wire->snapshot)) {
+		return NVME_SC_INVALID_FIELD;
+	}
 	if (changes_data(wire->opcode) &&
 		wgen_of(&store_replica_vmeta(ns->replica)->cfg, wire->wgen_low) == 0) {
 		return NVME_SC_INVALID_FIELD;
@@ -208,12 +212,14 @@ void replica_io_command(struct agent *agent, struct nvmet_req *req)
 	if (changes_data(wire.opcode)) {
 		window_add(&ns->window, wire.seq, rio->io.offset, rio->io.length);
 	}
+	if (wire.snapshot != 0) {
+		store_snapshot_read(ns->replica, wire.snapshot, &rio->io);
+		return;
+	}
 	store_submit(ns->replica, &rio->io);
 }
 
-/* The namespace of a command that asks for what an opener or a rebuild wants to know; NULL: it was
- * answered. */
-static struct ns *ns_asked(struct agent *agent, struct nvmet_req *req)
+struct ns *replica_asked(struct agent *agent, struct nvmet_req *req)
 {
 	struct ns *ns = agent_find_ns(agent, req->sqe.nsid);
 
@@ -232,7 +238,7 @@ static struct ns *ns_asked(struct agent *agent, struct nvmet_req *req)
 /* Stamps of `count` regions from `first`, as durable. */
 void replica_stamps(struct agent *agent, struct nvmet_req *req)
 {
-	struct ns *ns = ns_asked(agent, req);
+	struct ns *ns = replica_asked(agent, req);
 	uint64_t first = req->sqe.cdw10;
 	uint64_t count = req->sqe.cdw11;
 	uint8_t *to = req->iov.iov_base;
@@ -284,7 +290,7 @@ void replica_raise_stamp(struct agent *agent, struct nvmet_req *req)
 /* A part of the window; nothing is changed by asking. */
 void replica_window(struct agent *agent, struct nvmet_req *req)
 {
-	struct ns *ns = ns_asked(agent, req);
+	struct ns *ns = replica_asked(agent, req);
 	struct wire_window window;
 
 	if (ns == NULL) {

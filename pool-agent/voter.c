@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The one ladder of a namespace that changes its durable metadata: promises (for FENCE), changes
- * ordered on this machine, ACCEPT, MARK, RESIZE.  One at a time; a FENCE whose older commands have
- * ended goes before all that wait, and these are judged when it is their turn.
+ * ordered on this machine, ACCEPT, MARK, RESIZE, and snapshots.  One at a time; a FENCE whose older
+ * commands have ended goes before all that wait, and these are judged when it is their turn.
  */
 #include "base/bytes.h"
 #include "base/mutant.h"
@@ -11,7 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 
-static void op_done(struct store_op *op)
+void voter_op_done(struct store_op *op)
 {
 	struct ns *ns = op->ctx;
 
@@ -29,7 +29,7 @@ static void flush_done(struct store_io *io)
 
 static void update_start(struct ns *ns)
 {
-	ns->op = (struct store_op){.done = op_done, .ctx = ns};
+	ns->op = (struct store_op){.done = voter_op_done, .ctx = ns};
 	ns->op_done = false;
 	store_replica_update(ns->replica, &ns->next, &ns->op);
 }
@@ -185,7 +185,8 @@ static uint16_t prepare_accept(struct ns *ns)
 		ns->needs_update = true;
 	}
 	ns->next.cfg = cfg;
-	ns->needs_flush = ns->needs_update && ns->kind == VOTER_DATA;
+	ns->needs_flush =
+		ns->needs_update && ns->kind == VOTER_DATA && !mutant_is(MUTANT_SNAPSHOT_UNFLUSHED);
 	return 0;
 }
 
@@ -228,7 +229,7 @@ static uint16_t prepare_resize(struct ns *ns)
 
 static void resize_start(struct ns *ns)
 {
-	ns->op = (struct store_op){.done = op_done, .ctx = ns};
+	ns->op = (struct store_op){.done = voter_op_done, .ctx = ns};
 	ns->op_done = false;
 	store_replica_resize(ns->replica, sqe_u64(ns->req->sqe.cdw10, ns->req->sqe.cdw11), &ns->op);
 }
@@ -251,6 +252,9 @@ static uint16_t prepare(struct ns *ns)
 		return prepare_accept(ns);
 	case WIRE_RESIZE:
 		return prepare_resize(ns);
+	case WIRE_SNAPSHOT_PREPARE:
+	case WIRE_SNAPSHOT_RESOLVE:
+		return snapshot_judge(ns);
 	default:
 		return prepare_mark(ns);
 	}
@@ -263,6 +267,9 @@ static void command_take(struct ns *ns)
 	ns->needs_flush = false;
 	ns->needs_update = false;
 	ns->needs_resize = false;
+	ns->needs_resolve = false;
+	ns->needs_prepare = false;
+	ns->req_result = 0;
 	if (!ns_is_current(ns, ns->req, ns->req->sqe.cdw2)) {
 		ns->req_status = ns->abstains ? WIRE_STATUS_ABSTAIN : WIRE_STATUS_STALE_TOKEN;
 		return;
@@ -282,7 +289,7 @@ static void command_complete(struct ns *ns)
 	TRACE(ns->agent->io, voter_command, trace_id(&ns->id), req->sqe.opcode, ns->next.cfg.gen,
 		ns->req_status);
 	ns->req = NULL;
-	nvmet_req_complete(req, ns->req_status, 0);
+	nvmet_req_complete(req, ns->req_status, ns->req_result);
 }
 
 static bool has_work(const struct ns *ns)
@@ -333,6 +340,16 @@ static void voter_run(struct ns *ns)
 				resize_start(ns);
 				AWAIT(ns, VOTER_AWAIT_RESIZE, ns->op_done);
 				resize_end(ns);
+			}
+			if (ns->needs_resolve) {
+				snapshot_resolve_start(ns);
+				AWAIT(ns, VOTER_AWAIT_RESOLVE, ns->op_done);
+				snapshot_resolve_end(ns);
+			}
+			if (ns->needs_prepare) {
+				snapshot_prepare_start(ns);
+				AWAIT(ns, VOTER_AWAIT_PREPARE, ns->op_done);
+				snapshot_prepare_end(ns);
 			}
 			command_complete(ns);
 		}

@@ -456,7 +456,7 @@ active proctype World() {
 		printf("propose %d\n", F);
 		if
 		:: P_snap > snap -> k = P_snap
-		:: else -> k = snap
+		:: k = snap /* given up: the next configuration is without it */
 		fi;
 		unsettled_members = unsettled_members & F;
 		propose();

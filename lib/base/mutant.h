@@ -60,6 +60,16 @@
 	X(FORGETS_UNSETTLED, "forgets-unsettled") /* a write that failed everywhere leaves no trace */ \
 	X(GARBAGE_AFTER_BAD, "garbage-after-bad") /* a rebuild brings zeros for what nobody can read */ \
 	X(VMETA_VOLATILE, "vmeta-volatile") /* the metadata of a replica are not written through */ \
+	X(SNAPSHOT_NO_DRAIN, "snapshot-no-drain") /* members are prepared while writes run */ \
+	X(SNAPSHOT_NO_STOP, "snapshot-no-stop") /* writes go on while members are prepared */ \
+	X(SNAPSHOT_IN_R, "snapshot-in-R") /* members are prepared while they may differ */ \
+	X(SNAPSHOT_UNFLUSHED, "snapshot-unflushed") /* committed before its images are durable */ \
+	X(SNAPSHOT_EARLY, "snapshot-early") /* an opener keeps and deletes before it has committed */ \
+	X(SNAPSHOT_LEFTOVER, "snapshot-leftover") /* what an attempt left is the next one's image */ \
+	X(SNAPSHOT_TARGET, "snapshot-target") /* a rebuild keeps what is PREPARED on its target */ \
+	X(SNAPSHOT_JOINS, "snapshot-joins") /* a target joins between PREPARE and the commit */ \
+	X(SNAPSHOT_LACKING, "snapshot-lacking") /* a target joins that lacks a snapshot */ \
+	X(SNAPSHOT_LAYER, "snapshot-layer") /* a copied layer is kept before it is flushed */ \
 	X(LYING_FLUSH, "lying-flush") /* not ours: disks that do nothing when they are flushed */
 /* clang-format on */
 

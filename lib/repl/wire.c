@@ -50,6 +50,7 @@ void wire_io_encode(const struct wire_io *io, struct nvme_sqe *ret_sqe)
 	sqe.cdw10 = (uint32_t)io->slba;
 	sqe.cdw11 = (uint32_t)(io->slba >> 32);
 	sqe.cdw13 = ahead > UINT32_MAX ? UINT32_MAX : (uint32_t)ahead;
+	sqe.cdw15 = io->snapshot;
 	if (io->opcode == WIRE_HASH) {
 		hash_encode(io, &sqe);
 	} else if (opcode_is_ranged(io->opcode)) {
@@ -82,6 +83,10 @@ int wire_io_decode(const struct nvme_sqe *sqe, struct wire_io *ret_io)
 		return -EINVAL;
 	}
 	io.settled = io.seq < sqe->cdw13 ? 0 : io.seq - sqe->cdw13;
+	io.snapshot = sqe->cdw15;
+	if (io.snapshot != 0 && io.opcode != WIRE_READ) {
+		return -EINVAL;
+	}
 	if (opcode_is_ranged(io.opcode)) {
 		io.block_count = ((uint64_t)sqe->cdw14 << 16 | (sqe->cdw12 & 0xffff)) + 1;
 	} else if (io.opcode != WIRE_FLUSH) {
@@ -111,6 +116,25 @@ uint64_t wire_hash_stamp(const uint8_t *answer)
 uint8_t *wire_hash_at(uint8_t *answer, uint64_t block)
 {
 	return answer + WIRE_HASH_SIZE(block);
+}
+
+void wire_snapshot_encode(uint64_t number, const struct uuid *id, struct nvme_sqe *sqe)
+{
+	sqe->cdw10 = (uint32_t)number;
+	sqe->cdw11 = (uint32_t)(number >> 32);
+	sqe->cdw12 = le32_get(id->b);
+	sqe->cdw13 = le32_get(id->b + 4);
+	sqe->cdw14 = le32_get(id->b + 8);
+	sqe->cdw15 = le32_get(id->b + 12);
+}
+
+uint64_t wire_snapshot_decode(const struct nvme_sqe *sqe, struct uuid *ret_id)
+{
+	le32_put(ret_id->b, sqe->cdw12);
+	le32_put(ret_id->b + 4, sqe->cdw13);
+	le32_put(ret_id->b + 8, sqe->cdw14);
+	le32_put(ret_id->b + 12, sqe->cdw15);
+	return (uint64_t)sqe->cdw11 << 32 | sqe->cdw10;
 }
 
 static void token_encode(const struct token *token, uint8_t *to)
@@ -179,6 +203,8 @@ enum {
 	STATE_WINDOW_VALID = 56,
 	STATE_MARK_COUNT = 60,
 	STATE_MARKS = 2048,
+	STATE_SNAPSHOTS = 96,
+	STATE_SNAPSHOTS_KEPT = 104,
 	STATE_VMETA = 4096,
 };
 _Static_assert(STATE_MARKS + MARKS_ENCODED_SIZE <= STATE_VMETA, "voter state");
@@ -200,6 +226,8 @@ void wire_voter_state_encode(
 	le64_put(to + STATE_BOOT, state->boot);
 	le64_put(to + STATE_REGION_BYTES, state->region_bytes);
 	to[STATE_WINDOW_VALID] = state->window_valid;
+	to[STATE_SNAPSHOTS] = state->snapshots;
+	le64_put(to + STATE_SNAPSHOTS_KEPT, state->snapshots_kept);
 	if (status_has_vmeta(state->status)) {
 		struct vmeta vmeta = state->vmeta;
 
@@ -222,6 +250,8 @@ int wire_voter_state_decode(
 	state.boot = le64_get(from + STATE_BOOT);
 	state.region_bytes = le64_get(from + STATE_REGION_BYTES);
 	state.window_valid = from[STATE_WINDOW_VALID] == 1;
+	state.snapshots = from[STATE_SNAPSHOTS] == 1;
+	state.snapshots_kept = le64_get(from + STATE_SNAPSHOTS_KEPT);
 	if (status_has_vmeta(state.status)) {
 		if (vmeta_decode(from + STATE_VMETA, &state.vmeta) != 0 ||
 			marks_decode(from + STATE_MARKS, le32_get(from + STATE_MARK_COUNT),
@@ -269,6 +299,55 @@ int wire_window_decode(const uint8_t from[WIRE_WINDOW_SIZE], struct wire_window 
 	}
 	for (uint32_t i = 0; i < ret_window->count; i++) {
 		ret_window->pieces[i] = le32_get(from + WINDOW_PIECES + 4 * (size_t)i);
+	}
+	return 0;
+}
+
+enum {
+	SNAPSHOTS_COUNT = 0,
+	SNAPSHOTS_TOTAL = 4,
+	SNAPSHOTS_FIRST = 32,
+	SNAPSHOT_NUMBER = 0,
+	SNAPSHOT_ID = 8,
+	SNAPSHOT_KEPT = 24,
+	SNAPSHOT_SIZE = 32,
+};
+_Static_assert(SNAPSHOTS_FIRST + SNAPSHOT_SIZE * WIRE_SNAPSHOTS_MAX == WIRE_SNAPSHOT_LIST_SIZE,
+	"list of snapshots");
+
+void wire_snapshot_list_encode(
+	const struct wire_snapshot_list *list, uint8_t to[WIRE_SNAPSHOT_LIST_SIZE])
+{
+	memset(to, 0, WIRE_SNAPSHOT_LIST_SIZE);
+	le32_put(to + SNAPSHOTS_COUNT, list->count);
+	le32_put(to + SNAPSHOTS_TOTAL, list->total);
+	for (uint32_t i = 0; i < list->count; i++) {
+		uint8_t *at = to + SNAPSHOTS_FIRST + SNAPSHOT_SIZE * (size_t)i;
+
+		le64_put(at + SNAPSHOT_NUMBER, list->snapshots[i].number);
+		memcpy(at + SNAPSHOT_ID, list->snapshots[i].id.b, 16);
+		at[SNAPSHOT_KEPT] = list->snapshots[i].kept;
+	}
+}
+
+int wire_snapshot_list_decode(
+	const uint8_t from[WIRE_SNAPSHOT_LIST_SIZE], struct wire_snapshot_list *ret_list)
+{
+	ret_list->count = le32_get(from + SNAPSHOTS_COUNT);
+	ret_list->total = le32_get(from + SNAPSHOTS_TOTAL);
+	if (ret_list->count > WIRE_SNAPSHOTS_MAX || ret_list->count > ret_list->total) {
+		return -EBADMSG;
+	}
+	for (uint32_t i = 0; i < ret_list->count; i++) {
+		const uint8_t *at = from + SNAPSHOTS_FIRST + SNAPSHOT_SIZE * (size_t)i;
+		struct wire_snapshot *snapshot = &ret_list->snapshots[i];
+
+		snapshot->number = le64_get(at + SNAPSHOT_NUMBER);
+		memcpy(snapshot->id.b, at + SNAPSHOT_ID, 16);
+		snapshot->kept = at[SNAPSHOT_KEPT] == 1;
+		if (snapshot->number == 0) {
+			return -EBADMSG;
+		}
 	}
 	return 0;
 }

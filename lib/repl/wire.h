@@ -27,6 +27,11 @@ enum wire_admin_opcode {
 	WIRE_WINDOW = 0xd2, /* NSID, CDW2 session, CDW10 first entry; data: WIRE_WINDOW_SIZE */
 	WIRE_STAMP = 0xd4,  /* NSID, CDW2 session, CDW10 region, CDW12-13 stamp: raises the region's
 			       to that, unless it is as high */
+	WIRE_SNAPSHOT_PREPARE = 0xd8, /* NSID, CDW2 session, CDW10-11 number, CDW12-15 id */
+	WIRE_SNAPSHOT_LIST = 0xda,    /* NSID, CDW2 session, CDW10 those above this number; data:
+					 WIRE_SNAPSHOT_LIST_SIZE */
+	WIRE_SNAPSHOT_RESOLVE = 0xdc, /* NSID, CDW2 session, CDW10-11 number of the last committed
+					 one */
 };
 
 enum wire_io_opcode {
@@ -45,8 +50,8 @@ enum wire_status {
 	WIRE_STATUS_BUSY = 0x702, /* older commands still run; the gate stays closed; ask again */
 	WIRE_STATUS_ABSTAIN =
 		0x703, /* the voter's metadata is unreadable: replace it under a new id */
-	WIRE_STATUS_REFUSED =
-		0x704, /* ACCEPT, MARK, RESYNCED, RESIZE, STAMP: content not acceptable */
+	WIRE_STATUS_REFUSED = 0x704,       /* ACCEPT, MARK, RESYNCED, RESIZE, STAMP, SNAPSHOT
+					      PREPARE: content not acceptable */
 	WIRE_STATUS_WRONG_REPLICA = 0x705, /* the namespace holds another replica id */
 	WIRE_STATUS_UNAUTHORIZED =
 		0x706, /* FENCE without the capability of this attachment and node */
@@ -55,8 +60,9 @@ enum wire_status {
 
 /* Fields of the data commands: CDW2 session, CDW3 low 32 bits of wgen, MPTR seq, CDW10-11 SLBA,
  * CDW12 bits 15:0 NLB - 1 and bit 30 FUA (WRITE_ZEROES and DISCARD: CDW14 high bits of the
- * zero-based length, so that they may be longer), CDW13 min(seq - settled, 2^32-1).  HASH has
- * neither wgen nor numbers: MPTR and CDW14-15 are the halves of its key. */
+ * zero-based length, so that they may be longer), CDW13 min(seq - settled, 2^32-1); READ: CDW15
+ * number of a snapshot, 0: what is there now.  HASH has neither wgen nor numbers: MPTR and
+ * CDW14-15 are the halves of its key. */
 struct wire_io {
 	uint8_t opcode;
 	uint32_t nsid;
@@ -66,12 +72,14 @@ struct wire_io {
 	uint64_t settled;
 	uint64_t slba;
 	uint64_t block_count; /* 0 for FLUSH */
+	uint32_t snapshot;    /* READ: of this one */
 	bool fua;
 	uint64_t key[2]; /* HASH */
 };
 
 void wire_io_encode(const struct wire_io *io, struct nvme_sqe *ret_sqe);
-/* 0 or -EINVAL (an opcode that is none of wire_io_opcode, settled > seq, a count of 0). */
+/* 0 or -EINVAL (an opcode that is none of wire_io_opcode, settled > seq, a count of 0, a snapshot
+ * that is to be changed). */
 int wire_io_decode(const struct nvme_sqe *sqe, struct wire_io *ret_io);
 
 /* What HASH answers: the stamp of the region, after the range was read, and a hash of each block in
@@ -84,6 +92,9 @@ void wire_hash_key(const uint64_t key[2], uint8_t ret_key[16]);
 void wire_hash_put_stamp(uint8_t *answer, uint64_t stamp);
 uint64_t wire_hash_stamp(const uint8_t *answer);
 uint8_t *wire_hash_at(uint8_t *answer, uint64_t block);
+/* CDW10-15 of SNAPSHOT PREPARE. */
+void wire_snapshot_encode(uint64_t number, const struct uuid *id, struct nvme_sqe *sqe);
+uint64_t wire_snapshot_decode(const struct nvme_sqe *sqe, struct uuid *ret_id);
 
 #define WIRE_FENCE_ENTRY_SIZE  128
 #define WIRE_FENCE_ENTRIES_MAX 256
@@ -109,7 +120,9 @@ struct wire_voter_state {
 	uint64_t power, boot;
 	uint64_t region_bytes; /* REPL_REGION_BYTES, or smaller in the simulator */
 	uint32_t block_bytes;
-	bool window_valid;  /* WINDOW tells where the replica may differ; else the stamps do */
+	bool window_valid;       /* WINDOW tells where the replica may differ; else the stamps do */
+	bool snapshots;          /* its pool can make them */
+	uint64_t snapshots_kept; /* all up to this number are there for good */
 	struct vmeta vmeta; /* valid when status is 0 or STALE_TOKEN or BUSY; its marks travel
 			     beside it: who does not know them can do without */
 };
@@ -134,6 +147,24 @@ struct wire_window {
 
 void wire_window_encode(const struct wire_window *window, uint8_t to[WIRE_WINDOW_SIZE]);
 int wire_window_decode(const uint8_t from[WIRE_WINDOW_SIZE], struct wire_window *ret_window);
+
+#define WIRE_SNAPSHOT_LIST_SIZE 4096
+#define WIRE_SNAPSHOTS_MAX      127
+
+/* The snapshots of a replica in order of their numbers; `total` may be more than fit. */
+struct wire_snapshot_list {
+	uint32_t total, count;
+	struct wire_snapshot {
+		uint64_t number;
+		struct uuid id;
+		bool kept; /* else only PREPARED */
+	} snapshots[WIRE_SNAPSHOTS_MAX];
+};
+
+void wire_snapshot_list_encode(
+	const struct wire_snapshot_list *list, uint8_t to[WIRE_SNAPSHOT_LIST_SIZE]);
+int wire_snapshot_list_decode(
+	const uint8_t from[WIRE_SNAPSHOT_LIST_SIZE], struct wire_snapshot_list *ret_list);
 
 #define WIRE_HEARTBEAT_SIZE     4096
 #define WIRE_HEARTBEAT_LOST_MAX 1000

@@ -142,6 +142,10 @@ void job_unpublish(struct cvolume *cv, bool force, struct grpc_call *call);
 /* voters.c */
 void job_add_voter(struct cvolume *cv, const struct volume_voter *voter, struct grpc_call *call);
 void job_remove_voter(struct cvolume *cv, const struct uuid *replica, struct grpc_call *call);
+/* snapshot.c */
+/* `name` is valid until the next turn. */
+void job_snapshot(struct cvolume *cv, const char *name, struct grpc_call *call);
+
 /* resize.c */
 void job_resize(struct cvolume *cv, uint64_t size_bytes, struct grpc_call *call);
 /* The block device grows if it is smaller than the volume, and nothing else is under way. */

@@ -20,6 +20,7 @@ struct volume_reply {
 	Strake__V1__VolumeReplica *pointers[REPLICAS_MAX];
 	char uuid[UUID_TEXT_SIZE];
 	char epoch[EPOCH_TEXT_SIZE];
+	char snapshot[UUID_TEXT_SIZE];
 	char nqn[NVME_NQN_SIZE];
 	char address[IO_ADDRESS_TEXT_SIZE];
 	char replica_uuids[REPLICAS_MAX][UUID_TEXT_SIZE];
@@ -147,6 +148,10 @@ static void fill_status(struct volume_reply *reply)
 	message->bytes_written = status->bytes_written;
 	message->errors = status->errors;
 	message->waiting = status->waiting;
+	if (status->cfg.snap_seq != 0) {
+		message->snapshots = status->cfg.snap_seq;
+		message->last_snapshot = uuid_to_text(&status->cfg.snap_id, reply->snapshot);
+	}
 }
 
 static void fill_frontend(struct volume_reply *reply)

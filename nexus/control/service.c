@@ -316,6 +316,24 @@ static void resize_volume(struct grpc_call *call, const ProtobufCMessage *messag
 	}
 }
 
+static void create_snapshot(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	const Strake__V1__CreateSnapshotRequest *request = (const void *)message;
+	struct cvolume *cv = find_volume(call, request->name);
+	size_t length = strlen(request->snapshot);
+
+	if (cv == NULL) {
+		return;
+	}
+	if (length == 0 || length >= REPL_NAME_SIZE) {
+		grpc_call_failf(call, -EINVAL,
+			"volume %s: a snapshot's name has 1 to %u characters, this one has %zu",
+			request->name, REPL_NAME_SIZE - 1, length);
+	} else {
+		job_snapshot(cv, request->snapshot, call);
+	}
+}
+
 /* ---- the rest ---- */
 
 static void open_volume(struct grpc_call *call, const ProtobufCMessage *message)
@@ -413,6 +431,7 @@ const struct grpc_method control_methods[] = {
 	METHOD("DeleteVolume", delete_volume_request, delete_volume_response, delete_volume),
 	METHOD("SetVolume", set_volume_request, volume, set_volume),
 	METHOD("ResizeVolume", resize_volume_request, volume, resize_volume),
+	METHOD("CreateSnapshot", create_snapshot_request, volume, create_snapshot),
 	METHOD("AddReplica", add_replica_request, volume, add_replica),
 	METHOD("RemoveReplica", remove_replica_request, volume, remove_replica),
 	METHOD("CompareVolume", compare_volume_request, compare_volume_response, compare_volume),

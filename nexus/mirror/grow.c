@@ -20,6 +20,13 @@ static bool join_has_older(const struct leg *leg)
 	return !ops_older_pend_on(leg->volume, leg->older_seq, leg) || mutant_is(MUTANT_JOIN_EARLY);
 }
 
+/* Between PREPARE and the commit of a snapshot nobody joins who has no image. */
+static bool join_has_turn(const struct volume *volume)
+{
+	return volume->joiner == NULL &&
+	       (!snapshot_is_open(volume) || mutant_is(MUTANT_SNAPSHOT_JOINS));
+}
+
 static void join_begin(struct leg *leg)
 {
 	struct volume *volume = leg->volume;
@@ -60,7 +67,10 @@ void join_step(struct task *task)
 	switch (leg->join_state) {
 	case JOIN_START:
 		AWAIT_AT(leg->join_state, JOIN_AWAIT_TURN,
-			volume->joiner == NULL || rebuild_is_over(leg));
+			join_has_turn(volume) || rebuild_is_over(leg));
+		if (!rebuild_is_over(leg) && snapshot_is_lacking(leg)) {
+			rebuild_drop(leg, "it lacks a snapshot that was made meanwhile");
+		}
 		if (!rebuild_is_over(leg)) {
 			join_begin(leg);
 			AWAIT_AT(leg->join_state, JOIN_AWAIT_OLDER,

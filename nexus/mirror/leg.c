@@ -475,6 +475,7 @@ static void leg_came_up(struct leg *leg)
 	leg->cfg_wgen = leg->answer.vmeta.cfg.wgen;
 	resynced_leg_came_up(leg);
 	resize_leg_came_up(leg);
+	snapshot_leg_came_up(leg);
 	leg->vmeta_rebuilding = leg->answer.vmeta.rebuilding;
 	leg->no_hashes = false;
 	leg->power_lost = false;
@@ -648,6 +649,7 @@ static void leg_init(struct leg *leg, struct volume *volume, unsigned index)
 	task_done(&leg->rebuild_task);
 	task_done(&leg->compute_task);
 	task_done(&leg->join_task);
+	task_done(&leg->layers.task);
 	memset(leg, 0, sizeof(*leg));
 	leg->volume = volume;
 	leg->index = index;
@@ -658,6 +660,8 @@ static void leg_init(struct leg *leg, struct volume *volume, unsigned index)
 	task_init(&leg->rebuild_task, &volume->io->runq, rebuild_step);
 	task_init(&leg->compute_task, &volume->io->runq, todo_step);
 	task_init(&leg->join_task, &volume->io->runq, join_step);
+	task_init(&leg->layers.task, &volume->io->runq, layers_step);
+	leg->layers.state = LAYERS_DONE;
 	leg->join_state = JOIN_DONE;
 	io_timer_init(&leg->rebuild_timer, volume->io, &leg->rebuild_task);
 	leg->watch.up = leg_peer_up;
@@ -731,6 +735,7 @@ void leg_vacate(struct leg *leg)
 	task_done(&leg->rebuild_task);
 	task_done(&leg->compute_task);
 	task_done(&leg->join_task);
+	task_done(&leg->layers.task);
 	if (leg->vacant) {
 		return;
 	}

@@ -6,6 +6,7 @@
 #ifndef NEXUS_MIRROR_LEG_H
 #define NEXUS_MIRROR_LEG_H
 
+#include "io/bufpool.h"
 #include "nexus/mirror/dirty.h"
 #include "nexus/mirror/piecemap.h"
 #include "nexus/mirror/progress.h"
@@ -79,6 +80,48 @@ struct resize_leg {
 	char reason[100];       /* why */
 };
 
+/* ---- snapshot.c, layers.c ---- */
+
+/* Of one leg. */
+struct snapshot_leg {
+	struct leg_io io;          /* PREPARE, FLUSH, RESOLVE, one after the other */
+	uint64_t kept;             /* all snapshots up to this number are there for good */
+	bool owed;                 /* RESOLVE, in this session */
+	uint32_t resolved_session; /* in which it was sent last */
+	/* In the present barrier. */
+	uint32_t session; /* in which it was asked for its image */
+	bool prepared, flushed, refused;
+};
+
+enum layers_state {
+	LAYERS_START,
+	LAYERS_AWAIT_RESOLVED,
+	LAYERS_AWAIT_BUFFER,
+	LAYERS_AWAIT_LIST,
+	LAYERS_AWAIT_READ,
+	LAYERS_AWAIT_WRITTEN,
+	LAYERS_AWAIT_FLUSHED,
+	LAYERS_AWAIT_PREPARED,
+	LAYERS_AWAIT_DURABLE,
+	LAYERS_AWAIT_KEPT,
+	LAYERS_DONE,
+};
+
+/* The snapshots that a rebuild's target lacks. */
+struct layers {
+	struct task task;
+	enum layers_state state;
+	uint64_t incarnation; /* of the volume */
+	uint32_t session;     /* of the leg: all of it happens in one */
+	uint64_t number;      /* of the layer that is being copied */
+	struct uuid id;
+	uint64_t offset, length;
+	int source; /* leg index */
+	struct bufpool_waiter waiter;
+	uint8_t *buffer; /* of the nexus's buffers */
+	struct leg_io io, read_io;
+};
+
 /* ---- legs ---- */
 
 enum leg_state {
@@ -100,6 +143,7 @@ enum rebuild_state {
 	REBUILD_AWAIT_RESIZED,
 	REBUILD_AWAIT_ACCEPT,
 	REBUILD_AWAIT_MARK,
+	REBUILD_AWAIT_LAYERS,
 	REBUILD_AWAIT_OLDER,
 	REBUILD_AWAIT_COMPUTED,
 	REBUILD_AWAIT_COPIED,
@@ -245,6 +289,8 @@ struct leg {
 	struct slow_leg slow;
 	struct eject_leg eject;
 	struct resize_leg resize;
+	struct snapshot_leg snapshot;
+	struct layers layers;
 
 	struct metric reads, writes, errors, ejections, write_latency, unread, repairs,
 		copied_bytes, compared_bytes, equal_bytes;

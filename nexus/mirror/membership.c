@@ -38,6 +38,7 @@ static void member_wished_cfg(const struct volume *volume, struct cfg *ret_cfg)
 	*ret_cfg = volume->cfg;
 	ret_cfg->wgen = volume->wgen_proposed;
 	ret_cfg->size_bytes = resize_wished_bytes(volume);
+	snapshot_wish(volume, ret_cfg);
 	if (voters_change_is_due(volume)) {
 		voters_apply_change(volume, ret_cfg);
 	}
@@ -144,7 +145,8 @@ static bool member_has_cause(struct volume *volume)
 	if (wish == volume->member_mask && !volume->proposal_open && !volume->repropose &&
 		!volume->joiner_ready && volume->wgen_proposed == volume->cfg.wgen &&
 		!voters_change_is_due(volume) &&
-		resize_wished_bytes(volume) == volume->cfg.size_bytes) {
+		resize_wished_bytes(volume) == volume->cfg.size_bytes &&
+		!volume->snapshotter.proposable) {
 		return false;
 	}
 	if (wish == 0 || !member_may_shrink(volume, wish)) {
@@ -318,6 +320,7 @@ static void member_commit(struct volume *volume)
 	log_info(&volume->io->log, "nexus", "configuration-committed", "volume=%s cfg=%s",
 		volume->options.name, cfg_to_text(&volume->cfg, text));
 	resize_committed(volume);
+	snapshot_committed(volume);
 	voters_follow(volume);
 	volume_changed(volume);
 }

@@ -124,6 +124,16 @@ bool ops_of_older_wgen_run(const struct volume *volume)
 	return false;
 }
 
+unsigned ops_count_writes(const struct volume *volume)
+{
+	unsigned count = 0;
+
+	list_for_each (&volume->issued, pos) {
+		count += container_of(pos, struct vol_op, seq_node)->req->kind != BLK_FLUSH;
+	}
+	return count;
+}
+
 void ops_add_to(const struct volume *volume, struct dirty *dirty)
 {
 	list_for_each (&volume->issued, pos) {
@@ -637,6 +647,9 @@ static void op_unlock(struct vol_op *op)
 	if (volume->resynced_waits) {
 		task_wake(&volume->resynced_task);
 	}
+	if (volume->snapshotter.stops) {
+		task_wake(&volume->snapshotter.task);
+	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		if (volume->legs[i]->target) {
 			task_wake(&volume->legs[i]->rebuild_task);
@@ -668,6 +681,7 @@ static void op_step(struct task *task)
 				AWAIT(op, OP_AWAIT_LOCK, op->lock.held || op_must_end(op));
 			}
 			if (req->kind != BLK_READ) {
+				AWAIT(op, OP_AWAIT_BARRIER, !snapshot_stops(op) || op_must_end(op));
 				op_issue(op);
 				AWAIT(op, OP_AWAIT_ACK, op_progress(op));
 				break;

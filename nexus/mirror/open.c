@@ -126,6 +126,7 @@ static void open_begin(struct volume *volume)
 	volume->incarnation++;
 	ops_unpark(volume);
 	resize_reopened(volume);
+	snapshot_reopened(volume);
 	volume->epoch.attach = volume->options.attach;
 	volume->epoch.inc = (uint32_t)max_u64(volume->epoch.inc, volume->inc_seen) + 1;
 	volume->inc_saved = volume->options.save_inc == NULL;
@@ -472,6 +473,7 @@ static bool open_elect(struct volume *volume)
 	volume->repropose = true;
 	membership_clear_votes(volume);
 	volume->electing = true;
+	task_wake(&volume->snapshotter.task);
 	membership_wake(volume);
 	return true;
 }

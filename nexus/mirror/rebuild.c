@@ -283,7 +283,13 @@ void rebuild_step(struct task *task)
 				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_MARK,
 					!leg->rebuild_io.busy);
 			}
-			if (rebuild_is_marked(leg) && rebuild_register(leg)) {
+			if (rebuild_is_marked(leg)) {
+				layers_begin(leg);
+				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_LAYERS,
+					leg->layers.state == LAYERS_DONE);
+			}
+			if (rebuild_is_marked(leg) && layers_are_complete(leg) &&
+				rebuild_register(leg)) {
 				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_OLDER,
 					!ops_older_run(volume, leg->older_seq) ||
 						rebuild_is_over(leg));

@@ -346,6 +346,7 @@ static void repairer_end_repair(struct repairer *repairer)
 	repairer->repair = NULL;
 	repair_end(repair);
 	task_wake(&repairer->volume->checkpoint_task);
+	task_wake(&repairer->volume->snapshotter.task);
 }
 
 /* A disk is stuck, or nothing goes on: nobody waits for that. */

@@ -322,7 +322,8 @@ static bool resize_begin(struct volume *volume)
 static bool resize_may_begin(const struct volume *volume)
 {
 	return volume->resizer.request != NULL &&
-	       ((volume->serving && volume->committed) || resize_is_late(volume));
+	       ((volume->serving && volume->committed && !snapshot_is_open(volume)) ||
+		       resize_is_late(volume));
 }
 
 static void resize_propose(struct volume *volume)

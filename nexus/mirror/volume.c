@@ -103,12 +103,14 @@ void volume_changed(struct volume *volume)
 	task_wake(&volume->resynced_task);
 	task_wake(&volume->member_task);
 	task_wake(&volume->resizer.task);
+	task_wake(&volume->snapshotter.task);
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *leg = volume->legs[i];
 
 		task_wake(&leg->task);
 		task_wake(&leg->rebuild_task);
 		task_wake(&leg->join_task);
+		task_wake(&leg->layers.task);
 	}
 	if (volume->options.changed != NULL) {
 		volume->options.changed(volume, volume->options.ctx);
@@ -298,6 +300,9 @@ static void volume_init(
 	io_timer_init(&volume->tick_timer, io, &volume->tick_task);
 	task_init(&volume->resizer.task, &io->runq, resize_step);
 	io_timer_init(&volume->resizer.timer, io, &volume->resizer.task);
+	task_init(&volume->snapshotter.task, &io->runq, snapshot_step);
+	io_timer_init(&volume->snapshotter.timer, io, &volume->snapshotter.task);
+	io_timer_init(&volume->snapshotter.pause_timer, io, &volume->snapshotter.task);
 	task_init(&volume->hedge_task, &io->runq, hedge_step);
 	io_timer_init(&volume->hedge_timer, io, &volume->hedge_task);
 	task_init(&volume->close_task, &io->runq, volume_close_step);
@@ -424,7 +429,8 @@ static bool volume_has_ended(const struct volume *volume)
 	       volume->checkpoint_state == CHECKPOINT_DONE &&
 	       volume->resynced_state == RESYNCED_DONE && copiers_are_idle(volume) &&
 	       volume->repairer.state == REPAIR_DONE && volume->resizer.request == NULL &&
-	       list_is_empty(&volume->ops) && volume->compares == 0;
+	       volume->snapshotter.request == NULL && list_is_empty(&volume->ops) &&
+	       volume->compares == 0;
 }
 
 /* Requests that a live pool-agent does not answer come back when their association goes. */
@@ -453,6 +459,9 @@ static void volume_end(struct volume *volume)
 	io_timer_stop(&volume->hedge_timer);
 	io_timer_stop(&volume->resizer.timer);
 	task_done(&volume->resizer.task);
+	io_timer_stop(&volume->snapshotter.timer);
+	io_timer_stop(&volume->snapshotter.pause_timer);
+	task_done(&volume->snapshotter.task);
 	task_done(&volume->hedge_task);
 	task_done(&volume->repairer.task);
 	task_done(&volume->open_task);

@@ -12,6 +12,8 @@
  *   membership.c  changes of the configuration record: degrade and grow
  *   voters.c      changes of V: which legs there are
  *   resize.c      replicas, and the volume, grow
+ *   snapshot.c    the barrier, and what is kept of it
+ *   layers.c      the snapshots that a rebuild's target lacks
  *   lease.c       after a gap on the clock
  *   quorum.c      requests while too few replicas are there
  *   read.c        what is particular to reads
@@ -40,6 +42,7 @@
 #include "nexus/mirror/piecemap.h"
 #include "nexus/mirror/range_lock.h"
 #include "nexus/mirror/resize.h"
+#include "nexus/mirror/snapshot.h"
 #include "nexus/nexus.h"
 #include "nexus/peer.h"
 
@@ -136,6 +139,7 @@ enum op_state {
 	OP_AWAIT_REPAIR,
 	OP_AWAIT_RESYNC,
 	OP_AWAIT_LOCK,
+	OP_AWAIT_BARRIER,
 	OP_AWAIT_ACK,
 	OP_AWAIT_READ,
 	OP_AWAIT_LEASE,
@@ -419,6 +423,7 @@ struct volume {
 	struct repairer repairer;
 
 	struct resizer resizer;
+	struct snapshotter snapshotter;
 
 	unsigned compares; /* under way */
 
@@ -488,6 +493,8 @@ void ops_unpark(struct volume *volume);
 void ops_absorb_skipped(struct volume *volume, const struct leg *leg);
 /* Any write that carries a wgen below the present one. */
 bool ops_of_older_wgen_run(const struct volume *volume);
+/* Writes that are under way, until they hold no range. */
+unsigned ops_count_writes(const struct volume *volume);
 void ops_revisit(struct volume *volume); /* every request looks at its condition anew */
 uint64_t volume_settled(const struct volume *volume);
 
@@ -603,6 +610,13 @@ void window_scan_start(
 task_step todo_step;
 /* So that its pieces may be small. */
 bool todo_may_be_exact(const struct leg *leg);
+
+/* layers.c */
+task_step layers_step;
+/* Marked as rebuilding: deletes what is only PREPARED there, and brings what it lacks. */
+void layers_begin(struct leg *leg);
+/* Every committed snapshot is there. */
+bool layers_are_complete(const struct leg *leg);
 
 /* rebuild.c, grow.c */
 task_step rebuild_step;

@@ -337,6 +337,10 @@ void sio_finish(struct store_io *io, int result)
 	task_done(&sio->task);
 	assert(replica->ios > 0);
 	replica->ios--;
+	if (io->kind == STORE_FLUSH && result == 0 && replica->store->snapshot_ops != NULL) {
+		replica->store->snapshot_ops->flushed(
+			replica->store->snapshot_ctx, replica, sio->flush_begun);
+	}
 	store_unbusy(replica->store);
 	io->result = result;
 	io->done(io);
@@ -461,6 +465,10 @@ void store_submit(struct store_replica *replica, struct store_io *io)
 	replica->ios++;
 	store->busy++;
 	if (io->kind == STORE_FLUSH) {
+		if (store->snapshot_ops != NULL) {
+			sio->flush_begun =
+				store->snapshot_ops->flush_begins(store->snapshot_ctx, replica);
+		}
 		waiter_add(&store->data.flusher.waiting, &sio->waiter, &sio->task);
 		task_wake(&store->data.flusher.task);
 		return;

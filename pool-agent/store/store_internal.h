@@ -18,6 +18,7 @@
 #include "base/bytes.h"
 #include "base/mutant.h"
 #include "pool-agent/store/ondisk.h"
+#include "pool-agent/store/snapshot.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -407,6 +408,7 @@ struct sio {
 	uint64_t lsn;
 	uint64_t piece_end;      /* of a discard */
 	uint64_t waits_since_ns; /* for stamps or map; 0: it does not */
+	uint64_t flush_begun; /* of a flush, for snapshots */
 	uint32_t pending;
 	int state;
 	int prepared;
@@ -503,6 +505,8 @@ struct store {
 	struct task close_task;
 	int close_state;
 	struct store_op *close_op;
+	const struct store_snapshot_ops *snapshot_ops; /* borrowed; NULL: format 0 has none */
+	void *snapshot_ctx;
 };
 
 /* No further metadata: everything but reads answers -EIO. */

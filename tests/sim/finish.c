@@ -542,6 +542,7 @@ void world_finish(struct world *world)
 	sim_cancel(world->sim, &world->monitor);
 	operator_stop(world);
 	resizer_stop(world);
+	snapshots_stop(world);
 	for (unsigned i = 0; i < SLOTS; i++) {
 		close_slot(&world->slots[i]);
 	}

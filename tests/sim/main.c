@@ -84,6 +84,7 @@ static void totals_add(struct totals *totals, const struct options *options, uin
 	sum->broken += result->broken;
 	sum->rotten += result->rotten;
 	sum->unreadable += result->unreadable;
+	sum->snapshots += result->snapshots;
 	sum->live_ns = max_u64(sum->live_ns, result->live_ns);
 	/* In whatever order they come in. */
 	sum->hash ^= (result->hash ^ seed) * UINT64_C(0x9E3779B97F4A7C15);
@@ -104,12 +105,13 @@ static void print_progress(const struct totals *totals, double start)
 {
 	printf("[%5.1fs] %lu seeds, %lu operations (%lu failed), %lu crashes, %lu losses of power, "
 	       "%lu partitions, %lu takeovers, %lu faulted, %lu rotten blocks, %lu lost on all "
-	       "disks; %lu seeds failed\n",
+	       "disks, %lu snapshots; %lu seeds failed\n",
 		seconds_now() - start, (unsigned long)totals->seeds, (unsigned long)totals->sum.ops,
 		(unsigned long)totals->sum.errors, (unsigned long)totals->sum.crashes,
 		(unsigned long)totals->sum.power_losses, (unsigned long)totals->sum.partitions,
 		(unsigned long)totals->sum.takeovers, (unsigned long)totals->sum.faulted,
 		(unsigned long)totals->sum.rotten, (unsigned long)totals->sum.unreadable,
+		(unsigned long)totals->sum.snapshots,
 		(unsigned long)totals->failures);
 	(void)fflush(stdout);
 }

@@ -44,6 +44,17 @@ const char *mutant_options(enum mutant mutant)
 	case MUTANT_FORGETS_PROPOSED:
 	case MUTANT_NO_JOINT:
 		return JOINS;
+	case MUTANT_SNAPSHOT_NO_DRAIN:
+	case MUTANT_SNAPSHOT_NO_STOP:
+	case MUTANT_SNAPSHOT_IN_R:
+	case MUTANT_SNAPSHOT_UNFLUSHED:
+	case MUTANT_SNAPSHOT_EARLY:
+	case MUTANT_SNAPSHOT_LEFTOVER:
+	case MUTANT_SNAPSHOT_TARGET:
+	case MUTANT_SNAPSHOT_JOINS:
+	case MUTANT_SNAPSHOT_LACKING:
+	case MUTANT_SNAPSHOT_LAYER:
+		return "snapshots=1";
 	default:
 		return "";
 	}

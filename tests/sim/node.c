@@ -16,6 +16,7 @@ static void on_restart(struct sim_event *event)
 	}
 	if (node->process != NULL) {
 		sim_process_crash(node->process);
+		image_store_crash(node, false);
 		node->process = NULL;
 		node->state = AGENT_DOWN;
 	}
@@ -47,6 +48,9 @@ static void agent_serve(struct node_agent *node)
 
 	memcpy(options.address.host, sim_host_address(node->host), sizeof(options.address.host));
 	result = agent_new(sim_process_io(node->process), &options, &node->agent, &err);
+	if (world->options.snapshots) {
+		store_set_snapshots(node->store, &image_store_ops, node);
+	}
 	if (result == 0) {
 		result = agent_add_store(node->agent, 0, node->store);
 	}
@@ -137,6 +141,7 @@ void agent_crash(struct node_agent *node, uint64_t down_ns)
 		return;
 	}
 	sim_process_crash(node->process);
+	image_store_crash(node, false);
 	node->process = NULL;
 	node->state = AGENT_DOWN;
 	node->world->result->crashes++;
@@ -181,6 +186,7 @@ void agent_power_loss(struct node_agent *node, uint64_t down_ns)
 
 void agent_lose_power(struct node_agent *node, uint64_t down_ns)
 {
+	image_store_crash(node, true);
 	node->process = NULL;
 	node->state = AGENT_DOWN;
 	node->world->result->crashes++;

@@ -54,6 +54,7 @@ static const struct {
 	{"clock_ppm", offsetof(struct world_options, clock_ppm)},
 	{"down", offsetof(struct world_options, down_at_end)},
 	{"power_cycle", offsetof(struct world_options, power_cycle_at_end)},
+	{"snapshots", offsetof(struct world_options, snapshots)},
 };
 
 static void draw_replicas(struct world_options *options, struct rng *rng)
@@ -195,6 +196,7 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 	if (options->rotten_agent >= 0 && rng_percent(&rng, 50)) {
 		options->rotten_too = (options->rotten_agent + 1) % (int64_t)options->data_replicas;
 	}
+	snapshots_draw(options, &rng);
 }
 
 /* One "name=value"; the fields are 64 bits wide, signed or not. */

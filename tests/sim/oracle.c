@@ -72,8 +72,7 @@ void oracle_fill(uint8_t *to, size_t block, uint64_t number)
 	}
 }
 
-/* -1: content that nobody wrote to this block. */
-static int64_t number_of(const uint8_t *data, size_t block)
+int64_t oracle_number(const uint8_t *data, size_t block)
 {
 	uint8_t expected[ORACLE_BLOCK_BYTES];
 	uint64_t number = le64_get(data);
@@ -236,7 +235,7 @@ enum oracle_verdict oracle_read(
 	struct oracle *oracle, size_t block, uint64_t issued, unsigned order, const uint8_t *data)
 {
 	struct oracle_block *at = &oracle->blocks[block];
-	int64_t number = number_of(data, block);
+	int64_t number = oracle_number(data, block);
 	bool allowed = false;
 	bool possible_now = false;
 

@@ -65,6 +65,9 @@ uint64_t oracle_tick(struct oracle *oracle);
 /* The content of block `block` as write `number` leaves it. */
 void oracle_fill(uint8_t *to, size_t block, uint64_t number);
 
+/* The number of the write that left this content; 0: zeros; -1: nobody wrote that to this block. */
+int64_t oracle_number(const uint8_t *data, size_t block);
+
 /* Returns the write's number, which is the same for all blocks of one request when passed on (0: a
  * new one). */
 uint64_t oracle_write_issued(

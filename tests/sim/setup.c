@@ -151,6 +151,7 @@ static void setup_agent(struct world *world, unsigned index)
 	(void)snprintf(node->name, sizeof(node->name), "agent%u", index);
 	(void)snprintf(address, sizeof(address), "10.0.0.%u", index + 1);
 	node->host = make_host(world, address);
+	image_store_init(node);
 	node->kind = index < world->options.data_replicas ? VOTER_DATA : VOTER_ARBITER;
 	node->has_replica = index < world->options.voters - world->options.spares;
 	uuid_make(&node->uuid, sim_rng(world->sim));

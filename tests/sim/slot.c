@@ -378,6 +378,7 @@ static void on_changed(struct volume *volume, void *ctx)
 	resizer_note(slot, &status);
 	places_follow(slot);
 	chain_committed(slot->world, &status.cfg);
+	snapshots_judge(slot->world, &status.cfg);
 	world_note_commit(slot->world, &status.cfg, slot->fresh, slot->order);
 	slot->fresh = false;
 	slot->lived_on = true;
@@ -481,6 +482,8 @@ void slot_open(struct slot *slot, uint32_t attach)
 	slot->fresh = !slot->lived_on;
 	slot->committed.gen = 0;
 	slot->resizing = false;
+	slot->snapshotting = false;
+	slot->snapshot_attempt = 0;
 	volume_options_fill(slot, &options);
 	result = nexus_new(sim_process_io(slot->process), &nexus_options, &slot->nexus, &err);
 	if (result == 0) {

@@ -73,6 +73,7 @@ static void run_faults(struct world *world)
 	slot_start_issuing(&world->slots[0]);
 	operator_start(world);
 	resizer_start(world);
+	snapshots_start(world);
 	faults_schedule(world);
 	sim_at_ns(world->sim, &world->monitor, sim_now_ns(world->sim) + MONITOR_NS, on_monitor);
 	while (!world->failed && sim_now_ns(world->sim) < end_ns && sim_step(world->sim)) {
@@ -99,6 +100,10 @@ void world_drop(struct world *world)
 	for (unsigned i = 0; i < SLOTS; i++) {
 		drop_slot(&world->slots[i]);
 	}
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		image_store_done(&world->agents[i]);
+	}
+	snapshots_done(world);
 	oracle_done(&world->oracle);
 	chain_done(&world->chain);
 }
@@ -106,6 +111,7 @@ void world_drop(struct world *world)
 static void on_step(void *ctx)
 {
 	chain_observe(ctx);
+	snapshots_observe(ctx);
 	faults_observe(ctx);
 }
 

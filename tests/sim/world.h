@@ -13,6 +13,7 @@
 #include "pool-agent/store/ondisk.h"
 #include "simio/simio.h"
 #include "tests/sim/oracle.h"
+#include "tests/sim/snapshots.h"
 
 #define AGENTS_MAX REPL_VOTERS_MAX
 #define SLOTS      3 /* nodes that may run the nexus: more than one of them may at once */
@@ -68,12 +69,14 @@ struct world_options {
 	uint64_t clock_ppm;   /* clocks of hosts run up to this much too fast or too slow */
 	uint64_t down_at_end; /* how many agents stay away when the faults end, at first */
 	uint64_t power_cycle_at_end;
+	uint64_t snapshots; /* the pools have them, and somebody asks for some: snapshots.c */
 };
 
 struct world_result {
 	uint64_t ops, errors, crashes, power_losses, partitions, takeovers, faulted, rotten,
 		unreadable;
 	uint64_t lost, flips, diverged, stuck, broken;
+	uint64_t snapshots; /* that were committed */
 	uint64_t hash, steps;
 	uint64_t live_ns; /* until it served with a minority down */
 	char reason[500]; /* of the first failure; "" when everything is right */
@@ -115,6 +118,7 @@ struct node_agent {
 	uint64_t stopped_ns; /* how long it stays away when it has stopped */
 	bool disk_faulty;
 	struct sim_event fault_end; /* of what was done to its disk */
+	struct image_store images;
 };
 
 /* Every configuration that some voter ever had. */
@@ -189,6 +193,9 @@ struct slot {
 	bool closed;
 	struct volume_resize resize; /* while resizing */
 	bool resizing;
+	struct volume_snapshot snapshot; /* while snapshotting */
+	bool snapshotting;
+	uint64_t snapshot_attempt; /* the last that was seen */
 };
 
 /* faults_join.c */
@@ -241,6 +248,7 @@ struct world {
 	/* resize.c */
 	struct sim_event resizer_event;
 	uint64_t seen_bytes; /* the largest size that a host was shown */
+	struct snapshots snapshots;
 	/* the final check */
 	unsigned final_issued, final_done, final_errors;
 	int final_result;
