@@ -105,6 +105,7 @@ static void test_record_comes_back_as_saved(void **state)
 
 	fill(&record);
 	record.used = true;
+	record.lineage_known = true;
 	assert_int_equal(volume_record_save(folder, &record, &err), 0);
 	record.inc++;
 	assert_int_equal(volume_record_save(folder, &record, &err), 0);

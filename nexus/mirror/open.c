@@ -161,6 +161,16 @@ static bool leg_in_f(const struct leg *leg)
 	return leg->ready && leg->attempt == leg->volume->attempt;
 }
 
+static leg_mask open_fenced_mask(const struct volume *volume)
+{
+	leg_mask mask = 0;
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		mask |= leg_in_f(volume->legs[i]) ? LEG_BIT(volume->legs[i]) : 0;
+	}
+	return mask;
+}
+
 static int open_rank(const struct cfg *a, const struct cfg *b)
 {
 	if (mutant_is(MUTANT_B1)) {
@@ -412,6 +422,9 @@ static bool open_elect(struct volume *volume)
 	leg_mask members;
 	bool power_lost = false;
 
+	if (lineage_is_in_doubt(volume, open_fenced_mask(volume))) {
+		return false;
+	}
 	if (!open_has_votes(volume)) {
 		open_name_votes(volume);
 		return false;
@@ -484,6 +497,7 @@ static void open_elected(struct volume *volume)
 	/* From now on, also if this process has to open it once more. */
 	volume->options.host_may_have_lived_on = true;
 	volume->options.used = true;
+	lineage_committed(volume);
 	volume->scan_leg = 0;
 	volume->scan_windows = true;
 	log_info(&volume->io->log, "nexus", "opened", "volume=%s epoch=%s members=%u wgen=%llu",

@@ -537,6 +537,13 @@ bool rebuild_is_copied(const struct leg *leg);
 void rebuild_send(struct leg *leg, uint8_t opcode, struct task *wake);
 void rebuild_drop(struct leg *leg, const char *reason); /* no target any more */
 
+/* lineage.c */
+bool lineage_fits(const struct volume *volume, const struct cfg *cfg);
+/* That of the committed configuration is the volume's from now on. */
+void lineage_committed(struct volume *volume);
+/* Those who were fenced have two, volume->reason names them. */
+bool lineage_is_in_doubt(struct volume *volume, leg_mask fenced);
+
 /* open.c */
 task_step open_step;
 void open_refused(struct volume *volume, struct leg *leg, const struct token *cur);
