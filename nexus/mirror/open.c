@@ -289,6 +289,23 @@ void open_fenced_one(struct volume *volume)
 	}
 }
 
+/* Where nobody has told which lineage is the volume's, who is there may have another one than those
+ * that were quicker. */
+static bool open_knows_lineage(const struct volume *volume)
+{
+	if (volume->options.lineage_known || volume->chosen.gen == 0) {
+		return true;
+	}
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+
+		if (!leg->vacant && !leg->leaving && !leg->faulted && !leg_in_f(leg)) {
+			return false;
+		}
+	}
+	return true;
+}
+
 /* Everybody whom we wait for has answered, or the time is over. */
 static bool open_is_collected(struct volume *volume)
 {
@@ -299,7 +316,8 @@ static bool open_is_collected(struct volume *volume)
 		return true;
 	}
 	open_choose(volume);
-	if (open_has_votes(volume) && !open_lacks_members(volume, &busy)) {
+	if (open_has_votes(volume) && !open_lacks_members(volume, &busy) &&
+		open_knows_lineage(volume)) {
 		return true;
 	}
 	(void)open_lacks_members(volume, &busy);

@@ -27,6 +27,7 @@ static const struct cfg *last_cfg(const struct world *world, uint32_t down)
 		const struct cfg *cfg = &world->agents[i].seen.cfg;
 
 		if (!is_down(down, i) && world->agents[i].has_replica && cfg->gen != 0 &&
+			cfg->lineage == world->lineage &&
 			(last == NULL || cfg_compare(cfg, last) > 0)) {
 			last = cfg;
 		}

@@ -49,6 +49,7 @@ static const struct {
 	{"clock_ppm", offsetof(struct world_options, clock_ppm)},
 	{"down", offsetof(struct world_options, down_at_end)},
 	{"power_cycle", offsetof(struct world_options, power_cycle_at_end)},
+	{"recover", offsetof(struct world_options, recover)},
 };
 
 static void draw_replicas(struct world_options *options, struct rng *rng)
@@ -170,6 +171,7 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 	draw_environment(options, &rng);
 	options->power_cycle_at_end = rng_percent(&rng, 25);
 	resizer_draw(options, &rng);
+	recovery_draw(options, &rng);
 }
 
 /* One "name=value"; the fields are 64 bits wide, signed or not. */

@@ -73,6 +73,7 @@ static void run_faults(struct world *world)
 	slot_start_issuing(&world->slots[0]);
 	operator_start(world);
 	resizer_start(world);
+	recovery_schedule(world);
 	faults_schedule(world);
 	sim_at_ns(world->sim, &world->monitor, sim_now_ns(world->sim) + MONITOR_NS, on_monitor);
 	while (!world->failed && sim_now_ns(world->sim) < end_ns && sim_step(world->sim)) {
@@ -99,6 +100,7 @@ void world_drop(struct world *world)
 	for (unsigned i = 0; i < SLOTS; i++) {
 		drop_slot(&world->slots[i]);
 	}
+	free(world->recovery.buffer);
 	oracle_done(&world->oracle);
 	chain_done(&world->chain);
 }
