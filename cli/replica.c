@@ -5,6 +5,7 @@
 #include "repl/capability.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -203,6 +204,10 @@ int replica_show(struct cli *cli)
 		print_line("size", size_cell(replica->size_bytes, text));
 		print_line("used", size_cell(replica->used_bytes, text));
 		print_line("configuration", replica->cfg);
+		if (replica->configuration != NULL && replica->configuration->generation != 0) {
+			printf("%-14s %016" PRIx64 "\n", "lineage",
+				replica->configuration->lineage);
+		}
 		printf("%-14s %llu\n", "clean", (unsigned long long)replica->clean);
 		print_line("host", replica->host);
 		print_line("token", replica->token);

@@ -18,6 +18,9 @@ const char *mutant_options(enum mutant mutant)
 		return "voter_changes=0 dirty=1 windows=1";
 	case MUTANT_R1: /* needs blocks that rot */
 		return "voter_changes=0 rotten=0";
+	case MUTANT_LINEAGE_IGNORED: /* need a forced recovery */
+	case MUTANT_RECOVER_LOW_WGEN:
+		return "recover=1 voter_changes=1 absent=-1 small=-1 rotten=-1";
 	default:
 		return "";
 	}

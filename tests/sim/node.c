@@ -122,6 +122,7 @@ void agent_start(struct node_agent *node)
 {
 	assert(node->process == NULL);
 	node->process = sim_process_new(node->host, node->name);
+	node->starts++;
 	node->handle = sim_disk_open(node->disk, node->process);
 	node->state = AGENT_STARTING;
 	node->store = NULL;

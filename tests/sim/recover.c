@@ -152,7 +152,7 @@ void recovery_start(struct world *world, struct node_agent *node)
 	recovery->lineage = rng_u64(sim_rng(world->sim)) | 1;
 	recovery->attach = world->attach_last + 1;
 	recovery->answered = false;
-	recovery->process = NULL;
+	recovery->starts = 0;
 	recovery->state = RECOVERY_FENCING;
 	fence_others(world);
 	look_again(world, TICK_NS);
@@ -168,7 +168,7 @@ static void ask(struct recovery *recovery)
 {
 	struct node_agent *node = recovery->node;
 
-	recovery->process = node->process;
+	recovery->starts = node->starts;
 	recovery->answered = false;
 	recovery->request = (struct agent_recovery){
 		.change = {.done = on_written, .ctx = recovery},
@@ -201,7 +201,7 @@ static void take_over(struct world *world)
 	recovery->io = (struct store_io){.kind = STORE_READ, .length = READ_BYTES};
 	recovery->state = RECOVERY_READING;
 	recovery->answered = true;
-	recovery->process = node->process;
+	recovery->starts = node->starts;
 	if (recovery->buffer == NULL) {
 		recovery->buffer = aligned_alloc(ORACLE_BLOCK_BYTES, ORACLE_BLOCK_BYTES);
 		assert(recovery->buffer != NULL);
@@ -217,7 +217,7 @@ static void read_block(struct recovery *recovery)
 {
 	uint64_t offset = recovery->io.offset;
 
-	recovery->process = recovery->node->process;
+	recovery->starts = recovery->node->starts;
 	recovery->answered = false;
 	recovery->iov = (struct iovec){recovery->buffer, READ_BYTES};
 	recovery->io = (struct store_io){
@@ -277,7 +277,7 @@ static void go_on_writing(struct world *world)
 {
 	struct recovery *recovery = &world->recovery;
 	struct node_agent *node = recovery->node;
-	bool is_same = recovery->process == node->process && recovery->process != NULL;
+	bool is_same = recovery->starts == node->starts;
 
 	if (!agent_has_replica_now(node)) {
 		if (node->state == AGENT_UP && node->may_abstain) {
@@ -299,7 +299,7 @@ static void go_on_reading(struct world *world)
 {
 	struct recovery *recovery = &world->recovery;
 	struct node_agent *node = recovery->node;
-	bool is_same = recovery->process == node->process && recovery->process != NULL;
+	bool is_same = recovery->starts == node->starts;
 
 	if (!agent_has_replica_now(node) || (is_same && !recovery->answered)) {
 		return;

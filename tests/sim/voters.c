@@ -380,10 +380,10 @@ static void on_operator(struct sim_event *event)
 	struct rng *rng = sim_rng(world->sim);
 	struct volume_status status;
 
-	if (!world->healing) {
+	if (!world->healing && !recovery_is_under_way(world)) {
 		operator_clean_up(world);
 	}
-	if (slot_status(slot, &status)) {
+	if (!recovery_is_under_way(world) && slot_status(slot, &status)) {
 		operator_tell_places(slot, &status);
 		if (world->adding == NULL && world->leaving == NULL && !world->healing &&
 			status.cfg.gen != 0 && rng_percent(rng, 40)) {

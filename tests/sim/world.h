@@ -111,6 +111,7 @@ struct node_agent {
 	bool disk_faulty;
 	struct sim_event fault_end; /* of what was done to its disk */
 	uint64_t lost_until_ns;     /* it does not start before that */
+	unsigned starts;            /* tells its processes apart */
 };
 
 /* Every configuration that some voter ever had. */
@@ -215,7 +216,7 @@ struct recovery {
 	struct agent_fencing fencings[AGENTS_MAX];
 	bool fenced[AGENTS_MAX]; /* answered, or not there */
 	struct agent_recovery request;
-	struct sim_process *process; /* of the agent that was asked */
+	unsigned starts; /* of the agent that was asked; 0: none was */
 	bool answered;
 	struct store_io io; /* reads what it holds */
 	struct iovec iov;
