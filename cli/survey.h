@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define SURVEY_MAX 64 /* replicas of one volume, those of before among them */
+
 struct survey {
 	size_t count;
 	const Strake__V1__Replica *const *replicas; /* borrowed; of one volume */

@@ -175,8 +175,8 @@ static void print_known(const struct recovery *recovery, const Strake__V1__Confi
 			   strcmp(newest->voters[i]->replica, recovery->replica->uuid) == 0;
 	}
 	if (in_sync && is_last) {
-		(void)printf("replica %.8s was in sync in it: what a later one would say is not "
-			     "known here\n",
+		(void)printf("replica %.8s was in sync in it; whether there is a later one only "
+			     "those know that are missing: WHAT WAS WRITTEN WITHOUT IT IS LOST\n",
 			recovery->replica->uuid);
 	} else {
 		(void)printf("replica %.8s is older than the volume: it has %u.%u/%u, and ALL THAT "
@@ -424,6 +424,7 @@ static void scan_one(struct cli *cli, const struct found *all, size_t first, str
 {
 	struct found found = {0};
 	const char *uuid = all->replicas[first]->volume_uuid;
+	const char *recorded = recorded_by(cli, uuid);
 	const Strake__V1__Configuration *newest;
 	char missing[SURVEY_TEXT_SIZE] = "", size[32];
 	struct survey survey;
@@ -441,7 +442,7 @@ static void scan_one(struct cli *cli, const struct found *all, size_t first, str
 	}
 	table_cell(table, "%s", all->replicas[first]->volume_name);
 	table_cell(table, "%s", uuid);
-	table_cell(table, "%s", text_cell(recorded_by(cli, uuid)));
+	table_cell(table, "%s", recorded != NULL ? recorded : "-");
 	table_cell(table, "%zu", found.count - behind);
 	table_cell(table, "%zu", behind);
 	if (newest == NULL) {

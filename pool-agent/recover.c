@@ -34,7 +34,8 @@ static void recover_cfg(
 	uint64_t wgen = max_u64(max_u64(old.wgen, vmeta->clean),
 		max_u64(recovery->wgen, highest_stamp(ns->replica)));
 
-	/* Deliberate bug: its own stamps are above what is written from now on. */
+	/* Deliberate bug: its stamps and clean are above what is written from now on.  (With clean
+	 * back at 0 a low write generation alone would only copy too much.) */
 	wgen = mutant_is(MUTANT_RECOVER_LOW_WGEN) ? 0 : wgen + RECOVERY_WGEN_STEP;
 	vmeta->cfg = (struct cfg){
 		.epoch = *epoch,
@@ -102,7 +103,7 @@ static int recover_apply(struct agent_change *change, struct vmeta *vmeta)
 	}
 	recover_cfg(recovery, &epoch, vmeta);
 	vmeta->promised = epoch;
-	vmeta->clean = 0;
+	vmeta->clean = mutant_is(MUTANT_RECOVER_LOW_WGEN) ? vmeta->clean : 0;
 	vmeta->rebuilding = false;
 	recovery->attach = epoch.attach;
 	return 0;

@@ -53,7 +53,7 @@
 	X(FORGETS_UNSETTLED, "forgets-unsettled") /* a write that failed everywhere leaves no trace */ \
 	X(VMETA_VOLATILE, "vmeta-volatile") /* the metadata of a replica are not written through */ \
 	X(LINEAGE_IGNORED, "lineage-ignored") /* a replica of another lineage is a voter, and rebuilt by stamps */ \
-	X(RECOVER_LOW_WGEN, "recover-low-wgen") /* a forced recovery begins with a low write generation */ \
+	X(RECOVER_LOW_WGEN, "recover-low-wgen") /* a forced recovery begins with a write generation below clean */ \
 	X(LYING_FLUSH, "lying-flush") /* not ours: disks that do nothing when they are flushed */
 /* clang-format on */
 
