@@ -56,6 +56,7 @@ struct args {
 	bool forget;
 	bool accept_data_loss;
 	bool half_rebuilt;
+	bool read_only;
 	bool wait;
 	bool previous;
 	bool follow;

@@ -44,6 +44,7 @@ enum option_id {
 	OPT_FOLLOW,
 	OPT_ACCEPT_DATA_LOSS,
 	OPT_HALF_REBUILT,
+	OPT_READ_ONLY,
 	OPT_COUNT,
 };
 
@@ -114,6 +115,8 @@ static const struct {
 	[OPT_HALF_REBUILT] = {"half-rebuilt", NULL,
 		"also a replica in the middle of a rebuild: IT IS OLD IN SOME PLACES AND NEW IN "
 		"OTHERS"},
+	[OPT_READ_ONLY] = {"read-only", NULL,
+		"nothing of it can be changed; also a replica of a volume that does not use it"},
 };
 
 static const struct command {
@@ -152,9 +155,11 @@ static const struct command {
 	{"replica", "set-key", "UUID", BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER), replica_set_key,
 		"Gives a replica the key of a new master secret; the key before stays good.\n"
 		"  strake replica set-key 0f5b --key-file new.key --key-number 2"},
-	{"replica", "export", "UUID", 0, replica_export,
+	{"replica", "export", "UUID", BIT(OPT_READ_ONLY), replica_export,
 		"Shows a replica that no volume uses to any NVMe/TCP host; prints NQN and "
-		"address."},
+		"address.\n"
+		"--read-only: one that was left behind by a forced recovery, to save what is on "
+		"it."},
 	{"replica", "unexport", "UUID", 0, replica_unexport, "Ends the export."},
 	{"volume", "create", "NAME",
 		BIT(OPT_SIZE) | BIT(OPT_REPLICAS) | BIT(OPT_MIN_INSYNC) | BIT(OPT_POOL) |
@@ -413,6 +418,7 @@ static void take_flag(struct args *args, enum option_id id)
 	args->follow |= id == OPT_FOLLOW;
 	args->accept_data_loss |= id == OPT_ACCEPT_DATA_LOSS;
 	args->half_rebuilt |= id == OPT_HALF_REBUILT;
+	args->read_only |= id == OPT_READ_ONLY;
 }
 
 static int take_option(struct args *args, enum option_id id, const char *value)
@@ -474,6 +480,7 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 	case OPT_FOLLOW:
 	case OPT_ACCEPT_DATA_LOSS:
 	case OPT_HALF_REBUILT:
+	case OPT_READ_ONLY:
 		take_flag(args, id);
 		return 0;
 	case OPT_HELP:

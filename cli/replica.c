@@ -387,6 +387,7 @@ int replica_export(struct cli *cli)
 
 	if (replica != NULL) {
 		request.uuid = replica->uuid;
+		request.read_only = cli->args.read_only;
 		Strake__V1__ExportReplicaResponse *response =
 			cli_call(agent, "ExportReplica", &request.base, &err);
 

@@ -111,10 +111,11 @@ void agent_replica_get_status(struct agent *agent, const struct store_replica *r
 /*
  * Shows one replica that no volume uses (no cfg was ever accepted: -EBUSY otherwise) as a plain
  * single-namespace subsystem nqn.2025-01.io.strake:volume:<replica name> to any host; from then on
- * FENCE of it is refused.
+ * FENCE of it is refused.  read_only: nothing of it can be changed, and one of a volume may be
+ * shown too, unless a nexus has it fenced: to save what is on a replica that was left behind.
  */
-int agent_replica_export(
-	struct agent *agent, struct store_replica *replica, struct err *err) __must_check;
+int agent_replica_export(struct agent *agent, struct store_replica *replica, bool read_only,
+	struct err *err) __must_check;
 void agent_replica_unexport(
 	struct agent *agent, struct store_replica *replica, void (*removed)(void *ctx), void *ctx);
 

@@ -254,6 +254,55 @@ static void test_fenced_for_nobody(void **ctx)
 	host_close(&host);
 }
 
+static void set_flag(void *flag)
+{
+	*(bool *)flag = true;
+}
+
+/* What is on a replica of a volume that does not use it can be saved, and is not changed by that.
+ */
+static void test_read_only_export(void **ctx)
+{
+	struct world *world = *ctx;
+	struct command *command = aligned_alloc(4096, sizeof(*command));
+	struct agent_recovery recovery = {.lineage = 1234};
+	struct agent_replica_status status;
+	struct wire_voter_state state;
+	struct token token = token_make(3, 2, 2);
+	struct host host, stranger;
+	struct err err;
+	bool removed = false;
+
+	(void)in_use(world, &host);
+	assert_int_equal(agent_replica_export(world->agent, world->replica, true, &err), -EBUSY);
+	assert_int_equal(fence_for_nobody(world, 6), 0);
+	assert_int_equal(agent_replica_export(world->agent, world->replica, false, &err), -EBUSY);
+	assert_int_equal(agent_replica_export(world->agent, world->replica, true, &err), 0);
+	assert_int_equal(recover(world, &recovery), -EBUSY);
+	agent_replica_get_status(world->agent, world->replica, &status);
+	host_connect(&stranger, world, status.export_nqn,
+		"nqn.2014-08.org.nvmexpress:uuid:40000000-0000-0000-0000-000000000001");
+	assert_true(stranger.ready);
+	memset(command, 0, sizeof(*command));
+	memset(command->data, 0xab, 4096);
+	command->cmd.sqe.opcode = NVME_IO_WRITE;
+	command->cmd.sqe.nsid = 1;
+	command->cmd.sqe.cdw10 = 10;
+	assert_int_not_equal(command_run(&stranger, command, 4096), 0);
+	command->cmd.sqe.opcode = NVME_IO_READ;
+	assert_int_equal(command_run(&stranger, command, 4096), 0);
+	assert_int_equal(command->data[0], 0x35);
+	assert_int_equal(command->data[4095], 0x35);
+	agent_replica_unexport(world->agent, world->replica, set_flag, &removed);
+	assert_true(sim_run_until_flag(world->sim, &removed, IO_NS_PER_S));
+	token = token_make(7, 1, 1);
+	assert_int_equal(host_fence(&host, &token, &state), 0);
+	assert_int_equal(host_read(&host, 1, 10), 0x35);
+	free(command);
+	host_close(&stranger);
+	host_close(&host);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
 int main(void)
@@ -265,6 +314,7 @@ int main(void)
 		TEST(test_older_commands_end_first),
 		TEST(test_survives_a_crash),
 		TEST(test_fenced_for_nobody),
+		TEST(test_read_only_export),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

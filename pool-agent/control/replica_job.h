@@ -52,6 +52,7 @@ struct replica_job {
 	struct agent_recovery recovery;
 	struct agent_fencing fencing;
 	struct volume_key key;
+	bool read_only;           /* of an export */
 	struct replica_text text; /* the answer */
 };
 
