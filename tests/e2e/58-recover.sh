@@ -76,6 +76,13 @@ address_of() { strake replica list -o json | jq -r --arg uuid "$1" '.[] | select
 refused 'another lineage' strake volume add-replica v --voter "$(address_of "$b")" --wait --timeout 6
 strake volume remove-replica v "$b" --keep-replicas || die "take it back"
 
+note "what is on them can be saved"
+refused 'read-only' strake replica export "$b"
+nqn=$(strake replica export "$b" --read-only) || die "export: $nqn"
+[[ $nqn == "nqn.2025-01.io.strake:volume:v at "* ]] || die "export: $nqn"
+refused 'it is exported' strake replica delete "$b"
+strake replica unexport "$b" || die "unexport"
+
 note "its copies are made again, beside them"
 strake volume add-replica v --pool pool-b --wait --timeout 60 || die "add-replica b"
 strake volume add-replica v --pool pool-c --wait --timeout 60 || die "add-replica c"
