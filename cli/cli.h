@@ -54,6 +54,9 @@ struct args {
 	unsigned key_number;  /* 0: 1 */
 	bool force;
 	bool forget;
+	bool accept_data_loss;
+	bool half_rebuilt;
+	bool read_only;
 	bool wait;
 	bool previous;
 	bool follow;
@@ -156,6 +159,9 @@ int volume_move_replica(struct cli *cli);
 int volume_resize(struct cli *cli);
 int snapshot_create(struct cli *cli);
 int snapshot_list(struct cli *cli);
+int volume_recover(struct cli *cli);
+int volume_scan(struct cli *cli);
+int volume_import(struct cli *cli);
 int daemon_list(struct cli *cli);
 int daemon_trace(struct cli *cli);
 

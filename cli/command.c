@@ -42,10 +42,13 @@ enum option_id {
 	OPT_TIMEOUT,
 	OPT_PREVIOUS,
 	OPT_FOLLOW,
+	OPT_ACCEPT_DATA_LOSS,
+	OPT_HALF_REBUILT,
+	OPT_READ_ONLY,
 	OPT_COUNT,
 };
 
-#define BIT(id)           (1u << (id))
+#define BIT(id)           (UINT64_C(1) << (id))
 #define NO_QUORUM_ERROR_S 30
 #define OPTION_0          1000 /* getopt's numbers, above the characters */
 
@@ -107,6 +110,13 @@ static const struct {
 	[OPT_PREVIOUS] = {"previous", NULL, "of the process before the one that runs"},
 	[OPT_FOLLOW] = {"follow", NULL,
 		"go on with what is written from now on, also by the next process"},
+	[OPT_ACCEPT_DATA_LOSS] = {"accept-data-loss", NULL,
+		"the replica becomes the volume: WHAT ONLY OTHERS HAVE IS LOST"},
+	[OPT_HALF_REBUILT] = {"half-rebuilt", NULL,
+		"also a replica in the middle of a rebuild: IT IS OLD IN SOME PLACES AND NEW IN "
+		"OTHERS"},
+	[OPT_READ_ONLY] = {"read-only", NULL,
+		"nothing of it can be changed; also a replica of a volume that does not use it"},
 };
 
 static const struct command {
@@ -145,9 +155,11 @@ static const struct command {
 	{"replica", "set-key", "UUID", BIT(OPT_KEY_FILE) | BIT(OPT_KEY_NUMBER), replica_set_key,
 		"Gives a replica the key of a new master secret; the key before stays good.\n"
 		"  strake replica set-key 0f5b --key-file new.key --key-number 2"},
-	{"replica", "export", "UUID", 0, replica_export,
+	{"replica", "export", "UUID", BIT(OPT_READ_ONLY), replica_export,
 		"Shows a replica that no volume uses to any NVMe/TCP host; prints NQN and "
-		"address."},
+		"address.\n"
+		"--read-only: one that was left behind by a forced recovery, to save what is on "
+		"it."},
 	{"replica", "unexport", "UUID", 0, replica_unexport, "Ends the export."},
 	{"volume", "create", "NAME",
 		BIT(OPT_SIZE) | BIT(OPT_REPLICAS) | BIT(OPT_MIN_INSYNC) | BIT(OPT_POOL) |
@@ -228,6 +240,25 @@ static const struct command {
 	{"volume", "compare", "NAME", BIT(OPT_NEXUS), volume_compare,
 		"Reads every replica directly and compares them; the volume stays in use.\n"
 		"Exit code 1 when they differ, with the first differing byte offset."},
+	{"volume", "scan", NULL, 0, volume_scan,
+		"The volumes that the replicas found here belong to, also those that no nexus "
+		"knows: deleted\n"
+		"while a pool was away, or lost with the nexus's state (then: volume import)."},
+	{"volume", "import", "NAME", BIT(OPT_NEXUS) | BIT(OPT_UUID) | BIT(OPT_MIN_INSYNC),
+		volume_import,
+		"Records a volume on the nexus again, from its replicas that are found here.\n"
+		"  strake volume import db && strake volume open db --attach 7 --wait"},
+	{"volume", "recover", "NAME REPLICA",
+		BIT(OPT_ACCEPT_DATA_LOSS) | BIT(OPT_HALF_REBUILT) | BIT(OPT_NEXUS) | BIT(OPT_LOCAL),
+		volume_recover,
+		"When every replica in sync, or the majority, is lost for good: REPLICA, with what "
+		"it has,\n"
+		"becomes the volume.  Without --accept-data-loss it only says what is known.  "
+		"Others that come\n"
+		"back later are left behind: none of the volume, and kept until they are "
+		"deleted.\n"
+		"  strake volume recover db 1b9d6bcd\n"
+		"  strake volume recover db 1b9d6bcd --accept-data-loss"},
 	{"daemon", "list", NULL, 0, daemon_list, "The daemons that answer on this machine."},
 	{"daemon", "trace", "NAME", BIT(OPT_PREVIOUS) | BIT(OPT_FOLLOW), daemon_trace,
 		"What a pool-agent or nexus did last, point by point; it need not live any more.\n"
@@ -391,6 +422,9 @@ static void take_flag(struct args *args, enum option_id id)
 	args->wait |= id == OPT_WAIT;
 	args->previous |= id == OPT_PREVIOUS;
 	args->follow |= id == OPT_FOLLOW;
+	args->accept_data_loss |= id == OPT_ACCEPT_DATA_LOSS;
+	args->half_rebuilt |= id == OPT_HALF_REBUILT;
+	args->read_only |= id == OPT_READ_ONLY;
 }
 
 static int take_option(struct args *args, enum option_id id, const char *value)
@@ -450,6 +484,9 @@ static int take_option(struct args *args, enum option_id id, const char *value)
 	case OPT_WAIT:
 	case OPT_PREVIOUS:
 	case OPT_FOLLOW:
+	case OPT_ACCEPT_DATA_LOSS:
+	case OPT_HALF_REBUILT:
+	case OPT_READ_ONLY:
 		take_flag(args, id);
 		return 0;
 	case OPT_HELP:

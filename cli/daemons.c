@@ -30,6 +30,8 @@ static const struct grpc_method methods[] = {
 	METHOD("PoolAgent", "ListReplicas", list_replicas_request, list_replicas_response),
 	METHOD("PoolAgent", "DeleteReplica", delete_replica_request, delete_replica_response),
 	METHOD("PoolAgent", "SetReplicaKey", set_replica_key_request, replica),
+	METHOD("PoolAgent", "RecoverReplica", recover_replica_request, replica),
+	METHOD("PoolAgent", "FenceReplica", fence_replica_request, replica),
 	METHOD("PoolAgent", "ExportReplica", export_replica_request, export_replica_response),
 	METHOD("PoolAgent", "UnexportReplica", unexport_replica_request, unexport_replica_response),
 	METHOD("Nexus", "GetNexus", get_nexus_request, nexus_info),
@@ -45,6 +47,7 @@ static const struct grpc_method methods[] = {
 	METHOD("Nexus", "CreateSnapshot", create_snapshot_request, volume),
 	METHOD("Nexus", "AddReplica", add_replica_request, volume),
 	METHOD("Nexus", "RemoveReplica", remove_replica_request, volume),
+	METHOD("Nexus", "RecoverVolume", recover_volume_request, volume),
 	METHOD("Nexus", "CompareVolume", compare_volume_request, compare_volume_response),
 };
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/bytes.h"
 #include "cli/cli.h"
+#include "cli/survey.h"
 #include "cli/voter.h"
 #include "repl/capability.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -104,8 +106,27 @@ static const Strake__V1__Replica *choose(
 
 /* ---- list and show ---- */
 
-static void add_row(struct table *table, const Strake__V1__Replica *replica,
-	const struct daemon *agent, bool wide)
+/* Of all that were found of its volume. */
+static bool is_left_behind(const struct replicas *replicas, const Strake__V1__Replica *replica)
+{
+	const Strake__V1__Replica *same[SURVEY_MAX];
+	struct survey survey = {.replicas = same};
+
+	for (unsigned i = 0; i < replicas->count; i++) {
+		for (size_t j = 0; j < replicas->lists[i]->n_replicas; j++) {
+			const Strake__V1__Replica *other = replicas->lists[i]->replicas[j];
+
+			if (survey.count < SURVEY_MAX &&
+				strcmp(other->volume_uuid, replica->volume_uuid) == 0) {
+				same[survey.count++] = other;
+			}
+		}
+	}
+	return survey_is_left_behind(&survey, replica);
+}
+
+static void add_row(struct table *table, const struct replicas *replicas,
+	const Strake__V1__Replica *replica, const struct daemon *agent, bool wide)
 {
 	char size[32], used[32];
 
@@ -114,7 +135,7 @@ static void add_row(struct table *table, const Strake__V1__Replica *replica,
 	table_cell(table, "%s", agent->name);
 	table_cell(table, "%s", replica->pool);
 	table_cell(table, "%s", replica->kind);
-	table_cell(table, "%s", replica->state);
+	table_cell(table, "%s", is_left_behind(replicas, replica) ? "LeftBehind" : replica->state);
 	table_cell(table, "%s", size_cell(replica->size_bytes, size));
 	table_cell(table, "%s", size_cell(replica->used_bytes, used));
 	if (wide) {
@@ -158,7 +179,8 @@ int replica_list(struct cli *cli)
 		messages = longer;
 		for (size_t j = 0; j < more; j++) {
 			messages[count++] = &replicas.lists[i]->replicas[j]->base;
-			add_row(table, replicas.lists[i]->replicas[j], replicas.agents[i], wide);
+			add_row(table, &replicas, replicas.lists[i]->replicas[j],
+				replicas.agents[i], wide);
 		}
 	}
 	if (json) {
@@ -203,6 +225,10 @@ int replica_show(struct cli *cli)
 		print_line("size", size_cell(replica->size_bytes, text));
 		print_line("used", size_cell(replica->used_bytes, text));
 		print_line("configuration", replica->cfg);
+		if (replica->configuration != NULL && replica->configuration->generation != 0) {
+			printf("%-14s %016" PRIx64 "\n", "lineage",
+				replica->configuration->lineage);
+		}
 		printf("%-14s %llu\n", "clean", (unsigned long long)replica->clean);
 		print_line("host", replica->host);
 		print_line("token", replica->token);
@@ -361,6 +387,7 @@ int replica_export(struct cli *cli)
 
 	if (replica != NULL) {
 		request.uuid = replica->uuid;
+		request.read_only = cli->args.read_only;
 		Strake__V1__ExportReplicaResponse *response =
 			cli_call(agent, "ExportReplica", &request.base, &err);
 

@@ -57,7 +57,11 @@ struct volume_options {
 	char name[REPL_NAME_SIZE];
 	struct uuid uuid;
 	uint64_t size_bytes; /* for the first open; later cfg.size rules */
-	uint64_t lineage;    /* likewise */
+	/* likewise; lineage_known: what it is from then on.  Replicas of another lineage are none
+	 * of its (forced recovery).  Not known: the one that all who answer have, or it does not
+	 * open. */
+	uint64_t lineage;
+	bool lineage_known;
 	uint32_t attach;
 	struct capability capability; /* for `attach` and this nexus; version 0: none */
 	uint32_t inc_min; /* the largest inc that this node used for this attach (local file); 0 at

@@ -57,6 +57,12 @@ struct agent_change {
 	/* When it is its turn, among ACCEPTs and MARKs: changes *vmeta; 0 (durable before done, if
 	 * anything did change), or a negative errno with err filled in. */
 	int (*apply)(struct agent_change *change, struct vmeta *vmeta);
+	/* It takes the namespace away from whoever has it: everything older has ended and is
+	 * flushed when it becomes durable, and then the token is (vmeta->promised, 0), which nobody
+	 * holds. apply raises the promise above `seen`, and is asked twice: whether at all, and
+	 * when everything has ended. */
+	bool fences;
+	struct epoch seen; /* the highest that was let in so far; for apply */
 	int result;
 	struct err err;
 	void (*done)(struct agent_change *change);
@@ -64,6 +70,34 @@ struct agent_change {
 };
 void agent_replica_change(
 	struct agent *agent, struct store_replica *replica, struct agent_change *change);
+
+/*
+ * Forced recovery (docs/protocol.md 1.12), an operator's decision: the replica becomes the volume.
+ * A configuration of a new lineage is written with nobody but this replica in V and S, and
+ * everything older is fenced.  The caller keeps it until change.done; change.result is -EINVAL (an
+ * arbiter, or no configuration), -EBUSY (exported, or in the middle of a rebuild), -EIO, -ENOENT.
+ */
+struct agent_recovery {
+	struct agent_change change; /* done and ctx are the caller's */
+	uint64_t lineage;           /* the new one, random; the replica's own: it is done already */
+	uint64_t wgen;              /* the highest that other voters told */
+	uint32_t attach;            /* a lower one is not taken; afterwards: the one that was */
+	bool half_rebuilt;          /* also in the middle of a rebuild */
+	struct ns *ns;              /* the agent's */
+};
+void agent_replica_recover(
+	struct agent *agent, struct store_replica *replica, struct agent_recovery *recovery);
+
+/*
+ * Promises (attach, 1, nonce) for nobody: openings with a lower attach number are over.  -ESTALE: a
+ * higher epoch was promised; it says which.
+ */
+struct agent_fencing {
+	struct agent_change change; /* done and ctx are the caller's */
+	struct epoch epoch;
+};
+void agent_replica_fence(
+	struct agent *agent, struct store_replica *replica, struct agent_fencing *fencing);
 
 struct agent_replica_status {
 	uint32_t nsid;
@@ -81,10 +115,11 @@ void agent_replica_get_status(struct agent *agent, const struct store_replica *r
 /*
  * Shows one replica that no volume uses (no cfg was ever accepted: -EBUSY otherwise) as a plain
  * single-namespace subsystem nqn.2025-01.io.strake:volume:<replica name> to any host; from then on
- * FENCE of it is refused.
+ * FENCE of it is refused.  read_only: nothing of it can be changed, and one of a volume may be
+ * shown too, unless a nexus has it fenced: to save what is on a replica that was left behind.
  */
-int agent_replica_export(
-	struct agent *agent, struct store_replica *replica, struct err *err) __must_check;
+int agent_replica_export(struct agent *agent, struct store_replica *replica, bool read_only,
+	struct err *err) __must_check;
 void agent_replica_unexport(
 	struct agent *agent, struct store_replica *replica, void (*removed)(void *ctx), void *ctx);
 

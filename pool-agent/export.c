@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A replica that no volume uses, shown to any NVMe/TCP host as a plain subsystem of its own. */
+/* A replica that no volume uses, shown to any NVMe/TCP host as a plain subsystem of its own; one
+ * that belongs to a volume, which does not use it now, read-only. */
 #include "base/bytes.h"
 #include "pool-agent/internal.h"
 
@@ -23,6 +24,7 @@ struct export_io {
 	struct store_io io;
 	struct task task; /* answers what was refused */
 	struct blk_req *req;
+	int refusal;
 };
 
 static struct export *export_of(struct blk_dev *dev)
@@ -50,7 +52,7 @@ static void export_refuse_step(struct task *task)
 {
 	struct export_io *eio = container_of(task, struct export_io, task);
 
-	export_io_end(eio->req, -ERANGE);
+	export_io_end(eio->req, eio->refusal);
 }
 
 static enum store_io_kind kind_of(enum blk_kind kind)
@@ -78,9 +80,15 @@ static void export_submit(struct blk_dev *dev, struct blk_req *req)
 
 	assert(dev->req_private_bytes >= sizeof(*eio));
 	eio->req = req;
-	if (req->kind != BLK_FLUSH &&
-		(!range_is_within(req->offset, req->length, dev->size_bytes) ||
-			(req->offset | req->length) % STORE_BLOCK_BYTES != 0)) {
+	eio->refusal = 0;
+	if (dev->read_only && req->kind != BLK_READ && req->kind != BLK_FLUSH) {
+		eio->refusal = -EROFS;
+	} else if (req->kind != BLK_FLUSH &&
+		   (!range_is_within(req->offset, req->length, dev->size_bytes) ||
+			   (req->offset | req->length) % STORE_BLOCK_BYTES != 0)) {
+		eio->refusal = -ERANGE;
+	}
+	if (eio->refusal != 0) {
 		task_init(&eio->task, &export->ns->agent->io->runq, export_refuse_step);
 		task_wake(&eio->task);
 		return;
@@ -107,7 +115,7 @@ const char *export_nqn(const struct export *export)
 }
 
 /* Who uses the replica already?  0 when nobody. */
-static int export_judge(const struct ns *ns, struct err *err)
+static int export_judge(const struct ns *ns, bool read_only, struct err *err)
 {
 	const struct vmeta *vmeta;
 
@@ -119,8 +127,10 @@ static int export_judge(const struct ns *ns, struct err *err)
 	if (ns->kind == VOTER_ARBITER) {
 		return err_set(err, -EINVAL, "it is an arbiter and has no data");
 	}
-	if (vmeta->cfg.gen != 0) {
-		return err_set(err, -EBUSY, "it belongs to volume %s: export the volume instead",
+	if (vmeta->cfg.gen != 0 && !read_only) {
+		return err_set(err, -EBUSY,
+			"it belongs to volume %s: export the volume instead, or what this replica "
+			"has read-only",
 			vmeta->name);
 	}
 	if (ns->gate_closed || ns->assoc != NULL) {
@@ -132,7 +142,8 @@ static int export_judge(const struct ns *ns, struct err *err)
 	return 0;
 }
 
-int agent_replica_export(struct agent *agent, struct store_replica *replica, struct err *err)
+int agent_replica_export(
+	struct agent *agent, struct store_replica *replica, bool read_only, struct err *err)
 {
 	struct ns *ns = agent_find_replica(agent, replica);
 	struct export *export;
@@ -141,7 +152,7 @@ int agent_replica_export(struct agent *agent, struct store_replica *replica, str
 	if (ns == NULL || ns->removing || agent->closing) {
 		return err_set(err, -ENOENT, "it is being removed");
 	}
-	result = export_judge(ns, err);
+	result = export_judge(ns, read_only, err);
 	if (result != 0) {
 		return result;
 	}
@@ -154,6 +165,7 @@ int agent_replica_export(struct agent *agent, struct store_replica *replica, str
 		.size_bytes = ns->size_bytes,
 		.block_bytes = STORE_BLOCK_BYTES,
 		.req_private_bytes = sizeof(struct export_io),
+		.read_only = read_only,
 	};
 	export->ns = ns;
 	snprintf(export->nqn, sizeof(export->nqn), "nqn.2025-01.io.strake:volume:%s",

@@ -304,6 +304,47 @@ void fence_finish(struct ns *ns, int result)
 	}
 }
 
+void fence_close(struct ns *ns)
+{
+	if (!ns->gate_closed) {
+		ns->gate_closed = true;
+		ns->wanted = ns->cur;
+		ns->wanted_assoc = ns->assoc;
+	}
+}
+
+/* A FENCE that came meanwhile with a higher token goes on by itself. */
+void fence_nobody(struct ns *ns, const struct epoch *epoch)
+{
+	const struct token token = {.epoch = *epoch};
+
+	assert(ns->gate_closed);
+	window_invalidate(&ns->window);
+	if (token_compare(&token, &ns->wanted) > 0) {
+		ns->wanted = token;
+		ns->wanted_assoc = NULL;
+		fence_finish(ns, 0);
+	}
+}
+
+void fence_reopen(struct ns *ns)
+{
+	assert(ns->gate_closed);
+	if (!token_equal(&ns->wanted, &ns->cur)) {
+		return; /* a FENCE waits, or failed */
+	}
+	ns->gate_closed = false;
+	ns->wanted_assoc = NULL;
+	list_for_each (&ns->claims, node) {
+		struct claim *claim = container_of(node, struct claim, ns_node);
+
+		if (claim->status == FENCE_WAITING) {
+			claim_answer(
+				claim, claim->assoc == ns->assoc ? 0 : WIRE_STATUS_STALE_TOKEN);
+		}
+	}
+}
+
 /* What the association's last FENCE of the namespace came to, as of now: cur may have moved since.
  */
 static uint32_t claim_status_now(const struct claim *claim, const struct ns *ns)

@@ -7,7 +7,8 @@
  *
  * 1. A namespace has exactly one `cur` = (token, association); it changes only in fence_finish()
  *    and, to "no association", when the association ends or gives it back (RELEASE), the pool's
- *    power changes or the namespace goes.
+ *    power changes or the namespace goes.  What an operator fences (agent_change.fences) takes the
+ *    same way, with no association.
  *
  * 2. While gate_closed nothing is started on the namespace; `running` data commands finish.
  *
@@ -65,6 +66,8 @@ enum voter_step {
 	VOTER_START,
 	VOTER_AWAIT_WORK,
 	VOTER_AWAIT_PROMISE,
+	VOTER_AWAIT_DRAIN,
+	VOTER_AWAIT_DRAINED,
 	VOTER_AWAIT_CHANGE,
 	VOTER_AWAIT_FLUSH,
 	VOTER_AWAIT_UPDATE,
@@ -99,6 +102,7 @@ struct ns {
 	enum voter_step state;
 	struct list changes;         /* agent_change */
 	struct agent_change *change; /* the one at work */
+	bool change_fences;          /* it has closed the gate */
 	struct list queue;     /* ACCEPT, MARK, RESIZE, SNAPSHOT ... by nvmet_req.owner_node */
 	struct nvmet_req *req; /* the one at work */
 	uint16_t req_status;   /* its answer */
@@ -212,6 +216,12 @@ void claim_answer(struct claim *claim, uint32_t status);
 /* Called by the ladder when older commands have ended and the epoch is durable (or could not be
  * made so: result). */
 void fence_finish(struct ns *ns, int result);
+/* A change of this machine closes the gate: older commands end, none begins. */
+void fence_close(struct ns *ns);
+/* It is durable: nobody holds `epoch`, and everything below it is over. */
+void fence_nobody(struct ns *ns, const struct epoch *epoch);
+/* It came to nothing: who had the namespace has it again. */
+void fence_reopen(struct ns *ns);
 /* The token and association tests of every command but FENCE; a refusal is counted. */
 bool ns_is_current(struct ns *ns, const struct nvmet_req *req, uint32_t session);
 

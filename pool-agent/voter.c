@@ -86,21 +86,63 @@ void agent_replica_change(
 	task_wake(&ns->task);
 }
 
-/* true: something is being made durable. */
-static bool change_start(struct ns *ns)
+/* false: it is refused, or there is nothing to be done. */
+static bool change_apply(struct ns *ns)
 {
-	struct agent_change *change =
-		container_of(list_pop_front(&ns->changes), struct agent_change, node);
+	struct agent_change *change = ns->change;
 	const struct vmeta *vmeta = store_replica_vmeta(ns->replica);
 
-	ns->change = change;
 	if (ns->abstains) {
 		change->result = err_set(&change->err, -EIO, "its metadata are unreadable");
 		return false;
 	}
 	ns->next = *vmeta;
+	change->seen = ns->gate_closed ? ns->wanted.epoch : ns->cur.epoch;
+	if (epoch_compare(&vmeta->promised, &change->seen) > 0) {
+		change->seen = vmeta->promised;
+	}
 	change->result = change->apply(change, &ns->next);
-	if (change->result != 0 || vmeta_equal(&ns->next, vmeta)) {
+	return change->result == 0 && !vmeta_equal(&ns->next, vmeta);
+}
+
+static bool change_start(struct ns *ns)
+{
+	ns->change = container_of(list_pop_front(&ns->changes), struct agent_change, node);
+	ns->change_fences = false;
+	if (!change_apply(ns)) {
+		return false;
+	}
+	if (ns->change->fences) {
+		ns->change_fences = true;
+		fence_close(ns);
+	}
+	return true;
+}
+
+static bool change_is_alone(const struct ns *ns)
+{
+	return !ns->change_fences || ns->running == 0;
+}
+
+/* What was answered as written is there for whoever comes next. */
+static void change_flush(struct ns *ns)
+{
+	ns->flush.result = 0;
+	ns->op_done = true;
+	if (ns->change_fences && ns->kind == VOTER_DATA) {
+		flush_start(ns);
+	}
+}
+
+/* true: something is being made durable. */
+static bool change_write(struct ns *ns)
+{
+	if (ns->flush.result != 0) {
+		ns->change->result = err_set(
+			&ns->change->err, ns->flush.result, "its data could not be flushed");
+		return false;
+	}
+	if (ns->change_fences && !change_apply(ns)) {
 		return false;
 	}
 	update_start(ns);
@@ -114,6 +156,15 @@ static void change_end(struct ns *ns, int result)
 	ns->change = NULL;
 	if (change->result == 0 && result != 0) {
 		change->result = err_set(&change->err, result, "its metadata could not be written");
+	}
+	if (ns->change_fences && ns->removing) {
+		/* The gate stays closed. */
+	} else if (ns->change_fences && result != 0) {
+		fence_finish(ns, result);
+	} else if (ns->change_fences && change->result == 0) {
+		fence_nobody(ns, &ns->next.promised);
+	} else if (ns->change_fences) {
+		fence_reopen(ns);
 	}
 	change->done(change);
 }
@@ -144,7 +195,8 @@ static uint16_t judge_cfg(const struct ns *ns, const struct cfg *cfg)
 	if (mine->gen == 0 || cfg_equal(cfg, mine)) {
 		return 0;
 	}
-	if (cfg_compare(cfg, mine) <= 0 || cfg->lineage != mine->lineage) {
+	if (cfg_compare(cfg, mine) <= 0 ||
+		(cfg->lineage != mine->lineage && !mutant_is(MUTANT_LINEAGE_IGNORED))) {
 		return WIRE_STATUS_REFUSED;
 	}
 	return 0;
@@ -315,7 +367,12 @@ static void voter_run(struct ns *ns)
 			if (!list_is_empty(&ns->changes)) {
 				ns->op.result = 0;
 				if (change_start(ns)) {
-					AWAIT(ns, VOTER_AWAIT_CHANGE, ns->op_done);
+					AWAIT(ns, VOTER_AWAIT_DRAIN, change_is_alone(ns));
+					change_flush(ns);
+					AWAIT(ns, VOTER_AWAIT_DRAINED, ns->op_done);
+					if (change_write(ns)) {
+						AWAIT(ns, VOTER_AWAIT_CHANGE, ns->op_done);
+					}
 				}
 				change_end(ns, ns->op.result);
 				continue;

@@ -515,9 +515,9 @@ static void test_export_of_a_free_replica(void **ctx)
 	bool removed = false;
 
 	host_start(&nexus, world, 1);
-	assert_int_equal(agent_replica_export(world->agent, world->arbiter, &err), -EINVAL);
-	assert_int_equal(agent_replica_export(world->agent, world->replica, &err), 0);
-	assert_int_equal(agent_replica_export(world->agent, world->replica, &err), -EEXIST);
+	assert_int_equal(agent_replica_export(world->agent, world->arbiter, false, &err), -EINVAL);
+	assert_int_equal(agent_replica_export(world->agent, world->replica, false, &err), 0);
+	assert_int_equal(agent_replica_export(world->agent, world->replica, false, &err), -EEXIST);
 	agent_replica_get_status(world->agent, world->replica, &status);
 	assert_true(status.exported);
 	assert_string_equal(status.export_nqn, "nqn.2025-01.io.strake:volume:db");
@@ -541,7 +541,7 @@ static void test_export_of_a_free_replica(void **ctx)
 	agent_replica_unexport(world->agent, world->replica, set_flag, &removed);
 	assert_true(sim_run_until_flag(world->sim, &removed, IO_NS_PER_S));
 	assert_int_equal(host_fence(&nexus, &token, &state), 0);
-	assert_int_equal(agent_replica_export(world->agent, world->replica, &err), -EBUSY);
+	assert_int_equal(agent_replica_export(world->agent, world->replica, false, &err), -EBUSY);
 	host_close(&stranger);
 	host_close(&nexus);
 	/* It belongs to a volume from its first configuration on. */
@@ -555,7 +555,7 @@ static void test_export_of_a_free_replica(void **ctx)
 		assert_int_equal(host_accept(&nexus, world->nsid, 1, &cfg), 0);
 	}
 	host_close(&nexus);
-	assert_int_equal(agent_replica_export(world->agent, world->replica, &err), -EBUSY);
+	assert_int_equal(agent_replica_export(world->agent, world->replica, false, &err), -EBUSY);
 	free(command);
 }
 
@@ -564,7 +564,7 @@ static void test_end_while_exported(void **ctx)
 	struct world *world = *ctx;
 	struct err err;
 
-	assert_int_equal(agent_replica_export(world->agent, world->replica, &err), 0);
+	assert_int_equal(agent_replica_export(world->agent, world->replica, false, &err), 0);
 	world_stop_agent(world);
 }
 

@@ -70,6 +70,8 @@
 	X(SNAPSHOT_JOINS, "snapshot-joins") /* a target joins between PREPARE and the commit */ \
 	X(SNAPSHOT_LACKING, "snapshot-lacking") /* a target joins that lacks a snapshot */ \
 	X(SNAPSHOT_LAYER, "snapshot-layer") /* a copied layer is kept before it is flushed */ \
+	X(LINEAGE_IGNORED, "lineage-ignored") /* a replica of another lineage is a voter, and rebuilt by stamps */ \
+	X(RECOVER_LOW_WGEN, "recover-low-wgen") /* a forced recovery begins with a write generation below clean */ \
 	X(LYING_FLUSH, "lying-flush") /* not ours: disks that do nothing when they are flushed */
 /* clang-format on */
 

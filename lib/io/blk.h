@@ -51,6 +51,7 @@ struct blk_dev {
 	uint64_t size_bytes;
 	uint32_t block_bytes;
 	size_t req_private_bytes;
+	bool read_only; /* what would change it is answered with -EROFS */
 };
 
 static inline void blk_submit(struct blk_dev *dev, struct blk_req *req)

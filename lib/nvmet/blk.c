@@ -474,6 +474,7 @@ static bool blk_ns_info(struct nvmet_subsys *subsys, uint32_t nsid, struct nvmet
 		.block_count = nvmet_blk->dev->size_bytes / nvmet_blk->dev->block_bytes,
 		.block_bytes = nvmet_blk->dev->block_bytes,
 		.uuid = nvmet_blk->uuid,
+		.read_only = nvmet_blk->dev->read_only,
 	};
 	return true;
 }

@@ -105,7 +105,7 @@ static inline void test_dev_init(
 	static const struct blk_dev_ops ops = {.submit = test_dev_submit};
 
 	memset(dev, 0, sizeof(*dev));
-	dev->dev = (struct blk_dev){&ops, size_bytes, block_bytes, TEST_DEV_PRIVATE};
+	dev->dev = (struct blk_dev){&ops, size_bytes, block_bytes, TEST_DEV_PRIVATE, false};
 	dev->io = io;
 	dev->memory = calloc(1, size_bytes);
 	assert(dev->memory != NULL);

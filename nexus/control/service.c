@@ -106,6 +106,10 @@ static int parse_create(const Strake__V1__CreateVolumeRequest *request,
 	record->attach = 1;
 	record->min_insync = request->min_insync;
 	record->used = request->used;
+	if (request->used && request->lineage != 0) {
+		record->lineage = request->lineage;
+		record->lineage_known = true;
+	}
 	record->no_quorum_s = request->no_quorum_s;
 	record->voter_count = (unsigned)request->n_voters;
 	for (unsigned i = 0; i < record->voter_count; i++) {
@@ -131,6 +135,12 @@ static bool create_again_takes(struct cvolume *cv, const struct volume_record *w
 	}
 	if (wanted->used && !cv->record.used) {
 		cv->record.used = true;
+		changed = true;
+	}
+	if (wanted->lineage_known && !cv->is_open && cv->job == NULL &&
+		(!cv->record.lineage_known || cv->record.lineage != wanted->lineage)) {
+		cv->record.lineage = wanted->lineage;
+		cv->record.lineage_known = true;
 		changed = true;
 	}
 	/* An open one knows its voters; those whose place it lacks are told with AddReplica. */
@@ -236,6 +246,69 @@ static void set_volume(struct grpc_call *call, const ProtobufCMessage *message)
 	reply_volume(call, cv);
 }
 
+static bool is_at_rest(const struct cvolume *cv)
+{
+	return cv->job == NULL && !cv->is_open && !cv->record.opened &&
+	       cv->record.frontend == FRONTEND_NONE;
+}
+
+/* What an operator decided: the record is of the new lineage, and of nothing before. */
+static int recover_record(const Strake__V1__RecoverVolumeRequest *request,
+	struct volume_record *record, struct err *err)
+{
+	struct volume_voter voter;
+
+	if (request->voter == NULL || request->lineage == 0) {
+		return err_set(err, -EINVAL, "the voter or the lineage is missing");
+	}
+	if (request->attach < record->attach) {
+		return err_set(err, -EINVAL, "volume %s: attach %u is below the recorded %u",
+			record->name, request->attach, record->attach);
+	}
+	if (parse_voter(request->voter, &voter, err) < 0 || volume_voter_check(&voter, err) < 0) {
+		return err->code;
+	}
+	if (record->attach != request->attach) {
+		record->attach = request->attach;
+		record->inc = 0;
+		record->capability = (struct capability){0};
+	}
+	record->size_bytes = request->size_bytes;
+	record->lineage = request->lineage;
+	record->lineage_known = true;
+	record->used = true;
+	record->boot_id[0] = '\0';
+	record->voter_count = 1;
+	record->voters[0] = voter;
+	return volume_record_check(record, err);
+}
+
+static void recover_volume(struct grpc_call *call, const ProtobufCMessage *message)
+{
+	const Strake__V1__RecoverVolumeRequest *request = (const void *)message;
+	struct cvolume *cv = find_volume(call, request->name);
+	struct volume_record before;
+	struct err err = {0};
+
+	if (cv == NULL) {
+		return;
+	}
+	if (!is_at_rest(cv)) {
+		grpc_call_failf(call, -EBUSY,
+			"volume %s is open or published, and what its host has seen is no longer "
+			"true: unpublish and close it first",
+			request->name);
+		return;
+	}
+	before = cv->record;
+	if (recover_record(request, &cv->record, &err) < 0 || cvolume_save(cv, &err) < 0) {
+		cv->record = before;
+		grpc_call_fail(call, &err);
+		return;
+	}
+	reply_volume(call, cv);
+}
+
 static void delete_volume(struct grpc_call *call, const ProtobufCMessage *message)
 {
 	const Strake__V1__DeleteVolumeRequest *request = (const void *)message;
@@ -247,8 +320,7 @@ static void delete_volume(struct grpc_call *call, const ProtobufCMessage *messag
 	if (cv == NULL) {
 		return;
 	}
-	if (cv->job != NULL || cv->is_open || cv->record.opened ||
-		cv->record.frontend != FRONTEND_NONE) {
+	if (!is_at_rest(cv)) {
 		grpc_call_failf(call, -EBUSY, "volume %s is %s; unpublish and close it first",
 			request->name, cv->record.frontend != FRONTEND_NONE ? "published" : "open");
 	} else if (volume_record_remove(daemon_state_folder(control->daemon), request->name, &err) <
@@ -434,6 +506,7 @@ const struct grpc_method control_methods[] = {
 	METHOD("CreateSnapshot", create_snapshot_request, volume, create_snapshot),
 	METHOD("AddReplica", add_replica_request, volume, add_replica),
 	METHOD("RemoveReplica", remove_replica_request, volume, remove_replica),
+	METHOD("RecoverVolume", recover_volume_request, volume, recover_volume),
 	METHOD("CompareVolume", compare_volume_request, compare_volume_response, compare_volume),
 };
 const size_t control_method_count = sizeof(control_methods) / sizeof(control_methods[0]);

@@ -16,7 +16,8 @@ struct volume_record {
 	struct uuid uuid;
 	uint64_t size_bytes;
 	uint64_t lineage;
-	uint32_t attach;              /* of the last open; rises only */
+	bool lineage_known; /* a configuration of it was committed, or an operator decided for it */
+	uint32_t attach;    /* of the last open; rises only */
 	struct capability capability; /* for it; version 0: none */
 	uint32_t inc;                 /* the largest that was used with this attach */
 	struct epoch waited;  /* volume_waited(), attach 0: none; counts under boot_id only */

@@ -107,6 +107,7 @@ static void test_record_comes_back_as_saved(void **state)
 	record.used = true;
 	record.waited =
 		(struct epoch){.attach = 3, .inc = 4, .nonce = UINT64_C(0x8123456789abcdef)};
+	record.lineage_known = true;
 	assert_int_equal(volume_record_save(folder, &record, &err), 0);
 	record.inc++;
 	assert_int_equal(volume_record_save(folder, &record, &err), 0);
@@ -261,7 +262,8 @@ static void test_voters_follow(void **state)
 {
 	struct volume_record record;
 	struct volume_voter voter;
-	struct cfg cfg = {.gen = 3, .voter_count = 2, .size_bytes = UINT64_C(5) << 30};
+	struct cfg cfg = {
+		.gen = 3, .voter_count = 2, .size_bytes = UINT64_C(5) << 30, .lineage = 42};
 	struct uuid nobody = {{0}};
 	struct err err = {0};
 	bool is_full;
@@ -284,6 +286,9 @@ static void test_voters_follow(void **state)
 	assert_int_equal(record.voter_count, 3);
 	assert_int_equal(record.voters[2].address.port, voter.address.port);
 	assert_false(volume_record_follow(&record, &cfg, &voter.replica));
+	/* Which lineage is the volume's is known from the first commit on. */
+	assert_true(record.lineage_known);
+	assert_int_equal(record.lineage, 42);
 	cfg.size_bytes += 4096;
 	assert_true(volume_record_follow(&record, &cfg, &voter.replica));
 	assert_true(volume_record_follow(&record, &cfg, &nobody));

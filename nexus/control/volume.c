@@ -260,6 +260,7 @@ void cvolume_fill_options(
 	ret_options->uuid = record->uuid;
 	ret_options->size_bytes = record->size_bytes;
 	ret_options->lineage = record->lineage;
+	ret_options->lineage_known = record->lineage_known;
 	ret_options->attach = record->attach;
 	ret_options->capability = record->capability;
 	ret_options->inc_min = record->inc;

@@ -453,6 +453,12 @@ static bool leg_handle_answer(struct leg *leg)
 		snprintf(leg->reason, sizeof(leg->reason), "busy: older requests still run");
 		return false;
 	}
+	if (!lineage_fits(leg->volume, &answer.vmeta.cfg)) {
+		leg_fault(leg,
+			"it belongs to another lineage of this volume: delete the replica or "
+			"keep it aside");
+		return false;
+	}
 	leg->answer = answer;
 	leg->faulted = false;
 	return true;

@@ -162,6 +162,16 @@ static bool leg_in_f(const struct leg *leg)
 	return leg->ready && leg->attempt == leg->volume->attempt;
 }
 
+static leg_mask open_fenced_mask(const struct volume *volume)
+{
+	leg_mask mask = 0;
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		mask |= leg_in_f(volume->legs[i]) ? LEG_BIT(volume->legs[i]) : 0;
+	}
+	return mask;
+}
+
 static int open_rank(const struct cfg *a, const struct cfg *b)
 {
 	if (mutant_is(MUTANT_B1)) {
@@ -298,6 +308,23 @@ void open_fenced_one(struct volume *volume)
 	}
 }
 
+/* Where nobody has told which lineage is the volume's, who is there may have another one than those
+ * that were quicker. */
+static bool open_knows_lineage(const struct volume *volume)
+{
+	if (volume->options.lineage_known || volume->chosen.gen == 0) {
+		return true;
+	}
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+
+		if (!leg->vacant && !leg->leaving && !leg->faulted && !leg_in_f(leg)) {
+			return false;
+		}
+	}
+	return true;
+}
+
 /* Everybody whom we wait for has answered, or the time is over. */
 static bool open_is_collected(struct volume *volume)
 {
@@ -308,7 +335,8 @@ static bool open_is_collected(struct volume *volume)
 		return true;
 	}
 	open_choose(volume);
-	if (open_has_votes(volume) && !open_lacks_members(volume, &busy)) {
+	if (open_has_votes(volume) && !open_lacks_members(volume, &busy) &&
+		open_knows_lineage(volume)) {
 		return true;
 	}
 	(void)open_lacks_members(volume, &busy);
@@ -431,6 +459,9 @@ static bool open_elect(struct volume *volume)
 	leg_mask members;
 	bool power_lost = false;
 
+	if (lineage_is_in_doubt(volume, open_fenced_mask(volume))) {
+		return false;
+	}
 	if (!open_has_votes(volume)) {
 		open_name_votes(volume);
 		return false;
@@ -504,6 +535,7 @@ static void open_elected(struct volume *volume)
 	/* From now on, also if this process has to open it once more. */
 	volume->options.host_may_have_lived_on = true;
 	volume->options.used = true;
+	lineage_committed(volume);
 	volume->scan_leg = 0;
 	volume->scan_windows = true;
 	log_info(&volume->io->log, "nexus", "opened", "volume=%s epoch=%s members=%u wgen=%llu",

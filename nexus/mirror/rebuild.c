@@ -50,20 +50,6 @@ void rebuild_drop(struct leg *leg, const char *reason)
 	volume_changed(volume);
 }
 
-static bool rebuild_lineage_fits(struct leg *leg)
-{
-	const struct cfg *its = &leg->answer.vmeta.cfg;
-
-	if (its->gen == 0 || its->lineage == leg->volume->cfg.lineage) {
-		return true;
-	}
-	leg->faulted = true; /* I8 */
-	snprintf(leg->reason, sizeof(leg->reason),
-		"it belongs to another lineage of this volume: delete the replica or keep it "
-		"aside");
-	return false;
-}
-
 /*
  * A proposal with the leg in it is open.  It may have accepted, and then only a newer configuration
  * settles what it is: one without it, where there are members enough; else one with it again, when
@@ -77,7 +63,7 @@ static bool rebuild_waits_for_proposal(const struct volume *volume, const struct
 	       mask_count(usable) >= volume->min_insync;
 }
 
-/* Reached, not in S (or out of it with doubtful content), and of our lineage. */
+/* Reached, not in S (or out of it with doubtful content). */
 static bool rebuild_is_candidate(struct leg *leg)
 {
 	struct volume *volume = leg->volume;
@@ -98,7 +84,7 @@ static bool rebuild_is_candidate(struct leg *leg)
 	if (!member && rebuild_waits_for_proposal(volume, leg)) {
 		return false;
 	}
-	return volume_readable(volume) != 0 && rebuild_lineage_fits(leg);
+	return volume_readable(volume) != 0;
 }
 
 static void rebuild_cmd_done(struct leg_io *lio)

@@ -652,6 +652,13 @@ void rebuilds_show(struct leg *leg); /* in its metrics */
 /* With each tick; true: there is a target. */
 bool rebuilds_tick(struct volume *volume, uint64_t now_ns);
 
+/* lineage.c */
+bool lineage_fits(const struct volume *volume, const struct cfg *cfg);
+/* That of the committed configuration is the volume's from now on. */
+void lineage_committed(struct volume *volume);
+/* Those who were fenced have two, volume->reason names them. */
+bool lineage_is_in_doubt(struct volume *volume, leg_mask fenced);
+
 /* open.c */
 task_step open_step;
 void open_refused(struct volume *volume, struct leg *leg, const struct token *cur);

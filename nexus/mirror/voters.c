@@ -104,9 +104,6 @@ const char *voters_newcomer_is_unfit(const struct volume *volume, const struct l
 		!uuid_equal(&vmeta->volume, &volume->options.uuid)) {
 		return "it was created for another volume";
 	}
-	if (vmeta->cfg.gen != 0 && vmeta->cfg.lineage != volume->cfg.lineage) {
-		return "it belongs to another lineage of this volume";
-	}
 	if (vmeta->kind == VOTER_DATA && leg->resize.size_bytes < resize_wished_bytes(volume)) {
 		return leg->resize.refused_bytes != 0 ? leg->resize.reason
 						      : "it is smaller than the volume";

@@ -167,6 +167,8 @@ extern const size_t control_method_count;
 void replica_create(struct grpc_call *call);
 void replica_delete(struct grpc_call *call);
 void replica_set_key(struct grpc_call *call);
+void replica_recover(struct grpc_call *call); /* replica_recover.c */
+void replica_fence(struct grpc_call *call);
 void replica_export(struct grpc_call *call);
 void replica_unexport(struct grpc_call *call);
 void replicas_list(struct grpc_call *call, const char *pool, const char *volume, const char *id);

@@ -127,10 +127,9 @@ static int judge_probe(struct pool_job *pj)
 	} else {
 		err_prefix(&pj->job.err, "%s", disk_path(pj->pool->disk));
 	}
-	return err_append(&pj->job.err,
-		is_asked
-			? "; nothing was changed (with wipe the disk is taken, and what is on it destroyed)"
-			: "; nothing was changed");
+	return err_append(&pj->job.err, is_asked ? "; nothing was changed (with wipe the disk is "
+						   "taken, and what is on it destroyed)"
+						 : "; nothing was changed");
 }
 
 /* Another pool on the disk than the one that was there: two disks were exchanged, or one is

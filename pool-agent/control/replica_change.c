@@ -216,8 +216,8 @@ static void export_step(struct task *task)
 	struct control *control = rj->job.control;
 
 	rj->replica = replica_find(control, &rj->name, &rj->pool_index, &rj->job.err);
-	if (rj->replica != NULL &&
-		agent_replica_export(control->agent, rj->replica, &rj->job.err) == 0) {
+	if (rj->replica != NULL && agent_replica_export(control->agent, rj->replica, rj->read_only,
+					   &rj->job.err) == 0) {
 		replica_info_fill(control, rj->replica, rj->pool_index, &rj->text.info);
 	}
 	job_end(&rj->job);
@@ -229,6 +229,7 @@ static void export_begin(struct job *job)
 		(const void *)grpc_call_request(job->call);
 
 	replica_job_named(job, request->uuid);
+	replica_job_of(job)->read_only = request->read_only;
 }
 
 static void export_finish(struct job *job)

@@ -26,6 +26,10 @@ struct replica_text {
 	char volume[UUID_TEXT_SIZE];
 	char agent[UUID_TEXT_SIZE];
 	char cfg[CFG_TEXT_SIZE];
+	Strake__V1__Configuration configuration;
+	Strake__V1__ConfigurationVoter voters[REPL_VOTERS_MAX];
+	Strake__V1__ConfigurationVoter *voter_list[REPL_VOTERS_MAX];
+	char voter_ids[REPL_VOTERS_MAX][UUID_TEXT_SIZE];
 	char token[64];
 	char address[IO_ADDRESS_TEXT_SIZE];
 	char kind[16], state[16];
@@ -45,7 +49,10 @@ struct replica_job {
 	unsigned pool_index;
 	bool is_there; /* a creation found it */
 	struct agent_change change;
+	struct agent_recovery recovery;
+	struct agent_fencing fencing;
 	struct volume_key key;
+	bool read_only;           /* of an export */
 	struct replica_text text; /* the answer */
 };
 

@@ -120,6 +120,33 @@ static const char *state_name(const struct replica_info *info)
 	return cfg->voters[place].insync ? "InSync" : "OutOfSync";
 }
 
+static void configuration_fill(struct replica_text *text)
+{
+	const struct cfg *cfg = &text->info.vmeta.cfg;
+	Strake__V1__Configuration *message = &text->configuration;
+
+	strake__v1__configuration__init(message);
+	message->attach = cfg->epoch.attach;
+	message->inc = cfg->epoch.inc;
+	message->generation = cfg->gen;
+	message->lineage = cfg->lineage;
+	message->size_bytes = cfg->size_bytes;
+	message->wgen = cfg->wgen;
+	for (unsigned i = 0; i < cfg->voter_count; i++) {
+		strake__v1__configuration_voter__init(&text->voters[i]);
+		text->voters[i].replica = uuid_to_text(&cfg->voters[i].id, text->voter_ids[i]);
+		text->voters[i].kind =
+			(char *)(uintptr_t)(cfg->voters[i].kind == VOTER_ARBITER ? "arbiter"
+										 : "data");
+		text->voters[i].in_sync = cfg->voters[i].insync;
+		text->voter_list[i] = &text->voters[i];
+	}
+	message->voters = text->voter_list;
+	message->n_voters = cfg->voter_count;
+	text->message.configuration = message;
+	text->message.promised = text->info.vmeta.promised.attach;
+}
+
 void replica_text_fill(struct control *control, struct replica_text *text)
 {
 	const struct replica_info *info = &text->info;
@@ -155,6 +182,7 @@ void replica_text_fill(struct control *control, struct replica_text *text)
 	message->agent = uuid_to_text(&control->uuid, text->agent);
 	message->address = io_address_to_text(&control->address, text->address);
 	message->key_number = info->vmeta.keys[0].number;
+	configuration_fill(text);
 }
 
 /* ---- list: pages of the reactor's time ---- */

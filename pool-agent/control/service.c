@@ -183,6 +183,18 @@ static void handle_set_replica_key(struct grpc_call *call, const ProtobufCMessag
 	replica_set_key(call);
 }
 
+static void handle_recover_replica(struct grpc_call *call, const ProtobufCMessage *request)
+{
+	(void)request;
+	replica_recover(call);
+}
+
+static void handle_fence_replica(struct grpc_call *call, const ProtobufCMessage *request)
+{
+	(void)request;
+	replica_fence(call);
+}
+
 static void handle_export_replica(struct grpc_call *call, const ProtobufCMessage *request)
 {
 	(void)request;
@@ -209,6 +221,8 @@ const struct grpc_method control_methods[] = {
 	METHOD("DeleteReplica", delete_replica_request, delete_replica_response,
 		handle_delete_replica),
 	METHOD("SetReplicaKey", set_replica_key_request, replica, handle_set_replica_key),
+	METHOD("RecoverReplica", recover_replica_request, replica, handle_recover_replica),
+	METHOD("FenceReplica", fence_replica_request, replica, handle_fence_replica),
 	METHOD("ExportReplica", export_replica_request, export_replica_response,
 		handle_export_replica),
 	METHOD("UnexportReplica", unexport_replica_request, unexport_replica_response,

@@ -165,7 +165,8 @@ static int server_start(struct server *server, const struct real_options *ring, 
 	if (result != 0) {
 		return result;
 	}
-	server->dev = (struct blk_dev){&memory_ops, size_bytes, 4096, sizeof(struct memory_io)};
+	server->dev =
+		(struct blk_dev){&memory_ops, size_bytes, 4096, sizeof(struct memory_io), false};
 	uuid_make(&uuid, &server->io->rng);
 	return nvmet_blk_new(
 		server->target, server->io, &server->dev, NQN, &uuid, &server->blk, err);

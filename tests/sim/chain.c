@@ -68,6 +68,20 @@ static bool is_committed(const struct chain_record *record)
 	return votes >= cfg_majority(&record->cfg);
 }
 
+static void judge_lineage(struct node_agent *node, const struct vmeta *vmeta)
+{
+	const struct world *world = node->world;
+	char text[CFG_TEXT_SIZE];
+
+	if (vmeta->cfg.lineage == node->seen.cfg.lineage || node->seen.cfg.gen == 0 ||
+		(recovery_is_under_way(world) && node == world->recovery.node &&
+			vmeta->cfg.lineage == world->recovery.lineage)) {
+		return;
+	}
+	chain_fail(node->world, "%s changes its lineage with %s (I8)", node->name,
+		cfg_to_text(&vmeta->cfg, text));
+}
+
 static void judge_accepted(struct node_agent *node, const struct vmeta *vmeta)
 {
 	struct world *world = node->world;
@@ -111,11 +125,13 @@ static void judge_vmeta(struct node_agent *node, const struct vmeta *vmeta)
 			node->name, seen->cfg.epoch.attach, seen->cfg.epoch.inc, seen->cfg.gen,
 			vmeta->cfg.epoch.attach, vmeta->cfg.epoch.inc, vmeta->cfg.gen);
 	}
-	if (vmeta->clean < seen->clean && vmeta->rebuilding == seen->rebuilding) {
+	if (vmeta->clean < seen->clean && vmeta->rebuilding == seen->rebuilding &&
+		vmeta->cfg.lineage == seen->cfg.lineage) {
 		chain_fail(world, "%s: clean fell from %lu to %lu (I9)", node->name,
 			(unsigned long)seen->clean, (unsigned long)vmeta->clean);
 	}
 	if (order > 0) {
+		judge_lineage(node, vmeta);
 		judge_accepted(node, vmeta);
 	}
 }
@@ -168,7 +184,8 @@ static const struct cfg *predecessor(struct world *world, const struct cfg *cfg)
 	for (size_t i = 0; i < world->chain.count; i++) {
 		const struct chain_record *record = &world->chain.records[i];
 
-		if (cfg_compare(&record->cfg, cfg) < 0 && is_committed(record) &&
+		if (cfg_compare(&record->cfg, cfg) < 0 && record->cfg.lineage == cfg->lineage &&
+			is_committed(record) &&
 			(last == NULL || cfg_compare(&record->cfg, last) > 0)) {
 			last = &record->cfg;
 		}
@@ -223,8 +240,7 @@ static void judge_pair(struct world *world, const struct cfg *before, const stru
 {
 	char text[2][CFG_TEXT_SIZE];
 
-	if (before == NULL || after == NULL ||
-		(before->lineage == after->lineage && majorities_meet(before, after))) {
+	if (before == NULL || after == NULL || majorities_meet(before, after)) {
 		return;
 	}
 	chain_fail(world, "%.120s is followed by %.120s (I7)", cfg_to_text(before, text[0]),
@@ -241,7 +257,8 @@ static void judge_neighbours(struct world *world, const struct cfg *cfg)
 		const struct cfg *other = &world->chain.records[i].cfg;
 		int order = cfg_compare(other, cfg);
 
-		if (!world->chain.records[i].said) {
+		/* An old lineage may go on somewhere beside the one after a forced recovery. */
+		if (!world->chain.records[i].said || other->lineage != cfg->lineage) {
 			continue;
 		}
 		if (order < 0 && (before == NULL || cfg_compare(other, before) > 0)) {
@@ -266,6 +283,17 @@ const struct cfg *chain_last(const struct world *world)
 		}
 	}
 	return last;
+}
+
+void chain_recovered(struct world *world, const struct cfg *cfg)
+{
+	struct chain_record *record = chain_find(&world->chain, cfg);
+
+	if (record == NULL || !cfg_equal(&record->cfg, cfg) || !is_committed(record)) {
+		chain_fail(world, "the configuration of a forced recovery is not there");
+	} else {
+		record->said = true;
+	}
 }
 
 void chain_committed(struct world *world, const struct cfg *cfg)

@@ -518,6 +518,7 @@ void world_finish(struct world *world)
 {
 	world->healing = true;
 	faults_end(world);
+	recovery_end(world);
 	for (unsigned i = 0; i < SLOTS; i++) {
 		slot_stop_issuing(&world->slots[i]);
 	}

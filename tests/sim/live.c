@@ -27,6 +27,7 @@ static const struct cfg *last_cfg(const struct world *world, uint32_t down)
 		const struct cfg *cfg = &world->agents[i].seen.cfg;
 
 		if (!is_down(down, i) && world->agents[i].has_replica && cfg->gen != 0 &&
+			cfg->lineage == world->lineage &&
 			(last == NULL || cfg_compare(cfg, last) > 0)) {
 			last = cfg;
 		}
@@ -47,6 +48,7 @@ static bool nexus_can_go_on(const struct world *world, const struct slot *slot, 
 {
 	const struct volume *volume = slot->process != NULL ? slot->volume : NULL;
 	bool member = false, proposed = false;
+	unsigned votes = 0;
 
 	if (volume == NULL || !volume->committed) {
 		return true;
@@ -56,6 +58,7 @@ static bool nexus_can_go_on(const struct world *world, const struct slot *slot, 
 		int at = cfg_find(&volume->proposal, &leg->voter.replica);
 		int agent = world_agent_index(world, &leg->voter.replica);
 
+		votes += at >= 0 && agent >= 0 && !is_down(down, (unsigned)agent);
 		if (agent < 0 || is_down(down, (unsigned)agent) || leg->power_lost ||
 			leg->vmeta_rebuilding) {
 			continue;
@@ -64,7 +67,8 @@ static bool nexus_can_go_on(const struct world *world, const struct slot *slot, 
 		proposed = proposed || (at >= 0 && volume->proposal.voters[at].insync);
 	}
 	/* What was overtaken counts on nobody any more, but its last proposal may be on its way. */
-	return (member || slot->index != world->active) && (proposed || !volume->proposal_open);
+	return (member || slot->index != world->active) &&
+	       (!volume->proposal_open || (proposed && votes >= cfg_majority(&volume->proposal)));
 }
 
 static bool all_can_go_on(const struct world *world, uint32_t down)

@@ -55,6 +55,9 @@ const char *mutant_options(enum mutant mutant)
 	case MUTANT_SNAPSHOT_LACKING:
 	case MUTANT_SNAPSHOT_LAYER:
 		return "snapshots=1";
+	case MUTANT_LINEAGE_IGNORED: /* need a forced recovery */
+	case MUTANT_RECOVER_LOW_WGEN:
+		return "recover=1 snapshots=0 voter_changes=1 absent=-1 small=-1 rotten=-1";
 	default:
 		return "";
 	}

@@ -28,8 +28,9 @@ static void on_restart(struct sim_event *event)
 
 void agent_restart_after(struct node_agent *node, uint64_t delay_ns)
 {
-	sim_at_ns(node->world->sim, &node->restart, sim_now_ns(node->world->sim) + delay_ns,
-		on_restart);
+	uint64_t at_ns = max_u64(sim_now_ns(node->world->sim) + delay_ns, node->lost_until_ns);
+
+	sim_at_ns(node->world->sim, &node->restart, at_ns, on_restart);
 }
 
 static void agent_serve(struct node_agent *node)
@@ -126,6 +127,7 @@ void agent_start(struct node_agent *node)
 {
 	assert(node->process == NULL);
 	node->process = sim_process_new(node->host, node->name);
+	node->starts++;
 	node->handle = sim_disk_open(node->disk, node->process);
 	node->state = AGENT_STARTING;
 	node->store = NULL;
@@ -219,6 +221,9 @@ void world_note_commit(struct world *world, const struct cfg *cfg, bool fresh, u
 {
 	bool kept = false;
 
+	if (recovery_overtook(world, order)) {
+		return;
+	}
 	for (unsigned i = 0; i < cfg->voter_count; i++) {
 		struct node_agent *node = agent_of_replica(world, &cfg->voters[i].id);
 

@@ -55,6 +55,7 @@ static const struct {
 	{"down", offsetof(struct world_options, down_at_end)},
 	{"power_cycle", offsetof(struct world_options, power_cycle_at_end)},
 	{"snapshots", offsetof(struct world_options, snapshots)},
+	{"recover", offsetof(struct world_options, recover)},
 };
 
 static void draw_replicas(struct world_options *options, struct rng *rng)
@@ -197,6 +198,7 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 		options->rotten_too = (options->rotten_agent + 1) % (int64_t)options->data_replicas;
 	}
 	snapshots_draw(options, &rng);
+	recovery_draw(options, &rng);
 }
 
 /* One "name=value"; the fields are 64 bits wide, signed or not. */

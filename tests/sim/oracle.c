@@ -295,6 +295,32 @@ void oracle_power_lost(struct oracle *oracle, unsigned order)
 	}
 }
 
+enum oracle_verdict oracle_recovered(
+	struct oracle *oracle, size_t block, const uint8_t *data, unsigned order)
+{
+	struct oracle_block *at = &oracle->blocks[block];
+	int64_t number = number_of(data, block);
+
+	if (number < 0 || (uint64_t)number >= oracle->next_number) {
+		(void)snprintf(oracle->reason, sizeof(oracle->reason),
+			"block %zu: the recovered replica has content that nobody wrote there",
+			block);
+		return ORACLE_LOST;
+	}
+	at->count = 0;
+	*value_add(at) = (struct oracle_value){
+		.number = (uint64_t)number,
+		.zero = number == 0,
+		.acked = true,
+		.recoverable = true,
+		.order = order,
+		.issued = oracle->clock,
+		.ended = oracle->clock,
+		.dropped = NEVER,
+	};
+	return ORACLE_FINE;
+}
+
 bool oracle_has_unflushed(const struct oracle *oracle)
 {
 	for (size_t block = 0; block < oracle->block_count; block++) {

@@ -84,6 +84,10 @@ enum oracle_verdict oracle_read(
 void oracle_flushed(struct oracle *oracle, uint64_t issued, unsigned order);
 /* What no flush covers may be gone or not, as an opening of that order finds it. */
 void oracle_power_lost(struct oracle *oracle, unsigned order);
+/* From now on the block has just this content, as openings from that order on find it.
+ * ORACLE_LOST: nobody wrote it there. */
+enum oracle_verdict oracle_recovered(
+	struct oracle *oracle, size_t block, const uint8_t *data, unsigned order);
 /* Is some acknowledged write not covered by a flush? */
 bool oracle_has_unflushed(const struct oracle *oracle);
 

@@ -44,6 +44,9 @@ void resizer_saw(struct slot *slot)
 	struct world *world = slot->world;
 	uint64_t bytes = slot_blocks(slot) * ORACLE_BLOCK_BYTES;
 
+	if (recovery_overtook(world, slot->order)) {
+		return;
+	}
 	/* What an older nexus still shows takes nobody's word back. */
 	world->seen_bytes = max_u64(world->seen_bytes, bytes);
 }

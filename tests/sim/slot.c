@@ -64,10 +64,13 @@ static void op_unknown(struct op *op)
 	struct oracle *oracle = &op->slot->world->oracle;
 
 	(void)oracle_tick(oracle);
+	op->answered = true;
+	if (recovery_overtook(op->slot->world, op->order)) {
+		return;
+	}
 	for (size_t i = 0; i < op->count && is_writing(op); i++) {
 		oracle_write_failed(oracle, op->first + i, op->number);
 	}
-	op->answered = true;
 }
 
 static void op_succeeded(struct op *op)
@@ -77,6 +80,10 @@ static void op_succeeded(struct op *op)
 	(void)oracle_tick(oracle);
 	if (op->req.kind != BLK_READ) {
 		chain_acked(op->slot);
+	}
+	op->answered = true;
+	if (recovery_overtook(op->slot->world, op->order)) {
+		return;
 	}
 	if (op->req.kind == BLK_FLUSH) {
 		oracle_flushed(oracle, op->issued, op->order);
@@ -92,7 +99,6 @@ static void op_succeeded(struct op *op)
 					  op->buffer + i * ORACLE_BLOCK_BYTES));
 		}
 	}
-	op->answered = true;
 }
 
 #define SCRIBBLE 0xee
@@ -226,8 +232,12 @@ struct op *slot_submit(struct slot *slot, enum blk_kind kind, size_t first, size
 		op_make_buffer(op);
 	}
 	for (size_t i = 0; i < count && is_writing(op); i++) {
-		op->number = oracle_write_issued(
-			&world->oracle, first + i, op->number, kind != BLK_WRITE, slot->order);
+		if (!recovery_overtook(world, slot->order)) {
+			op->number = oracle_write_issued(&world->oracle, first + i, op->number,
+				kind != BLK_WRITE, slot->order);
+		} else if (op->number == 0) {
+			op->number = world->oracle.next_number++;
+		}
 		if (kind == BLK_WRITE) {
 			oracle_fill(op->buffer + i * ORACLE_BLOCK_BYTES, first + i, op->number);
 		}
@@ -393,7 +403,8 @@ static void volume_options_fill(struct slot *slot, struct volume_options *option
 		.uuid = world->volume_uuid,
 		.size_bytes = max_u64(
 			slot->file.size_bytes, world->options.start_blocks * ORACLE_BLOCK_BYTES),
-		.lineage = world->lineage,
+		.lineage = slot->file.cfg.gen != 0 ? slot->file.cfg.lineage : world->lineage,
+		.lineage_known = slot->file.cfg.gen != 0,
 		.attach = slot->attach,
 		.inc_min = slot->inc_file,
 		.min_insync = (unsigned)world->options.min_insync,
@@ -422,7 +433,9 @@ static void resend_all(struct slot *slot)
 	while (!list_is_empty(&resend)) {
 		struct op *op = container_of(list_pop_front(&resend), struct op, node);
 
-		for (size_t i = 0; i < op->count && is_writing(op); i++) {
+		for (size_t i = 0; i < op->count && is_writing(op) &&
+				   !recovery_overtook(slot->world, slot->order);
+			i++) {
 			oracle_write_resent(
 				&slot->world->oracle, op->first + i, op->number, slot->order);
 		}
@@ -595,6 +608,9 @@ void slot_takeover(struct world *world)
 	unsigned other = (unsigned)rng_below(sim_rng(world->sim), SLOTS - 1);
 	struct slot *slot = &world->slots[(world->active + 1 + other) % SLOTS];
 
+	if (recovery_is_under_way(world)) {
+		return; /* the one who attaches knows of it */
+	}
 	slot_crash(slot, false);
 	sim_cancel(world->sim, &slot->restart);
 	if (!sim_host_is_up(slot->host)) {

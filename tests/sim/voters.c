@@ -225,10 +225,21 @@ static void operator_clean_up(struct world *world)
 			node != world->adding && node != world->leaving && last != NULL &&
 			world->api.cfg.gen != 0 &&
 			cfg_find(&world->api.cfg, &node->replica_id) < 0 &&
-			cfg_find(last, &node->replica_id) < 0) {
+			cfg_find(last, &node->replica_id) < 0 &&
+			(!recovery_left_behind(node) || rng_percent(sim_rng(world->sim), 4))) {
 			agent_remove_replica(node);
 		}
 	}
+}
+
+static struct node_agent *draw_left_behind(struct world *world)
+{
+	struct node_agent *node =
+		&world->agents[rng_below(sim_rng(world->sim), world->options.voters)];
+
+	return node->kind == VOTER_DATA && agent_has_replica_now(node) && recovery_left_behind(node)
+		       ? node
+		       : NULL;
 }
 
 static struct node_agent *draw_free_agent(struct world *world)
@@ -269,6 +280,14 @@ static void operator_decide(struct world *world, const struct cfg *cfg)
 	if (add) {
 		world->adding = draw_free_agent(world);
 	}
+	if (world->recovery.done && rng_percent(rng, 30)) {
+		/* Not told that what is there is of before the recovery. */
+		world->adding = draw_left_behind(world);
+		if (world->adding != NULL) {
+			sim_trace(world->sim, "operator: add %s as it is", world->adding->name);
+			return;
+		}
+	}
 	if (world->adding != NULL) {
 		world->adding->kind = rng_percent(rng, 25) ? VOTER_ARBITER : VOTER_DATA;
 	}
@@ -301,7 +320,8 @@ static void operator_add(struct slot *slot, const struct volume_status *status)
 	if (node->nsid == 0 || slot->file.cfg.gen == 0) {
 		return;
 	}
-	if (!world->healing && rng_percent(sim_rng(world->sim), 4)) {
+	if ((world->healing && recovery_left_behind(node)) ||
+		(!world->healing && rng_percent(sim_rng(world->sim), 4))) {
 		/* A change of mind: it is asked away until it is no voter. */
 		sim_trace(world->sim, "operator: %s is not wanted any more", node->name);
 		world->leaving = node;
@@ -360,10 +380,10 @@ static void on_operator(struct sim_event *event)
 	struct rng *rng = sim_rng(world->sim);
 	struct volume_status status;
 
-	if (!world->healing) {
+	if (!world->healing && !recovery_is_under_way(world)) {
 		operator_clean_up(world);
 	}
-	if (slot_status(slot, &status)) {
+	if (!recovery_is_under_way(world) && slot_status(slot, &status)) {
 		operator_tell_places(slot, &status);
 		if (world->adding == NULL && world->leaving == NULL && !world->healing &&
 			status.cfg.gen != 0 && rng_percent(rng, 40)) {

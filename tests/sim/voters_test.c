@@ -600,7 +600,7 @@ static void test_change_is_made_when_all_are_fenced(struct scenario *scenario)
 /* New voters without a configuration are no volume, however many they are. */
 static void test_newcomers_do_not_begin_anew(struct scenario *scenario)
 {
-	struct places places = {.cfg.gen = 1};
+	struct places places = {.cfg = {.gen = 1, .lineage = scenario->world.lineage}};
 
 	open_whole(scenario);
 	write_all(scenario);

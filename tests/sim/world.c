@@ -74,6 +74,7 @@ static void run_faults(struct world *world)
 	operator_start(world);
 	resizer_start(world);
 	snapshots_start(world);
+	recovery_schedule(world);
 	faults_schedule(world);
 	sim_at_ns(world->sim, &world->monitor, sim_now_ns(world->sim) + MONITOR_NS, on_monitor);
 	while (!world->failed && sim_now_ns(world->sim) < end_ns && sim_step(world->sim)) {
@@ -104,6 +105,7 @@ void world_drop(struct world *world)
 		image_store_done(&world->agents[i]);
 	}
 	snapshots_done(world);
+	free(world->recovery.buffer);
 	oracle_done(&world->oracle);
 	chain_done(&world->chain);
 }

@@ -70,6 +70,7 @@ struct world_options {
 	uint64_t down_at_end; /* how many agents stay away when the faults end, at first */
 	uint64_t power_cycle_at_end;
 	uint64_t snapshots; /* the pools have them, and somebody asks for some: snapshots.c */
+	uint64_t recover; /* once, all but a replica is lost, and an operator makes it the volume */
 };
 
 struct world_result {
@@ -118,6 +119,8 @@ struct node_agent {
 	uint64_t stopped_ns; /* how long it stays away when it has stopped */
 	bool disk_faulty;
 	struct sim_event fault_end; /* of what was done to its disk */
+	uint64_t lost_until_ns;     /* it does not start before that */
+	unsigned starts;            /* tells its processes apart */
 	struct image_store images;
 };
 
@@ -216,6 +219,30 @@ struct fault {
 	unsigned step, steps;
 };
 
+/* recover.c: forced recovery (docs/protocol.md 1.12). */
+enum recovery_state { RECOVERY_NONE, RECOVERY_FENCING, RECOVERY_WRITING, RECOVERY_READING };
+
+struct recovery {
+	struct sim_event event;
+	enum recovery_state state;
+	uint32_t unreached; /* agents that the operator does not reach */
+	bool lives_on;      /* nor the node that has the volume: its nexus goes on */
+	struct node_agent *node;
+	uint64_t lineage;
+	uint64_t wgen;
+	uint32_t attach;
+	struct agent_fencing fencings[AGENTS_MAX];
+	bool fenced[AGENTS_MAX]; /* answered, or not there */
+	struct agent_recovery request;
+	unsigned starts; /* of the agent that was asked; 0: none was */
+	bool answered;
+	struct store_io io; /* reads what it holds */
+	struct iovec iov;
+	uint8_t *buffer;
+	unsigned order; /* openings below it are of the old lineage; 0: there is only one */
+	bool done;
+};
+
 struct world {
 	struct sim *sim;
 	struct world_options options;
@@ -245,6 +272,7 @@ struct world {
 	struct sim_event operator_event;
 	struct node_agent *adding, *leaving; /* what the operator is about; NULL: nothing */
 	bool in_a_hurry;                     /* what is added need not be in sync before */
+	struct recovery recovery;
 	/* resize.c */
 	struct sim_event resizer_event;
 	uint64_t seen_bytes; /* the largest size that a host was shown */
@@ -310,6 +338,8 @@ bool agent_has_replica_now(const struct node_agent *node);
 
 /* chain.c */
 void chain_observe(struct world *world); /* after each step */
+/* An operator's: the first one of its lineage. */
+void chain_recovered(struct world *world, const struct cfg *cfg);
 /* A nexus goes on under it. */
 void chain_committed(struct world *world, const struct cfg *cfg);
 /* A write or flush was answered with success under it. */
@@ -354,6 +384,18 @@ void agent_remove_replica(struct node_agent *node);
  */
 void rot_start(struct world *world);
 void rot_end(struct world *world);
+
+/* recover.c */
+void recovery_draw(struct world_options *options, struct rng *rng);
+void recovery_schedule(struct world *world);
+/* The replica becomes the volume; then a node opens it, or a directed history does. */
+void recovery_start(struct world *world, struct node_agent *node);
+bool recovery_is_under_way(const struct world *world);
+void recovery_end(struct world *world);
+/* Of before a recovery, and of no use since. */
+bool recovery_left_behind(const struct node_agent *node);
+/* What this opening's requests say is no matter of the oracle: it goes on with the old lineage. */
+bool recovery_overtook(const struct world *world, unsigned order);
 
 /* resize.c: the one who lets the volume grow */
 void resizer_draw(struct world_options *options, struct rng *rng);

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Forced recovery (docs/protocol.md 1.12), step by step. */
+#include "tests/sim/scenario.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define D       3
+#define LONG_NS (60 * IO_NS_PER_S)
+
+static struct node_agent *node_of(struct scenario *scenario, unsigned agent)
+{
+	return &scenario->world.agents[agent];
+}
+
+static bool is_recovered(void *ctx)
+{
+	const struct scenario *scenario = ctx;
+
+	return scenario->world.recovery.done && !recovery_is_under_way(&scenario->world);
+}
+
+/* `agent` becomes the volume; some node opens it, and the requests go there. */
+static void recover(struct scenario *scenario, unsigned agent)
+{
+	recovery_start(&scenario->world, node_of(scenario, agent));
+	await(scenario, is_recovered);
+	scenario_open(scenario, (scenario->world.active + 1) % SLOTS);
+	await_whole(scenario);
+}
+
+/* A lacks the second half of what was written. */
+static void leave_a_behind(struct scenario *scenario)
+{
+	volume_set_min_insync((scenario_open(scenario, 0), scenario_volume(scenario)), 1);
+	await_whole(scenario);
+	write_all(scenario);
+	go_away(scenario, A);
+	write_all(scenario);
+	assert_int_equal(do_flush(scenario), 0);
+}
+
+static void read_all(struct scenario *scenario)
+{
+	for (size_t at = 0; at < scenario->world.options.block_count; at += OP_BLOCKS_MAX) {
+		assert_int_equal(do_read(scenario, at, OP_BLOCKS_MAX), 0);
+	}
+}
+
+static const char *reason_of(struct scenario *scenario, unsigned agent)
+{
+	static struct volume_status status;
+
+	assert_true(slot_status(&scenario->world.slots[scenario->writer], &status));
+	for (unsigned i = 0; i < status.replica_count; i++) {
+		if (uuid_equal(
+			    &status.replicas[i].replica, &node_of(scenario, agent)->replica_id)) {
+			return status.replicas[i].reason;
+		}
+	}
+	return "";
+}
+
+static int ask_add(struct scenario *scenario, unsigned agent, struct err *err)
+{
+	struct slot *slot = &scenario->world.slots[scenario->writer];
+	struct volume_voter place = agent_place(node_of(scenario, agent), slot);
+
+	places_add(&slot->file, &place);
+	return volume_add_voter(scenario_volume(scenario), &place, err);
+}
+
+static int ask_remove(struct scenario *scenario, unsigned agent, struct err *err)
+{
+	return volume_remove_voter(
+		scenario_volume(scenario), &node_of(scenario, agent)->replica_id, err);
+}
+
+static bool nobody_makes(void *ctx)
+{
+	struct scenario *scenario = ctx;
+
+	for (unsigned i = 0; i < scenario->world.options.voters; i++) {
+		if (node_of(scenario, i)->making || node_of(scenario, i)->removing) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static void remake(struct scenario *scenario, unsigned agent)
+{
+	struct err err = {0};
+
+	agent_remove_replica(node_of(scenario, agent));
+	await(scenario, nobody_makes);
+	assert_true(agent_make_replica(node_of(scenario, agent), VOTER_DATA));
+	await(scenario, nobody_makes);
+	assert_int_equal(ask_add(scenario, agent, &err), 0);
+	await_replica(scenario, agent, REPLICA_INSYNC);
+}
+
+/* 17: those in sync are lost, a stale one is there: nothing without an operator; with one the
+ * volume is what the stale one has, and gets as many replicas as before. */
+static void test_last_ones_lost(struct scenario *scenario)
+{
+	leave_a_behind(scenario);
+	slot_crash(&scenario->world.slots[0], false);
+	go_away(scenario, B);
+	go_away(scenario, C);
+	come_back(scenario, A);
+	scenario_open(scenario, 1);
+	run_ms(scenario, 10000);
+	assert_int_equal(volume_state_now(scenario), VOLUME_OPENING);
+	recover(scenario, A);
+	assert_int_equal(scenario_volume(scenario)->cfg.voter_count, 1);
+	read_all(scenario);
+	write_all(scenario);
+	come_back(scenario, B);
+	come_back(scenario, C);
+	run_ms(scenario, 5000);
+	read_all(scenario);
+	remake(scenario, B);
+	remake(scenario, C);
+	read_all(scenario);
+	assert_int_equal(scenario_volume(scenario)->cfg.voter_count, 3);
+}
+
+/* 18: one that was in sync comes back, and is asked to be a voter as it is. */
+static void test_old_member_comes_back(struct scenario *scenario)
+{
+	const struct cfg *cfg;
+	struct vmeta before;
+	struct err err = {0};
+
+	leave_a_behind(scenario);
+	slot_crash(&scenario->world.slots[0], false);
+	go_away(scenario, B);
+	go_away(scenario, C);
+	come_back(scenario, A);
+	recover(scenario, A);
+	write_all(scenario);
+	before = node_of(scenario, B)->seen;
+	come_back(scenario, B);
+	assert_int_equal(ask_add(scenario, B, &err), 0);
+	run_ms(scenario, 5000);
+	assert_int_equal(replica_state_now(scenario, B), REPLICA_FAULTED);
+	assert_non_null(strstr(reason_of(scenario, B), "another lineage"));
+	cfg = &node_of(scenario, B)->seen.cfg;
+	assert_true(cfg_equal(cfg, &before.cfg));
+	assert_int_equal(scenario_volume(scenario)->cfg.voter_count, 1);
+	nexus_crash(scenario, false);
+	await_whole(scenario);
+	read_all(scenario);
+	assert_int_equal(ask_remove(scenario, B, &err), 0);
+	come_back(scenario, C);
+	remake(scenario, C);
+	read_all(scenario);
+}
+
+/* A nexus on an island with B goes on with the old lineage; the operator reaches A and C, which is
+ * the majority that it would need: it acknowledges nothing, and learns that it is over. */
+static void test_island_of_the_old_lineage(struct scenario *scenario)
+{
+	struct slot *old = &scenario->world.slots[0];
+	struct scenario_request *write;
+	struct volume_status status;
+
+	volume_set_min_insync((scenario_open(scenario, 0), scenario_volume(scenario)), 1);
+	await_whole(scenario);
+	write_all(scenario);
+	cut_off(scenario, A, true, true);
+	cut_off(scenario, C, true, true);
+	write = submit_write(scenario, 0, 8);
+	scenario->world.recovery.unreached = 1u << B;
+	scenario->world.recovery.lives_on = true;
+	recover(scenario, A);
+	write_all(scenario);
+	assert_true(slot_status(old, &status));
+	assert_false(write->done);
+	sim_heal_all(scenario->world.sim);
+	run_ms(scenario, 15000);
+	assert_true(!write->done || write->result != 0);
+	assert_true(slot_status(old, &status));
+	assert_int_equal(status.state, VOLUME_SUPERSEDED);
+	read_all(scenario);
+}
+
+/* The operator reaches A alone, and was wrong: B and C live on with a nexus.  Both lineages go on,
+ * each for itself, until that nexus reaches A; nothing of the one is ever seen in the other. */
+static void test_both_lineages_serve(struct scenario *scenario)
+{
+	struct slot *old = &scenario->world.slots[0];
+	struct volume_status status;
+	unsigned writer;
+
+	leave_a_behind(scenario);
+	come_back(scenario, A);
+	cut_off(scenario, A, true, true);
+	run_ms(scenario, 3000);
+	scenario->world.recovery.unreached = 1u << B | 1u << C;
+	scenario->world.recovery.lives_on = true;
+	recover(scenario, A);
+	writer = scenario->writer;
+	scenario->writer = old->index;
+	write_all(scenario);
+	scenario->writer = writer;
+	sim_heal_all(scenario->world.sim);
+	run_ms(scenario, 5000);
+	assert_true(slot_status(old, &status));
+	assert_int_equal(status.state, VOLUME_SUPERSEDED);
+	read_all(scenario);
+}
+
+/* Whose file knows no lineage chooses none of two. */
+static void test_two_lineages(struct scenario *scenario)
+{
+	struct world *world = &scenario->world;
+	struct slot *slot;
+	struct volume_status status;
+	struct places places = {0};
+
+	leave_a_behind(scenario);
+	slot_crash(&world->slots[0], false);
+	go_away(scenario, B);
+	go_away(scenario, C);
+	come_back(scenario, A);
+	recover(scenario, A);
+	write_all(scenario);
+	slot_crash(&world->slots[scenario->writer], false);
+	come_back(scenario, B);
+	come_back(scenario, C);
+	places = world->api;
+	slot = &world->slots[(scenario->writer + 1) % SLOTS];
+	slot_crash(slot, false);
+	world->api = (struct places){.size_bytes = places.size_bytes};
+	for (unsigned i = 0; i < 3; i++) {
+		struct volume_voter place = agent_place(node_of(scenario, i), slot);
+
+		places_add(&world->api, &place);
+	}
+	scenario_open(scenario, slot->index);
+	run_ms(scenario, 8000);
+	assert_true(slot_status(slot, &status));
+	assert_int_equal(status.state, VOLUME_OPENING);
+	assert_non_null(strstr(status.reason, "two lineages"));
+	/* Told which, it serves. */
+	slot_crash(slot, false);
+	world->api = places;
+	scenario_open(scenario, slot->index);
+	await_whole(scenario);
+	read_all(scenario);
+}
+
+/* In sync, but without a majority: nothing is lost. */
+static void test_majority_lost(struct scenario *scenario)
+{
+	scenario_open(scenario, 0);
+	await_whole(scenario);
+	write_all(scenario);
+	go_away(scenario, B);
+	go_away(scenario, C);
+	run_ms(scenario, 5000);
+	assert_int_equal(volume_state_now(scenario), VOLUME_STALLED);
+	recover(scenario, A);
+	read_all(scenario);
+	come_back(scenario, B);
+	come_back(scenario, C);
+	remake(scenario, B);
+	remake(scenario, C);
+	/* What is written with others away reaches them by stamps as ever. */
+	go_away(scenario, C);
+	write_all(scenario);
+	come_back(scenario, C);
+	await_replica(scenario, C, REPLICA_INSYNC);
+	read_all(scenario);
+}
+
+/* The agent dies in the middle of it: asked again, it is the same recovery. */
+static void test_agent_dies_in_recovery(struct scenario *scenario)
+{
+	leave_a_behind(scenario);
+	slot_crash(&scenario->world.slots[0], false);
+	go_away(scenario, B);
+	go_away(scenario, C);
+	come_back(scenario, A);
+	recovery_start(&scenario->world, node_of(scenario, A));
+	run_ms(scenario, (unsigned)(10 + scenario->world.options.seed * 3));
+	agent_crash(node_of(scenario, A), 500 * IO_NS_PER_MS);
+	await(scenario, is_recovered);
+	scenario_open(scenario, 1);
+	await_whole(scenario);
+	read_all(scenario);
+	write_all(scenario);
+}
+
+#define CASE(function) .name = #function, .run = function
+
+int main(void)
+{
+	static const struct scenario_case cases[] = {
+		{CASE(test_last_ones_lost)},
+		{CASE(test_old_member_comes_back)},
+		{CASE(test_island_of_the_old_lineage)},
+		{CASE(test_both_lineages_serve)},
+		{CASE(test_two_lineages)},
+		{CASE(test_majority_lost)},
+		{CASE(test_agent_dies_in_recovery)},
+	};
+
+	return scenario_run_all("recover", cases, ARRAY_COUNT(cases));
+}
