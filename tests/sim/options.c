@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the seed decides before anything happens, and changing it by name. */
-#include "tests/sim/world.h"
+#include "tests/sim/cluster.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -46,6 +46,8 @@ static const struct {
 	{"windows", offsetof(struct world_options, window_entries)},
 	{"checkpoint", offsetof(struct world_options, checkpoint_ns)},
 	{"dirty", offsetof(struct world_options, dirty_bytes)},
+	{"kube", offsetof(struct world_options, kube)},
+	{"replace_after", offsetof(struct world_options, replace_after_s)},
 	{"clock_ppm", offsetof(struct world_options, clock_ppm)},
 	{"down", offsetof(struct world_options, down_at_end)},
 	{"power_cycle", offsetof(struct world_options, power_cycle_at_end)},
@@ -170,6 +172,7 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 	draw_environment(options, &rng);
 	options->power_cycle_at_end = rng_percent(&rng, 25);
 	resizer_draw(options, &rng);
+	cluster_draw_options(options);
 }
 
 /* One "name=value"; the fields are 64 bits wide, signed or not. */
