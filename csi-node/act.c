@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies of requests. */
+#include "base/mutant.h"
 #include "csi-node/node.h"
 
 #include <stdio.h>
@@ -43,6 +44,10 @@ json_t *finalizer_removal(const json_t *object, const char *finalizer)
 
 json_t *nexus_setting(const struct node *node, json_t *nexus)
 {
+	if (mutant_is(MUTANT_LOST_NODE_SPEAKS)) {
+		return json_pack(
+			"[{s:s, s:s, s:o}]", "op", "add", "path", "/status/nexus", "value", nexus);
+	}
 	return json_pack("[{s:s, s:s, s:s}, {s:s, s:s, s:o}]", "op", "test", "path",
 		"/status/attachment/node", "value", node->options.name, "op", "add", "path",
 		"/status/nexus", "value", nexus);

@@ -26,6 +26,7 @@ void cluster_draw_options(struct world_options *options)
 	rng_init(&rng, options->seed ^ UINT64_C(0xc0be));
 	options->kube = rng_percent(&rng, KUBE_PERCENT);
 	options->replace_after_s = 20 + rng_below(&rng, 60);
+	options->restores = rng_percent(&rng, 12);
 }
 
 void cluster_adapt_options(struct world_options *options)
@@ -39,6 +40,10 @@ void cluster_adapt_options(struct world_options *options)
 	options->data_replicas = min_u64(options->data_replicas, options->voters);
 	options->spares = options->voters;
 	options->voter_changes = 1;
+	if (options->restores) {
+		/* Nobody is replaced meanwhile. */
+		options->replace_after_s = 600;
+	}
 	options->min_insync = 0;
 	options->local_agent = 0;
 	options->small_agent = options->absent_agent = options->rotten_agent = -1;
@@ -156,7 +161,6 @@ void cluster_start(struct world *world)
 	if (!sim_run_until(world->sim, pod_runs, world->cluster, START_NS)) {
 		world_fail(world, &world->result->stuck, "kube", "the pod does not start");
 	}
-	cluster_work_start(world->cluster);
 }
 
 void cluster_free(struct cluster *cluster)

@@ -26,7 +26,7 @@ struct cluster {
 	struct world *world;
 	struct kube_side *kube;
 	struct rng rng;
-	struct sim_event turn, work;
+	struct sim_event turn, work, restore;
 	enum pod_state pod;
 	unsigned node, next_node;
 	bool is_ending; /* the pod ends with the next detachment */
@@ -36,6 +36,9 @@ struct cluster {
 	uint64_t cut_until_ms[AGENTS_MAX], outage_until_ms;
 	bool pool_is_gone[AGENTS_MAX], pool_is_taken[AGENTS_MAX];
 	unsigned pools_deleted;
+	bool replicas_changed, replicas_stay, was_restored;
+	uint64_t away_at_end_ms; /* for so long a replica's node is away when the volume is deleted
+				  */
 	/* what happened */
 	unsigned moves, forced_moves, restarts, outages, replacements;
 };
@@ -52,6 +55,8 @@ uint64_t cluster_now_ms(const struct cluster *cluster);
 /* The pod goes to another node without waiting for the one that it is on. */
 void cluster_force_move(struct cluster *cluster);
 void cluster_move(struct cluster *cluster, unsigned node, bool is_forced);
+/* The objects are of before: the pod is where they say. */
+void cluster_take_back_pod(struct cluster *cluster, int attached);
 /* pod.c: one step of pod, kubelet and attacher. */
 void pod_step(struct cluster *cluster);
 /* cluster_work.c: what users and failures do all the time. */

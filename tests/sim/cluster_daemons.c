@@ -381,6 +381,7 @@ static Strake__V1__Volume *volume_message(struct slot *slot)
 
 		volume->state = text_of(volume_state_name(status->state));
 		volume->reason = text_of(status->reason);
+		volume->superseded_by = status->superseded_by;
 		volume->size_bytes = status->size_bytes;
 		volume->epoch = epoch_to_text(&status->cfg.epoch, message->texts.epoch);
 		volume->generation = status->cfg.gen;
@@ -565,11 +566,7 @@ int nexus_bring_up(const char *socket, const struct nexus_wish *wish, bool is_mo
 	if (!slot->recorded) {
 		record(slot, wish);
 	}
-	for (unsigned i = 0; i < wish->voter_count; i++) {
-		struct volume_voter place = place_of(slot, &wish->voters[i]);
-
-		places_add(&slot->file, &place);
-	}
+	/* An open one knows its voters (nexus/control: CreateVolume again). */
 	if (!slot_status(slot, &status)) {
 		return is_away(err, "nexus");
 	}
@@ -605,9 +602,34 @@ int nexus_add_voter(
 		return err->code;
 	}
 	place = place_of(slot, voter);
-	/* Its place is in the file before it can be in a configuration. */
+	/* Its place is in the file before it can be in a configuration, and only then stays there.
+	 */
 	places_add(&slot->file, &place);
-	return volume_add_voter(slot->volume, &place, err);
+	int result = volume_add_voter(slot->volume, &place, err);
+
+	(void)places_follow_now(slot);
+	return result;
+}
+
+/* Whoever takes a replica's place is a voter before that goes; what users wish may change
+ * meanwhile.
+ */
+static void judge_removal(const struct slot *slot, const struct uuid *replica)
+{
+	const struct cfg *cfg = &slot->committed;
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < cfg->voter_count; i++) {
+		left += cfg->voters[i].kind == VOTER_DATA &&
+			!uuid_equal(&cfg->voters[i].id, replica);
+	}
+	if (!cluster->replicas_changed && left < kube_volume_replicas(cluster->kube)) {
+		struct world *world = cluster->world;
+
+		world_fail(world, &world->result->broken, "kube",
+			"a replica is removed, which leaves %u of %u", left,
+			kube_volume_replicas(cluster->kube));
+	}
 }
 
 int nexus_remove_voter(
@@ -616,7 +638,11 @@ int nexus_remove_voter(
 	struct slot *slot = open_slot(socket, err);
 
 	(void)volume;
-	return slot == NULL ? err->code : volume_remove_voter(slot->volume, replica, err);
+	if (slot == NULL) {
+		return err->code;
+	}
+	judge_removal(slot, replica);
+	return volume_remove_voter(slot->volume, replica, err);
 }
 
 int nexus_resize(const char *socket, const char *volume, uint64_t size_bytes, struct err *err)

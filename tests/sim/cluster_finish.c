@@ -91,6 +91,12 @@ void cluster_end(struct cluster *cluster)
 	if (!run_slices_for(world, is_detached, "detaching", END_NS)) {
 		return;
 	}
+	if (cluster->away_at_end_ms > 0) {
+		int node = kube_replica_node(cluster->kube, 0);
+
+		agent_power_loss(&world->agents[node], cluster->away_at_end_ms * IO_NS_PER_MS);
+		sim_run_for_ns(world->sim, rng_below(&cluster->rng, 20) * IO_NS_PER_S);
+	}
 	kube_delete_volume(cluster->kube);
 	if (!run_slices_for(world, nothing_is_left, "deleting the volume", END_NS)) {
 		return;

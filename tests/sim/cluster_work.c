@@ -70,6 +70,10 @@ static void change_replicas(struct cluster *cluster)
 {
 	uint64_t most = min_u64(cluster->world->options.voters - cluster->pools_deleted, 5);
 
+	if (cluster->replicas_stay) {
+		return;
+	}
+	cluster->replicas_changed = true;
 	kube_set_replicas(cluster->kube, 1 + (unsigned)rng_below(&cluster->rng, most));
 }
 
@@ -112,18 +116,19 @@ static const struct {
 	const char *name;
 	unsigned weight;
 	void (*run)(struct cluster *cluster);
+	bool with_restores; /* it leaves the places of the replicas as they are */
 } works[] = {
-	{"move the pod", 10, move_pod},
-	{"force the pod away", 8, force_move},
-	{"cut a node from the API", 10, cut_node},
-	{"API outage", 6, api_outage},
-	{"stale caches", 10, deafen},
-	{"crash csi-controller", 10, crash_controller},
-	{"crash a csi-node", 8, crash_node},
-	{"change spec.replicas", 10, change_replicas},
-	{"grow", 6, grow},
-	{"delete a pool", 4, delete_pool},
-	{"a node is away for long", 8, away_for_long},
+	{"move the pod", 10, move_pod, true},
+	{"force the pod away", 8, force_move, true},
+	{"cut a node from the API", 10, cut_node, true},
+	{"API outage", 6, api_outage, true},
+	{"stale caches", 10, deafen, true},
+	{"crash csi-controller", 10, crash_controller, true},
+	{"crash a csi-node", 8, crash_node, true},
+	{"change spec.replicas", 10, change_replicas, false},
+	{"grow", 6, grow, false},
+	{"delete a pool", 4, delete_pool, false},
+	{"a node is away for long", 8, away_for_long, false},
 };
 
 static void on_work(struct sim_event *event)
@@ -141,21 +146,60 @@ static void on_work(struct sim_event *event)
 	while (at >= works[which].weight) {
 		at -= works[which++].weight;
 	}
-	sim_trace(cluster->world->sim, "cluster: %s", works[which].name);
-	works[which].run(cluster);
+	if (!cluster->world->options.restores || works[which].with_restores) {
+		sim_trace(cluster->world->sim, "cluster: %s", works[which].name);
+		works[which].run(cluster);
+	}
 	sim_at_ns(cluster->world->sim, event,
 		sim_now_ns(cluster->world->sim) + rng_below(&cluster->rng, PAUSE_MS) * IO_NS_PER_MS,
 		on_work);
 }
 
+/* As etcd's operator does: with everything that follows from the objects, which pod runs where too.
+ * What was placed or deleted since is not known any more; so that happens only where nothing is. */
+static void restore(struct cluster *cluster)
+{
+	int attached;
+
+	kube_restore(cluster->kube);
+	cluster->was_restored = true;
+	attached = kube_attached_node(cluster->kube);
+	cluster_take_back_pod(cluster, attached);
+}
+
+static void on_restore(struct sim_event *event)
+{
+	restore(container_of(event, struct cluster, restore));
+}
+
+static void on_backup(struct sim_event *event)
+{
+	struct cluster *cluster = container_of(event, struct cluster, restore);
+
+	kube_backup(cluster->kube);
+	sim_at_ns(cluster->world->sim, event,
+		sim_now_ns(cluster->world->sim) + (5 + rng_below(&cluster->rng, 10)) * IO_NS_PER_S,
+		on_restore);
+}
+
 void cluster_work_start(struct cluster *cluster)
 {
+	cluster->replicas_stay = rng_percent(&cluster->rng, 50);
+	if (cluster->world->options.restores) {
+		sim_at_ns(cluster->world->sim, &cluster->restore,
+			sim_now_ns(cluster->world->sim) + rng_below(&cluster->rng, 5) * IO_NS_PER_S,
+			on_backup);
+	}
 	sim_at_ns(cluster->world->sim, &cluster->work, sim_now_ns(cluster->world->sim), on_work);
 }
 
 void cluster_heal(struct cluster *cluster)
 {
 	sim_cancel(cluster->world->sim, &cluster->work);
+	sim_cancel(cluster->world->sim, &cluster->restore);
+	if (cluster->away_at_end_ms == 0 && rng_percent(&cluster->rng, 30)) {
+		cluster->away_at_end_ms = 1 + rng_below(&cluster->rng, 100000);
+	}
 	cluster->outage_until_ms = 0;
 	for (unsigned i = 0; i < AGENTS_MAX; i++) {
 		cluster->cut_until_ms[i] = 0;

@@ -18,6 +18,14 @@ const char *mutant_options(enum mutant mutant)
 		return "voter_changes=0 dirty=1 windows=1";
 	case MUTANT_R1: /* needs blocks that rot */
 		return "voter_changes=0 rotten=0";
+	case MUTANT_ATTACH_REUSED:
+	case MUTANT_DELETES_VOTER:
+	case MUTANT_LETS_GO_EARLY:
+	case MUTANT_TWO_ON_A_NODE:
+	case MUTANT_LOST_NODE_SPEAKS:
+		return "kube=1";
+	case MUTANT_KEEPS_OLD_NUMBER: /* needs a restored backup */
+		return "kube=1 restores=1";
 	default:
 		return "";
 	}

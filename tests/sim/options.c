@@ -47,6 +47,7 @@ static const struct {
 	{"checkpoint", offsetof(struct world_options, checkpoint_ns)},
 	{"dirty", offsetof(struct world_options, dirty_bytes)},
 	{"kube", offsetof(struct world_options, kube)},
+	{"restores", offsetof(struct world_options, restores)},
 	{"replace_after", offsetof(struct world_options, replace_after_s)},
 	{"clock_ppm", offsetof(struct world_options, clock_ppm)},
 	{"down", offsetof(struct world_options, down_at_end)},

@@ -126,7 +126,13 @@ static void step_publish(struct cluster *cluster)
 static void step_stage(struct cluster *cluster)
 {
 	forget_call(cluster, KUBE_CALL_UNSTAGE);
-	if (kubelet_works(cluster) && ask(cluster, KUBE_CALL_STAGE, cluster->node)) {
+	if (kube_attached_node(cluster->kube) != (int)cluster->node) {
+		/* Restored objects: external-attacher compares what is attached with what shall be.
+		 */
+		if (kube_call_state(cluster->kube, KUBE_CALL_STAGE) != KUBE_CALL_RUNNING) {
+			enter(cluster, POD_PUBLISH);
+		}
+	} else if (kubelet_works(cluster) && ask(cluster, KUBE_CALL_STAGE, cluster->node)) {
 		slot_start_issuing(slot_of(cluster));
 		enter(cluster, POD_RUNS);
 	}
@@ -161,6 +167,16 @@ void pod_step(struct cluster *cluster)
 	case POD_GONE:
 		return;
 	}
+}
+
+void cluster_take_back_pod(struct cluster *cluster, int attached)
+{
+	/* What was running goes on until it is taken away. */
+	if (attached >= 0) {
+		cluster->node = (unsigned)attached;
+	}
+	cluster->next_node = cluster->node;
+	enter(cluster, attached >= 0 ? POD_STAGE : POD_PUBLISH);
 }
 
 void cluster_move(struct cluster *cluster, unsigned node, bool is_forced)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/sim/scenario.h"
 
+#include "tests/sim/cluster.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -274,6 +276,7 @@ static struct world_options options_of(const struct scenario_case *test, uint64_
 	options.pool_bytes = options.pool_bytes == 0 ? UINT64_C(6) << 20 : options.pool_bytes;
 	options.small_agent = options.small_agent == 0 ? -1 : options.small_agent - 1;
 	options.local_agent = options.absent_agent = options.rotten_agent = -1;
+	cluster_adapt_options(&options);
 	return options;
 }
 
@@ -284,6 +287,9 @@ static void look_after(struct scenario *scenario)
 	struct slot *active = &world->slots[world->active];
 	struct volume_status status;
 
+	if (world->cluster != NULL) {
+		return;
+	}
 	for (unsigned i = 0; i < world->options.voters; i++) {
 		struct node_agent *node = &world->agents[i];
 		struct store_info info;

@@ -102,17 +102,24 @@ static void on_api_saved(struct sim_event *event)
 	}
 }
 
+bool places_follow_now(struct slot *slot)
+{
+	struct volume_status status;
+
+	if (!slot_status(slot, &status) || status.cfg.gen == 0) {
+		return false; /* it is closed, or being opened anew */
+	}
+	places_prune(&slot->file, &status);
+	return true;
+}
+
 static void on_file_saved(struct sim_event *event)
 {
 	struct slot *slot = container_of(event, struct slot, file_saved);
 	struct world *world = slot->world;
-	struct volume_status status;
 
-	if (!slot_status(slot, &status) || status.cfg.gen == 0) {
-		return; /* it is closed, or being opened anew */
-	}
-	places_prune(&slot->file, &status);
-	if (world->cluster == NULL && cfg_compare(&slot->file.cfg, &world->api_next.cfg) > 0) {
+	if (places_follow_now(slot) && world->cluster == NULL &&
+		cfg_compare(&slot->file.cfg, &world->api_next.cfg) > 0) {
 		world->api_next = slot->file;
 		if (world->api_saved.index == 0) {
 			sim_at_ns(world->sim, &world->api_saved,

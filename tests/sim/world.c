@@ -70,6 +70,7 @@ static void run_faults(struct world *world)
 	world->load_begin_ns = sim_now_ns(world->sim);
 	if (world->options.kube) {
 		cluster_start(world);
+		cluster_work_start(world->cluster);
 		end_ns = sim_now_ns(world->sim) + world->options.duration_ns;
 	} else {
 		slot_open(&world->slots[0], 1);

@@ -62,6 +62,7 @@ struct world_options {
 	uint64_t no_quorum_ns;            /* requests fail after so long; 0: they wait */
 	uint64_t slow_ns, eject_away_ns;  /* nexus_options */
 	uint64_t kube;                    /* with Kubernetes: cluster.h */
+	uint64_t restores;                /* the API is restored from a backup */
 	uint64_t replace_after_s;         /* of its csi-controller */
 	uint64_t clock_ppm;   /* clocks of hosts run up to this much too fast or too slow */
 	uint64_t down_at_end; /* how many agents stay away when the faults end, at first */
@@ -332,6 +333,7 @@ void places_add(struct places *places, const struct volume_voter *voter);
 void places_take(struct places *places, const struct places *from, const struct slot *slot);
 /* A configuration was committed: the file is soon as V is. */
 void places_follow(struct slot *slot);
+bool places_follow_now(struct slot *slot);
 void operator_start(struct world *world);
 void operator_stop(struct world *world);
 bool operator_is_done(const struct world *world);

@@ -231,6 +231,14 @@ static void check_capability(struct kube_side *side, const json_t *volume, const
 	}
 }
 
+/* To something: that it goes is always right. */
+static bool nexus_changes(const json_t *before, const json_t *object)
+{
+	const json_t *is = kube_at(object, "status.nexus");
+
+	return is != NULL && !json_equal(is, kube_at(before, "status.nexus"));
+}
+
 static void check_volume(struct kube_side *side, const json_t *before, const json_t *object)
 {
 	int64_t was = kube_number(before, "status.attachment.number", 0);
@@ -254,6 +262,36 @@ static void check_volume(struct kube_side *side, const json_t *before, const jso
 	if (to[0] != '\0') {
 		check_capability(side, object, to);
 	}
+	if (nexus_changes(before, object) &&
+		strcmp(kube_text(object, "status.nexus.node"), to) != 0) {
+		side_wrong(side,
+			"node %s says what its nexus has, and has lost the volume to \"%s\"",
+			kube_text(object, "status.nexus.node"), to);
+	}
+}
+
+struct placed {
+	struct kube_side *side;
+	const json_t *replica;
+};
+
+static void look_at_other(void *ctx, const json_t *other)
+{
+	const struct placed *placed = ctx;
+
+	if (other != placed->replica && !kube_is_deleted(other) &&
+		strcmp(kube_text(other, "spec.node"), kube_text(placed->replica, "spec.node")) ==
+			0) {
+		side_wrong(placed->side, "replicas %s and %s are placed on one node",
+			kube_name(placed->replica), kube_name(other));
+	}
+}
+
+static void check_placed(struct kube_side *side, const json_t *replica)
+{
+	struct placed placed = {side, replica};
+
+	fake_server_each(&side->server, "replicas", look_at_other, &placed);
 }
 
 static void check_replica(struct kube_side *side, const json_t *before, const json_t *object)
@@ -263,6 +301,9 @@ static void check_replica(struct kube_side *side, const json_t *before, const js
 
 	if (before == NULL && kube_text(object, "spec.key.sealed")[0] == '\0') {
 		side_wrong(side, "replica %s is made without a key", kube_name(object));
+	}
+	if (before == NULL) {
+		check_placed(side, object);
 	}
 	if (volume != NULL && !kube_is_deleted(volume) && before != NULL &&
 		!kube_is_deleted(before) && (object == NULL || kube_is_deleted(object)) &&

@@ -272,6 +272,8 @@ void kube_restore(struct kube_side *side)
 	assert(side->backup != NULL);
 	side->was_restored = true;
 	fake_server_restore(&side->server, side->backup);
+	/* With its VolumeAttachment. */
+	side->calls[KUBE_CALL_PUBLISH].attach = kube_attach_number(side);
 }
 
 bool kube_was_restored(const struct kube_side *side)
