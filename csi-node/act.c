@@ -35,8 +35,12 @@ json_t *finalizer_removal(const json_t *object, const char *finalizer)
 
 		if (text != NULL && strcmp(text, finalizer) == 0) {
 			(void)snprintf(path, sizeof(path), "/metadata/finalizers/%zu", i);
-			return json_pack("[{s:s, s:s, s:s}, {s:s, s:s}]", "op", "test", "path",
-				path, "value", finalizer, "op", "remove", "path", path);
+			/* Of this very object: by now there may be another one of the name, and
+			 * its finalizer is what has it erased one day. */
+			return json_pack("[{s:s, s:s, s:s}, {s:s, s:s, s:s}, {s:s, s:s}]", "op",
+				"test", "path", "/metadata/uid", "value", kube_uid(object), "op",
+				"test", "path", path, "value", finalizer, "op", "remove", "path",
+				path);
 		}
 	}
 	return NULL;
