@@ -179,8 +179,7 @@ static void let_go(struct roster *roster)
 	for (unsigned i = roster->count; i > roster->keep_count; i--) {
 		struct replica_view *view = roster->candidates[i - 1].view;
 
-		if (roster->good_count - view->is_good >= roster->wanted ||
-			mutant_is(MUTANT_LETS_GO_EARLY)) {
+		if (roster->good_count - view->is_good >= roster->wanted) {
 			roster->good_count -= view->is_good;
 			view->is_leaving = true;
 		}

@@ -54,7 +54,6 @@
 	X(VMETA_VOLATILE, "vmeta-volatile") /* the metadata of a replica are not written through */ \
 	X(ATTACH_REUSED, "attach-reused") /* an attachment gets the number of the one before */ \
 	X(DELETES_VOTER, "deletes-voter") /* a replica is deleted before V is without it */ \
-	X(LETS_GO_EARLY, "lets-go-early") /* a replica is let go before another has its place */ \
 	X(TWO_ON_A_NODE, "two-on-a-node") /* a new replica may come to a node that has one */ \
 	X(KEEPS_OLD_NUMBER, "keeps-old-number") /* an attach number of a backup is not raised */ \
 	X(LOST_NODE_SPEAKS, "lost-node-speaks") /* status.nexus is written by who lost the volume */ \

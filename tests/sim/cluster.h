@@ -36,7 +36,7 @@ struct cluster {
 	uint64_t cut_until_ms[AGENTS_MAX], outage_until_ms;
 	bool pool_is_gone[AGENTS_MAX], pool_is_taken[AGENTS_MAX];
 	unsigned pools_deleted;
-	bool replicas_changed, replicas_stay, was_restored;
+	uint32_t backup_number;  /* of the attachment */
 	uint64_t away_at_end_ms; /* for so long a replica's node is away when the volume is deleted
 				  */
 	/* what happened */

@@ -611,38 +611,13 @@ int nexus_add_voter(
 	return result;
 }
 
-/* Whoever takes a replica's place is a voter before that goes; what users wish may change
- * meanwhile.
- */
-static void judge_removal(const struct slot *slot, const struct uuid *replica)
-{
-	const struct cfg *cfg = &slot->committed;
-	unsigned left = 0;
-
-	for (unsigned i = 0; i < cfg->voter_count; i++) {
-		left += cfg->voters[i].kind == VOTER_DATA &&
-			!uuid_equal(&cfg->voters[i].id, replica);
-	}
-	if (!cluster->replicas_changed && left < kube_volume_replicas(cluster->kube)) {
-		struct world *world = cluster->world;
-
-		world_fail(world, &world->result->broken, "kube",
-			"a replica is removed, which leaves %u of %u", left,
-			kube_volume_replicas(cluster->kube));
-	}
-}
-
 int nexus_remove_voter(
 	const char *socket, const char *volume, const struct uuid *replica, struct err *err)
 {
 	struct slot *slot = open_slot(socket, err);
 
 	(void)volume;
-	if (slot == NULL) {
-		return err->code;
-	}
-	judge_removal(slot, replica);
-	return volume_remove_voter(slot->volume, replica, err);
+	return slot == NULL ? err->code : volume_remove_voter(slot->volume, replica, err);
 }
 
 int nexus_resize(const char *socket, const char *volume, uint64_t size_bytes, struct err *err)

@@ -70,10 +70,6 @@ static void change_replicas(struct cluster *cluster)
 {
 	uint64_t most = min_u64(cluster->world->options.voters - cluster->pools_deleted, 5);
 
-	if (cluster->replicas_stay) {
-		return;
-	}
-	cluster->replicas_changed = true;
 	kube_set_replicas(cluster->kube, 1 + (unsigned)rng_below(&cluster->rng, most));
 }
 
@@ -162,14 +158,22 @@ static void restore(struct cluster *cluster)
 	int attached;
 
 	kube_restore(cluster->kube);
-	cluster->was_restored = true;
 	attached = kube_attached_node(cluster->kube);
 	cluster_take_back_pod(cluster, attached);
 }
 
+/* With one attachment since the backup the next one gets its number again, and the two nodes take
+ * the volume from each other until the older one hears that it has lost it (README.md). */
 static void on_restore(struct sim_event *event)
 {
-	restore(container_of(event, struct cluster, restore));
+	struct cluster *cluster = container_of(event, struct cluster, restore);
+
+	if (kube_attach_number(cluster->kube) == cluster->backup_number + 1) {
+		sim_at_ns(cluster->world->sim, event, sim_now_ns(cluster->world->sim) + IO_NS_PER_S,
+			on_restore);
+		return;
+	}
+	restore(cluster);
 }
 
 static void on_backup(struct sim_event *event)
@@ -177,6 +181,7 @@ static void on_backup(struct sim_event *event)
 	struct cluster *cluster = container_of(event, struct cluster, restore);
 
 	kube_backup(cluster->kube);
+	cluster->backup_number = kube_attach_number(cluster->kube);
 	sim_at_ns(cluster->world->sim, event,
 		sim_now_ns(cluster->world->sim) + (5 + rng_below(&cluster->rng, 10)) * IO_NS_PER_S,
 		on_restore);
@@ -184,7 +189,6 @@ static void on_backup(struct sim_event *event)
 
 void cluster_work_start(struct cluster *cluster)
 {
-	cluster->replicas_stay = rng_percent(&cluster->rng, 50);
 	if (cluster->world->options.restores) {
 		sim_at_ns(cluster->world->sim, &cluster->restore,
 			sim_now_ns(cluster->world->sim) + rng_below(&cluster->rng, 5) * IO_NS_PER_S,

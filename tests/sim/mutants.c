@@ -20,7 +20,6 @@ const char *mutant_options(enum mutant mutant)
 		return "voter_changes=0 rotten=0";
 	case MUTANT_ATTACH_REUSED:
 	case MUTANT_DELETES_VOTER:
-	case MUTANT_LETS_GO_EARLY:
 	case MUTANT_TWO_ON_A_NODE:
 	case MUTANT_LOST_NODE_SPEAKS:
 		return "kube=1";

@@ -22,6 +22,10 @@ static void enter(struct cluster *cluster, enum pod_state state)
 
 	cluster->pod = state;
 	cluster->call_after_ms = 0;
+	/* A call of before may be under way still. */
+	for (unsigned i = 0; i < KUBE_CALL_COUNT; i++) {
+		kube_call_forget(cluster->kube, (enum kube_call)i);
+	}
 	sim_trace(cluster->world->sim, "pod on n%u %s", cluster->node, names[state]);
 }
 
@@ -56,12 +60,6 @@ static bool kubelet_works(const struct cluster *cluster)
 	       cluster_now_ms(cluster) >= cluster->outage_until_ms;
 }
 
-/* A call of before may be under way still: its answer is nobody's. */
-static void forget_call(struct cluster *cluster, enum kube_call call)
-{
-	(void)kube_call_state(cluster->kube, call);
-}
-
 static void step_runs(struct cluster *cluster)
 {
 	struct slot *slot = slot_of(cluster);
@@ -90,7 +88,6 @@ static void step_unstage(struct cluster *cluster)
 {
 	bool may_give_up = cluster_now_ms(cluster) >= cluster->give_up_ms && !cluster->is_ending;
 
-	forget_call(cluster, KUBE_CALL_STAGE);
 	if (may_give_up ||
 		(kubelet_works(cluster) && ask(cluster, KUBE_CALL_UNSTAGE, cluster->node))) {
 		enter(cluster, POD_UNPUBLISH);
@@ -99,7 +96,6 @@ static void step_unstage(struct cluster *cluster)
 
 static void step_unpublish(struct cluster *cluster)
 {
-	forget_call(cluster, KUBE_CALL_PUBLISH);
 	if (!ask(cluster, KUBE_CALL_UNPUBLISH, cluster->node)) {
 		return;
 	}
@@ -111,7 +107,6 @@ static void step_publish(struct cluster *cluster)
 {
 	int attached = kube_attached_node(cluster->kube);
 
-	forget_call(cluster, KUBE_CALL_UNPUBLISH);
 	if (attached >= 0 && (unsigned)attached != cluster->node &&
 		kube_call_state(cluster->kube, KUBE_CALL_PUBLISH) != KUBE_CALL_RUNNING) {
 		/* What an earlier call had done. */
@@ -125,7 +120,6 @@ static void step_publish(struct cluster *cluster)
 
 static void step_stage(struct cluster *cluster)
 {
-	forget_call(cluster, KUBE_CALL_UNSTAGE);
 	if (kube_attached_node(cluster->kube) != (int)cluster->node) {
 		/* Restored objects: external-attacher compares what is attached with what shall be.
 		 */

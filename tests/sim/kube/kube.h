@@ -82,6 +82,8 @@ enum kube_call_state { KUBE_CALL_NONE, KUBE_CALL_RUNNING, KUBE_CALL_DONE, KUBE_C
 void kube_call_begin(struct kube_side *side, enum kube_call call, unsigned node);
 /* An end is told once. */
 enum kube_call_state kube_call_state(struct kube_side *side, enum kube_call call);
+/* Nobody waits for the one that is under way any more. */
+void kube_call_forget(struct kube_side *side, enum kube_call call);
 const char *kube_call_error(const struct kube_side *side, enum kube_call call);
 
 /* ---- what the objects say ---- */
@@ -102,7 +104,5 @@ bool kube_is_at_rest(const struct kube_side *side, const char *epoch, uint64_t s
 	char *why, size_t size);
 /* status.nexus names the node, in service. */
 bool kube_nexus_is_said(const struct kube_side *side, unsigned node);
-/* Not after a restoration: then what is said may be of before. */
-bool kube_was_restored(const struct kube_side *side);
 
 #endif

@@ -276,11 +276,6 @@ void kube_restore(struct kube_side *side)
 	side->calls[KUBE_CALL_PUBLISH].attach = kube_attach_number(side);
 }
 
-bool kube_was_restored(const struct kube_side *side)
-{
-	return side->was_restored;
-}
-
 /* ---- users ---- */
 
 void kube_create_pool(struct kube_side *side, unsigned node)
@@ -351,6 +346,7 @@ void kube_call_begin(struct kube_side *side, enum kube_call kind, unsigned node)
 	assert(!call->is_begun);
 	kube_node_name(node, name);
 	call->is_begun = true;
+	call->is_forgotten = false;
 	call->grpc = (struct grpc_call){0};
 	call->process = is_of_node ? &side->nodes[node] : &side->controller;
 	if (call->process->program == NULL) {
@@ -373,10 +369,19 @@ enum kube_call_state kube_call_state(struct kube_side *side, enum kube_call kind
 		return KUBE_CALL_RUNNING;
 	}
 	call->is_begun = false;
+	if (call->is_forgotten) {
+		return KUBE_CALL_NONE;
+	}
 	if (call->grpc.result == 0 && kind == KUBE_CALL_PUBLISH) {
 		call->attach = kube_attach_number(side);
 	}
 	return call->grpc.result == 0 ? KUBE_CALL_DONE : KUBE_CALL_FAILED;
+}
+
+void kube_call_forget(struct kube_side *side, enum kube_call kind)
+{
+	side->calls[kind].is_forgotten = true;
+	(void)kube_call_state(side, kind);
 }
 
 const char *kube_call_error(const struct kube_side *side, enum kube_call call)

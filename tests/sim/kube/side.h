@@ -27,7 +27,7 @@ struct process {
 
 struct call {
 	struct grpc_call grpc;
-	bool is_begun;
+	bool is_begun, is_forgotten;
 	struct process *process;
 	int64_t attach; /* of the last publication */
 };
