@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Carries out the plan of a Volume. */
 #include "csi-controller/act.h"
+#include "csi-controller/attachment.h"
 #include "csi-controller/plan_volume.h"
 
 #include <errno.h>
@@ -397,6 +398,29 @@ static void forget_nexus(struct act *act, const struct world_volume *volume)
 	act_send(request, NULL);
 }
 
+/* ---- a number of a backup ---- */
+
+/* If it is still attached so: the test is the API's own word. */
+static void raise_attach(struct act *act, const struct world_volume *volume)
+{
+	json_int_t number = (json_int_t)volume->object.nexus.superseded_by + 1;
+	struct act_request *patch =
+		act_request_new(act, KUBE_JSON_PATCH, &objects_volumes, act->key);
+	json_t *body = attachment_patch(act->controller, volume->json,
+		&(struct attachment){
+			number, volume->object.attached_node, volume->object.attached_read_only});
+
+	log_warning(act->controller->log, "act", "attach-number-raised",
+		"volume=%s node=%s number=%u to=%lld", act->key, volume->object.attached_node,
+		volume->object.attach_number, (long long)number);
+	(void)json_array_insert_new(body, 0,
+		json_pack("{s:s, s:s, s:s}", "op", "test", "path", "/status/attachment/node",
+			"value", volume->object.attached_node));
+	patch->request.subresource = "status";
+	patch->cache = act->controller->caches[CACHE_VOLUMES];
+	act_send(patch, body);
+}
+
 /* ---- the work ---- */
 
 static void carry_out(
@@ -416,6 +440,9 @@ static void carry_out(
 		break;
 	case VOLUME_DROP:
 		drop_replicas(act, plan);
+		break;
+	case VOLUME_RAISE_ATTACH:
+		raise_attach(act, volume);
 		break;
 	case VOLUME_FORGET_NEXUS:
 		forget_nexus(act, volume);

@@ -2,6 +2,7 @@
 #include "csi-controller/place.h"
 
 #include "base/bytes.h"
+#include "base/mutant.h"
 #include "base/size.h"
 #include "base/strbuf.h"
 
@@ -123,7 +124,8 @@ static bool is_on_taken_node(
 	const struct place_request *request, const struct world_pool *pool, char why[WHY_SIZE])
 {
 	for (unsigned i = 0; i < request->kept_count; i++) {
-		if (strcmp(request->kept[i]->object.node, pool->object.node) == 0) {
+		if (strcmp(request->kept[i]->object.node, pool->object.node) == 0 &&
+			!mutant_is(MUTANT_TWO_ON_A_NODE)) {
 			(void)snprintf(why, WHY_SIZE, "same node as replica %.64s",
 				request->kept[i]->object.meta.name);
 			return true;

@@ -362,6 +362,33 @@ static void test_out_of_sync_outlives_the_nexus(void **state)
 	assert_string_equal(said("inSync"), "2/3");
 }
 
+/* Of a Volume that is attached with number 3. */
+static enum volume_action ask_refused(const char *node, const char *nexus_state, unsigned by)
+{
+	char status[400];
+
+	(void)snprintf(status, sizeof(status),
+		"{'attachment': {'number': 3, 'node': '%s'}, 'nexus': {'node': 'n4', 'state': "
+		"'%s', "
+		"'supersededBy': %u}, " AVAILABLE "}",
+		node, nexus_state, by);
+	set_volume(&world, &(struct test_volume){.name = "v", 1, 3, .status = status});
+	make_three(true);
+	return ask();
+}
+
+static void test_a_number_of_a_backup_is_raised(void **state)
+{
+	(void)state;
+	assert_int_equal(ask_refused("n4", "Superseded", 5), VOLUME_RAISE_ATTACH);
+	/* By an attachment of before this one; of a node that has lost it; of a nexus that serves.
+	 */
+	assert_int_not_equal(ask_refused("n4", "Superseded", 3), VOLUME_RAISE_ATTACH);
+	assert_int_not_equal(ask_refused("n3", "Superseded", 5), VOLUME_RAISE_ATTACH);
+	assert_int_not_equal(ask_refused("", "Superseded", 5), VOLUME_RAISE_ATTACH);
+	assert_int_not_equal(ask_refused("n4", "Online", 5), VOLUME_RAISE_ATTACH);
+}
+
 static void test_the_nexus_of_a_node_that_is_gone_is_forgotten(void **state)
 {
 	char text[512];
@@ -604,6 +631,7 @@ int main(void)
 		TEST(test_too_many_are_taken_away),
 		TEST(test_the_nexus_says_how_replicas_are),
 		TEST(test_out_of_sync_outlives_the_nexus),
+		TEST(test_a_number_of_a_backup_is_raised),
 		TEST(test_the_nexus_of_a_node_that_is_gone_is_forgotten),
 		TEST(test_a_deleted_volume_in_use_is_kept),
 		TEST(test_replicas_go_before_the_volume),

@@ -2,6 +2,7 @@
 #include "csi-controller/plan_volume.h"
 
 #include "base/bytes.h"
+#include "base/mutant.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -327,6 +328,17 @@ _Static_assert(OBJECTS_REPLICAS_MAX * 2 <= PLAN_VICTIMS_MAX, "all of a volume's 
 
 /* ---- a volume's life ---- */
 
+/* The object is of a backup: the node that it is attached to is refused by replicas that a later
+ * attachment has fenced. */
+static bool has_old_number(const struct volume_object *object)
+{
+	return object->nexus.is_there && object->attached_node[0] != '\0' &&
+	       strcmp(object->nexus.node, object->attached_node) == 0 &&
+	       strcmp(object->nexus.state, "Superseded") == 0 &&
+	       object->nexus.superseded_by > object->attach_number &&
+	       object->nexus.superseded_by < UINT32_MAX && !mutant_is(MUTANT_KEEPS_OLD_NUMBER);
+}
+
 static void plan_life(const struct world *world, const struct world_volume *volume,
 	struct volume_facts *facts, struct volume_plan *plan)
 {
@@ -351,6 +363,10 @@ static void plan_life(const struct world *world, const struct world_volume *volu
 	facts->available_reason = facts->is_available ? "ReplicasMade" : "WaitingForReplicas";
 	if (!facts->is_available) {
 		wait_for_replicas(facts, "", facts->available_why, sizeof(facts->available_why));
+	}
+	if (has_old_number(object)) {
+		plan->action = VOLUME_RAISE_ATTACH;
+		return;
 	}
 	if (object->nexus.is_there && (nexus_node == NULL || !nexus_node->is_there) &&
 		strcmp(object->attached_node, object->nexus.node) != 0) {

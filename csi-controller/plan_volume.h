@@ -20,6 +20,7 @@ enum volume_action {
 	VOLUME_WITHHOLD, /* `status` says Available=False; guarded by the version */
 	VOLUME_PLACE,    /* makes the Replicas `placements` */
 	VOLUME_DROP,     /* deletes the Replicas `victims` */
+	VOLUME_RAISE_ATTACH, /* gives its attachment a number above all that the replicas know */
 	VOLUME_FORGET_NEXUS, /* takes status.nexus of a node away that does not exist any more */
 	VOLUME_RELEASE,      /* takes the finalizer away */
 	VOLUME_WRITE_STATUS,

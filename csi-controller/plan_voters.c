@@ -7,6 +7,7 @@
  * any more; the mark stays.  Nothing is marked that leaves
  * fewer in sync than are wanted.
  */
+#include "base/mutant.h"
 #include "csi-controller/plan_volume.h"
 
 #include <stdio.h>
@@ -130,7 +131,7 @@ static void plan_drops(const struct world *world, const struct world_volume *vol
 		if (view->replica->is_pending) {
 			continue;
 		}
-		if (view->is_leaving ? is_removed(volume, view)
+		if (view->is_leaving ? is_removed(volume, view) || mutant_is(MUTANT_DELETES_VOTER)
 				     : view->replica->object.nsid == 0 &&
 					       plan_replica_is_bad(world, plan, view->replica)) {
 			plan->victims[plan->victim_count++] = view->replica;

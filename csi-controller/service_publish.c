@@ -4,11 +4,12 @@
  * that tests what was read.  The first attachment tests the whole version: it must not pass by a
  * plan that replaces replicas (plan_volume.h).
  */
+#include "base/mutant.h"
+#include "csi-controller/attachment.h"
 #include "csi-controller/service.h"
 #include "csi-controller/wait.h"
 
 #include <errno.h>
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,41 +96,12 @@ static bool is_patch_lost(struct job *job)
 	return false;
 }
 
-/* Shows the replicas that this attachment to this node is meant; "" when nobody has it. */
-static char *make_capability(const struct job *job, const json_t *object, json_int_t number,
-	const char *node, char text[OBJECTS_CAPABILITY_SIZE])
-{
-	uint8_t bytes[CAPABILITY_ENCODED_SIZE];
-	struct capability capability;
-	struct volume_key key;
-	struct uuid volume, host;
-
-	text[0] = '\0';
-	if (node[0] == '\0' || uuid_parse(kube_text(object, "spec.uuid"), &volume) < 0) {
-		return text;
-	}
-	capability_node(node, &host);
-	volume_key_derive(job->controller->master, &volume, job->controller->key_number, &key);
-	capability_make(&key, &volume, (uint32_t)number, &host, &capability);
-	OPENSSL_cleanse(&key, sizeof(key));
-	capability_encode(&capability, bytes);
-	return base64_to_text(bytes, sizeof(bytes), text);
-}
-
 /* Sets status.attachment, if it is still what the object says. */
 static void job_patch(struct job *job, const json_t *object, json_int_t number, const char *node,
 	bool is_read_only, void (*done)(struct kube_request *request))
 {
-	char capability[OBJECTS_CAPABILITY_SIZE];
-	json_int_t before = kube_number(object, "status.attachment.number", 0);
-	json_t *test = before == 0 ? json_pack("{s:s, s:s, s:s}", "op", "test", "path",
-					     "/metadata/resourceVersion", "value",
-					     kube_text(object, "metadata.resourceVersion"))
-				   : json_pack("{s:s, s:s, s:I}", "op", "test", "path",
-					     "/status/attachment/number", "value", before);
-	json_t *body = json_pack("[o, {s:s, s:s, s:{s:I, s:s, s:b, s:s}}]", test, "op", "add",
-		"path", "/status/attachment", "value", "number", number, "node", node, "readOnly",
-		is_read_only, "capability", make_capability(job, object, number, node, capability));
+	json_t *body = attachment_patch(
+		job->controller, object, &(struct attachment){number, node, is_read_only});
 
 	job->request = (struct kube_request){.verb = KUBE_JSON_PATCH,
 		.kind = &objects_volumes,
@@ -259,8 +231,9 @@ static void publish(struct job *job)
 		free(job);
 		return;
 	}
-	job_patch(job, volume->json, (json_int_t)volume->object.attach_number + 1, job->node,
-		job->is_read_only, published);
+	job_patch(job, volume->json,
+		(json_int_t)volume->object.attach_number + !mutant_is(MUTANT_ATTACH_REUSED),
+		job->node, job->is_read_only, published);
 }
 
 void service_publish_volume(struct grpc_call *call, const ProtobufCMessage *message)

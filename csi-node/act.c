@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies of requests. */
+#include "base/mutant.h"
 #include "csi-node/node.h"
 
 #include <stdio.h>
@@ -34,8 +35,12 @@ json_t *finalizer_removal(const json_t *object, const char *finalizer)
 
 		if (text != NULL && strcmp(text, finalizer) == 0) {
 			(void)snprintf(path, sizeof(path), "/metadata/finalizers/%zu", i);
-			return json_pack("[{s:s, s:s, s:s}, {s:s, s:s}]", "op", "test", "path",
-				path, "value", finalizer, "op", "remove", "path", path);
+			/* Of this very object: by now there may be another one of the name, and
+			 * its finalizer is what has it erased one day. */
+			return json_pack("[{s:s, s:s, s:s}, {s:s, s:s, s:s}, {s:s, s:s}]", "op",
+				"test", "path", "/metadata/uid", "value", kube_uid(object), "op",
+				"test", "path", path, "value", finalizer, "op", "remove", "path",
+				path);
 		}
 	}
 	return NULL;
@@ -43,6 +48,10 @@ json_t *finalizer_removal(const json_t *object, const char *finalizer)
 
 json_t *nexus_setting(const struct node *node, json_t *nexus)
 {
+	if (mutant_is(MUTANT_LOST_NODE_SPEAKS)) {
+		return json_pack(
+			"[{s:s, s:s, s:o}]", "op", "add", "path", "/status/nexus", "value", nexus);
+	}
 	return json_pack("[{s:s, s:s, s:s}, {s:s, s:s, s:o}]", "op", "test", "path",
 		"/status/attachment/node", "value", node->options.name, "op", "add", "path",
 		"/status/nexus", "value", nexus);

@@ -71,16 +71,29 @@ static void agent_run(struct work *work)
 {
 	struct act *act = container_of(work, struct act, work);
 
-	act->result = act->action == POOL_CREATE
-			      ? agent_create_pool(act->socket, &act->wish, &act->err)
-			      : agent_delete_pool(act->socket, act->wish.pool, &act->err);
+	switch (act->action) {
+	case POOL_CREATE:
+		act->result = agent_create_pool(act->socket, &act->wish, &act->err);
+		return;
+	case POOL_DELETE:
+		act->result = agent_delete_pool(act->socket, act->wish.pool, &act->err);
+		return;
+	case POOL_ERASE_LEFT:
+		act->result = agent_delete_replica(act->socket, &act->wish.replica, &act->err);
+		return;
+	case POOL_NOTHING:
+	case POOL_WRITE_STATUS:
+		return;
+	}
 }
 
 static void agent_done(struct work *work)
 {
 	struct act *act = container_of(work, struct act, work);
 	struct node *node = act->node;
-	const char *what = act->action == POOL_CREATE ? "create" : "delete";
+	const char *what = act->action == POOL_CREATE   ? "create"
+			   : act->action == POOL_DELETE ? "delete"
+							: "erase a replica";
 
 	view_agent_soon(node);
 	if (act->result == -EAGAIN) {
@@ -144,8 +157,24 @@ static void add_replica(void *ctx, const char *key, const json_t *json)
 	}
 }
 
+/* Of the agent's replicas in a pool that no Replica names, while one of them is enough.  All that
+ * were made here were made of Replicas that the cache had: what is not in it now is gone. */
+static bool find_left(const struct node *node, const char *pool, struct uuid *ret_left)
+{
+	const Strake__V1__ListReplicasResponse *replicas = node->agent.replicas;
+
+	for (size_t i = 0; replicas != NULL && i < replicas->n_replicas; i++) {
+		/* One whose metadata are unreadable has no uuid. */
+		if (strcmp(replicas->replicas[i]->pool, pool) == 0 &&
+			uuid_parse(replicas->replicas[i]->uuid, ret_left) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
 static void gather(struct node *node, const json_t *json, const struct pool_object *object,
-	struct pool_facts *facts)
+	struct uuid *left, struct pool_facts *facts)
 {
 	struct sum sum = {.pool = object->meta.name};
 
@@ -160,6 +189,8 @@ static void gather(struct node *node, const json_t *json, const struct pool_obje
 		.reserved_bytes = sum.bytes,
 		.replica_count = sum.count,
 	};
+	/* With Replicas the pool waits for them. */
+	facts->left = sum.count == 0 && find_left(node, object->meta.name, left) ? left : NULL;
 	note_fill(node, note_get(node, QUEUE_POOLS, object->meta.name), &facts->failure,
 		&facts->clock);
 }
@@ -183,6 +214,10 @@ static void begin(struct act *act, struct pool_facts *facts, struct pool_plan *p
 		act->status = plan_pool_released(facts);
 		ask_agent(act, facts->object, plan);
 		return;
+	case POOL_ERASE_LEFT:
+		act->wish.replica = *facts->left;
+		ask_agent(act, facts->object, plan);
+		return;
 	case POOL_WRITE_STATUS:
 		write_status(act, status);
 		return;
@@ -197,6 +232,7 @@ void act_on_pool(void *ctx, const char *key)
 	struct pool_object object;
 	struct pool_facts facts;
 	struct pool_plan plan;
+	struct uuid left;
 	struct err err = {0};
 
 	act->node = node;
@@ -212,7 +248,7 @@ void act_on_pool(void *ctx, const char *key)
 		act_over(act, true);
 		return;
 	}
-	gather(node, json, &object, &facts);
+	gather(node, json, &object, &left, &facts);
 	plan_pool(&facts, &plan);
 	begin(act, &facts, &plan);
 }

@@ -38,6 +38,7 @@ struct pool_facts {
 	const Strake__V1__Pool *pool; /* the agent's; NULL: it does not have it */
 	uint64_t reserved_bytes;      /* of all Replica objects in it */
 	unsigned replica_count;       /* Replica objects that name it */
+	const struct uuid *left;      /* one of the agent's in it that none names; NULL: none */
 	struct plan_failure failure;
 	struct plan_clock clock;
 };
@@ -46,6 +47,7 @@ enum pool_action {
 	POOL_NOTHING,
 	POOL_CREATE, /* with `size_bytes` and `wipe` */
 	POOL_DELETE,
+	POOL_ERASE_LEFT, /* `left`: who deleted the Pool while its node was away has given it up */
 	POOL_WRITE_STATUS,
 };
 

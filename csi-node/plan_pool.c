@@ -242,7 +242,7 @@ void plan_pool(const struct pool_facts *facts, struct pool_plan *ret_plan)
 		return;
 	}
 	if (shall_delete(facts)) {
-		plan->action = POOL_DELETE;
+		plan->action = facts->left != NULL ? POOL_ERASE_LEFT : POOL_DELETE;
 	} else if (shall_create(facts)) {
 		bool is_new = object->uuid[0] == '\0';
 

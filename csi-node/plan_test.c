@@ -252,6 +252,12 @@ static void test_a_deleted_pool_goes_when_no_replica_names_it(void **state)
 	assert_int_not_equal(replan_pool(&fixture)->action, POOL_DELETE);
 	fixture.facts.replica_count = 0;
 	assert_int_equal(replan_pool(&fixture)->action, POOL_DELETE);
+	/* One of a Replica that lost its finalizer while the node was away. */
+	struct uuid left = {0};
+
+	fixture.facts.left = &left;
+	assert_int_equal(replan_pool(&fixture)->action, POOL_ERASE_LEFT);
+	fixture.facts.left = NULL;
 	fixture.facts.agent_failure = "away";
 	assert_int_equal(replan_pool(&fixture)->action, POOL_WRITE_STATUS);
 	fixture.facts.agent_failure = NULL;

@@ -94,6 +94,10 @@ json_t *plan_nexus_json(const char *node, const struct volume_object *object,
 	}
 	set_text(json, "state", volume->state);
 	set_text(json, "reason", volume->reason);
+	if (volume->superseded_by > 0) {
+		(void)json_object_set_new(
+			json, "supersededBy", json_integer((json_int_t)volume->superseded_by));
+	}
 	for (size_t i = 0; i < volume->n_replicas; i++) {
 		if (strcmp(volume->replicas[i]->membership, "None") != 0) {
 			(void)json_array_append_new(replicas, replica_json(volume->replicas[i]));

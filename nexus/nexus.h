@@ -143,6 +143,7 @@ struct volume_replica_status {
 struct volume_status {
 	enum volume_state state;
 	char reason[VOLUME_REASON_SIZE];
+	uint32_t superseded_by; /* the highest attach number that refused it; 0: none */
 	uint64_t size_bytes;
 	struct cfg cfg; /* committed now; gen 0 before the first commit */
 	unsigned min_insync;

@@ -16,6 +16,8 @@ const struct kube_kind kube_secrets = {"", "v1", "secrets", "Secret", true};
 const struct kube_kind kube_pvcs = {
 	"", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true};
 
+#define AGAIN_MS 1000
+
 /* What "struct kube" is here; the real one's layout is not used. */
 struct fake {
 	struct fake_server *server;
@@ -89,9 +91,8 @@ void kube_send(struct kube *kube, struct kube_request *caller)
 	sent->request = (struct fake_server_request){
 		.verb = caller->verb,
 		.plural = caller->kind->plural,
-		.name = must_copy(caller->verb == KUBE_LIST
-					  ? strchr(caller->field_selector, '=') + 1
-					  : caller->name),
+		.name = must_copy(
+			caller->verb == KUBE_LIST ? caller->field_selector : caller->name),
 		.uid = caller->uid != NULL ? must_copy(caller->uid) : NULL,
 		.version = caller->resource_version != NULL ? must_copy(caller->resource_version)
 							    : NULL,
@@ -100,6 +101,7 @@ void kube_send(struct kube *kube, struct kube_request *caller)
 	};
 	caller->result = 0;
 	caller->response = NULL;
+	caller->backend = sent;
 	err_clear(&caller->err);
 	list_push_back(&of(kube)->requests, &sent->node);
 }
@@ -113,6 +115,12 @@ static void sent_free(struct sent *sent)
 	must_free(sent->request.uid);
 	must_free(sent->request.version);
 	must_free(sent);
+}
+
+void kube_cancel(struct kube_request *caller)
+{
+	/* A caller has no kube: its request knows where it is. */
+	sent_free(caller->backend);
 }
 
 bool fake_kube_execute(struct kube *kube, unsigned fail_percent)
@@ -169,6 +177,7 @@ bool fake_kube_answer(struct kube *kube)
 struct kube_cache {
 	struct list_node node;
 	struct fake *fake;
+	char path[64], value[300]; /* the field selector: "" for all */
 	struct kube_cache_options options;
 	json_t *objects;
 	bool is_synced;
@@ -189,6 +198,15 @@ int kube_cache_new(struct kube *kube, const struct kube_cache_options *options,
 	(void)err;
 	cache->fake = of(kube);
 	cache->options = *options;
+	if (options->field_selector != NULL) {
+		size_t length = strcspn(options->field_selector, "=");
+
+		(void)snprintf(cache->path, sizeof(cache->path), "%.*s", (int)length,
+			options->field_selector);
+		(void)snprintf(cache->value, sizeof(cache->value), "%s",
+			options->field_selector + length + 1);
+	}
+	cache->options.field_selector = NULL; /* the caller's */
 	cache->objects = json_object();
 	list_push_back(&of(kube)->caches, &cache->node);
 	*ret_cache = cache;
@@ -202,10 +220,16 @@ void kube_cache_free(struct kube_cache *cache)
 	must_free(cache);
 }
 
+static bool is_selected(const struct kube_cache *cache, const json_t *object)
+{
+	return cache->path[0] == '\0' || strcmp(kube_text(object, cache->path), cache->value) == 0;
+}
+
 static void cache_set(struct kube_cache *cache, const char *name, const json_t *object)
 {
 	json_t *before = json_incref(json_object_get(cache->objects, name));
-	json_t *copy = object == NULL ? NULL : json_deep_copy(object);
+	json_t *copy =
+		object == NULL || !is_selected(cache, object) ? NULL : json_deep_copy(object);
 
 	if (before != NULL && object != NULL && version_of(before) >= version_of(object)) {
 		json_decref(before);
@@ -227,9 +251,31 @@ static void cache_set(struct kube_cache *cache, const char *name, const json_t *
 	json_decref(before);
 }
 
+const json_t *kube_cache_get(const struct kube_cache *cache, const char *key)
+{
+	return json_object_get(cache->objects, key);
+}
+
+size_t kube_cache_count(const struct kube_cache *cache)
+{
+	return json_object_size(cache->objects);
+}
+
+void kube_cache_each(const struct kube_cache *cache,
+	void (*each)(void *ctx, const char *key, const json_t *object), void *ctx)
+{
+	const char *key;
+	json_t *object;
+
+	json_object_foreach(cache->objects, key, object)
+	{
+		each(ctx, key, object);
+	}
+}
+
 void kube_cache_absorb(struct kube_cache *cache, const json_t *object)
 {
-	if (object != NULL && version_of(object) > cache->version) {
+	if (object != NULL && version_of(object) > cache->version && is_selected(cache, object)) {
 		cache_set(cache, kube_name(object), object);
 	}
 }
@@ -288,6 +334,7 @@ struct item {
 	struct list_node node;
 	char *key; /* owned */
 	bool is_working, is_added, is_later;
+	uint64_t due_ms; /* of the loop's clock, when is_later */
 };
 
 struct kube_queue {
@@ -351,9 +398,14 @@ void kube_queue_add_after(struct kube_queue *queue, const char *key, uint64_t de
 {
 	bool is_new;
 	struct item *item = need_item(queue, key, &is_new);
+	uint64_t due_ms = loop_now_ms(queue->fake->loop) + delay_ms;
 
-	(void)delay_ms;
-	item->is_later = item->is_later || is_new || item->is_working;
+	if (!item->is_later) {
+		item->is_later = is_new || item->is_working;
+		item->due_ms = due_ms;
+	} else if (due_ms < item->due_ms) {
+		item->due_ms = due_ms;
+	}
 }
 
 void kube_queue_done(struct kube_queue *queue, const char *key, enum kube_queue_result result)
@@ -368,6 +420,7 @@ void kube_queue_done(struct kube_queue *queue, const char *key, enum kube_queue_
 		item->is_later = false;
 	} else if (result == KUBE_QUEUE_AGAIN) {
 		item->is_later = true;
+		item->due_ms = loop_now_ms(queue->fake->loop) + AGAIN_MS;
 	} else if (!item->is_later) {
 		item_free(item);
 	}
@@ -398,15 +451,22 @@ bool fake_kube_work(struct kube *kube)
 	return true;
 }
 
-void fake_kube_pass_time(struct kube *kube)
+void fake_kube_pass_time_until(struct kube *kube, uint64_t now_ms)
 {
 	list_for_each (&of(kube)->queues, node) {
 		struct kube_queue *queue = container_of(node, struct kube_queue, node);
 
 		list_for_each (&queue->items, item_node) {
-			container_of(item_node, struct item, node)->is_later = false;
+			struct item *item = container_of(item_node, struct item, node);
+
+			item->is_later = item->is_later && item->due_ms > now_ms;
 		}
 	}
+}
+
+void fake_kube_pass_time(struct kube *kube)
+{
+	fake_kube_pass_time_until(kube, UINT64_MAX);
 }
 
 void kube_queue_stop(struct kube_queue *queue, void (*stopped)(void *ctx), void *ctx)

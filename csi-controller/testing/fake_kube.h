@@ -32,6 +32,9 @@ const json_t *fake_server_get(
 /* What others do; takes the object.  A new one gets its uid, one that exists keeps it. */
 void fake_server_put(struct fake_server *server, const char *plural, json_t *object);
 void fake_server_delete(struct fake_server *server, const char *plural, const char *name);
+/* All objects as they were, under new versions: etcd is restored from a backup (a copy of
+ * `objects`). */
+void fake_server_restore(struct fake_server *server, const json_t *backup);
 /* A copy, to be changed and put. */
 json_t *fake_server_copy(const struct fake_server *server, const char *plural, const char *name);
 
@@ -53,6 +56,8 @@ bool fake_kube_hear(struct kube *kube); /* a cache lists, or takes one change */
 bool fake_kube_work(struct kube *kube);
 /* Keys that wait for their time have waited. */
 void fake_kube_pass_time(struct kube *kube);
+/* Those whose time has come, by the loop's clock. */
+void fake_kube_pass_time_until(struct kube *kube, uint64_t now_ms);
 void fake_kube_lead(struct kube *kube, bool leads);
 unsigned fake_kube_events(const struct kube *kube); /* Events so far */
 

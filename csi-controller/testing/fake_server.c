@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -120,6 +121,63 @@ void fake_server_delete(struct fake_server *server, const char *plural, const ch
 	}
 }
 
+static json_t *copy_without_version(const json_t *object)
+{
+	json_t *copy = json_deep_copy(object);
+
+	(void)json_object_del(json_object_get(copy, "metadata"), "resourceVersion");
+	return copy;
+}
+
+static void split_key(const char *key, char plural[64], const char **ret_name)
+{
+	*ret_name = strchr(key, '/') + 1;
+	(void)snprintf(plural, 64, "%.*s", (int)(*ret_name - key - 1), key);
+}
+
+/* What was made since is gone, finalizers or not. */
+static void forget_newer(struct fake_server *server, const json_t *backup)
+{
+	json_t *now = json_copy(server->objects), *object;
+	char plural[64];
+	const char *key, *name;
+
+	json_object_foreach(now, key, object)
+	{
+		if (json_object_get(backup, key) == NULL) {
+			json_t *copy = copy_without_version(object);
+
+			split_key(key, plural, &name);
+			(void)json_object_del(metadata_of(copy), "finalizers");
+			set_time(server, metadata_of(copy), "deletionTimestamp");
+			store(server, plural, copy);
+		}
+	}
+	json_decref(now);
+}
+
+void fake_server_restore(struct fake_server *server, const json_t *backup)
+{
+	const char *key, *name;
+	char plural[64];
+	json_t *object;
+
+	forget_newer(server, backup);
+	json_object_foreach((json_t *)(uintptr_t)backup, key, object)
+	{
+		json_t *copy = copy_without_version(object);
+		json_t *now = copy_without_version(json_object_get(server->objects, key));
+
+		split_key(key, plural, &name);
+		if (json_equal(copy, now)) {
+			json_decref(copy);
+		} else {
+			store(server, plural, copy);
+		}
+		json_decref(now);
+	}
+}
+
 void fake_server_each(const struct fake_server *server, const char *plural,
 	void (*visit)(void *ctx, const json_t *object), void *ctx)
 {
@@ -187,7 +245,9 @@ static void apply(json_t *object, const json_t *body)
 		(void)json_object_set_new(object, "status", status);
 	}
 	(void)json_object_del(from, "conditions");
-	if (json_object_get(from, "inSync") != NULL) {
+	/* csi-controller has several appliers' fields in one object, csi-node all of its own. */
+	if (json_object_get(from, "inSync") != NULL || json_object_get(from, "nsid") != NULL ||
+		json_object_get(from, "capacity") != NULL) {
 		(void)json_object_del(status, "reason");
 	}
 	merge(status, from);
@@ -209,35 +269,59 @@ static void apply(json_t *object, const json_t *body)
 	json_decref(from);
 }
 
-/* Of paths without escapes and arrays. */
+static json_t *member_of(json_t *parent, const char *name)
+{
+	return json_is_array(parent) ? json_array_get(parent, strtoul(name, NULL, 10))
+				     : json_object_get(parent, name);
+}
+
+/* The parent of what a path ("/a/b/0", no escapes) names; NULL: it is not there. */
+static json_t *parent_of(json_t *object, char *path, const char **ret_last)
+{
+	char *next, *at = path + 1;
+
+	while (object != NULL && (next = strchr(at, '/')) != NULL) {
+		*next = '\0';
+		object = member_of(object, at);
+		at = next + 1;
+	}
+	*ret_last = at;
+	return object;
+}
+
+static void patch_remove(json_t *parent, const char *last)
+{
+	if (json_is_array(parent)) {
+		(void)json_array_remove(parent, strtoul(last, NULL, 10));
+	} else {
+		(void)json_object_del(parent, last);
+	}
+}
+
 static int patch_json(json_t *object, const json_t *operations)
 {
 	for (size_t i = 0; i < json_array_size(operations); i++) {
 		const json_t *operation = json_array_get(operations, i);
 		const char *op = kube_text(operation, "op");
-		char path[128], *last;
 		const json_t *now;
+		const char *last;
+		char path[128];
 		json_t *parent;
 
-		(void)snprintf(path, sizeof(path), "%s", kube_text(operation, "path") + 1);
-		for (char *at = path; *at != '\0'; at++) {
-			*at = *at == '/' ? '.' : *at;
-		}
-		now = kube_at(object, path);
+		(void)snprintf(path, sizeof(path), "%s", kube_text(operation, "path"));
+		parent = parent_of(object, path, &last);
+		now = parent == NULL ? NULL : member_of(parent, last);
 		if (strcmp(op, "test") == 0) {
 			if (now == NULL || !json_equal(now, json_object_get(operation, "value"))) {
 				return -ESTALE;
 			}
 			continue;
 		}
-		last = strrchr(path, '.');
-		*last++ = '\0';
-		parent = (json_t *)(uintptr_t)kube_at(object, path);
 		if (parent == NULL || (strcmp(op, "remove") == 0 && now == NULL)) {
 			return -ESTALE;
 		}
 		if (strcmp(op, "remove") == 0) {
-			(void)json_object_del(parent, last);
+			patch_remove(parent, last);
 		} else {
 			(void)json_object_set(parent, last, json_object_get(operation, "value"));
 		}
@@ -315,24 +399,28 @@ static void execute_delete(struct fake_server *server, struct fake_server_reques
 }
 
 struct listed {
-	const char *volume;
+	char path[64];
+	const char *value;
 	json_t *items;
 };
 
-static void list_replica(void *ctx, const json_t *object)
+static void list_one(void *ctx, const json_t *object)
 {
 	struct listed *listed = ctx;
 
-	if (strcmp(kube_text(object, "spec.volume"), listed->volume) == 0) {
+	if (strcmp(kube_text(object, listed->path), listed->value) == 0) {
 		(void)json_array_append_new(listed->items, json_deep_copy(object));
 	}
 }
 
 static void execute_list(struct fake_server *server, struct fake_server_request *request)
 {
-	struct listed listed = {request->name, json_array()};
+	struct listed listed = {.items = json_array()};
+	size_t length = strcspn(request->name, "=");
 
-	fake_server_each(server, request->plural, list_replica, &listed);
+	(void)snprintf(listed.path, sizeof(listed.path), "%.*s", (int)length, request->name);
+	listed.value = request->name + length + 1;
+	fake_server_each(server, request->plural, list_one, &listed);
 	request->response = json_pack("{s:o}", "items", listed.items);
 }
 

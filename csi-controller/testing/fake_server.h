@@ -8,7 +8,7 @@
 struct fake_server_request {
 	enum kube_verb verb;
 	const char *version;             /* DELETE: only this one */
-	const char *plural, *name, *uid; /* LIST: the value of the field selector "spec.volume=" */
+	const char *plural, *name, *uid; /* LIST: the field selector */
 	bool is_status;
 	json_t *body;
 	int result;

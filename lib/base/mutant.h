@@ -72,6 +72,11 @@
 	X(SNAPSHOT_LAYER, "snapshot-layer") /* a copied layer is kept before it is flushed */ \
 	X(LINEAGE_IGNORED, "lineage-ignored") /* a replica of another lineage is a voter, and rebuilt by stamps */ \
 	X(RECOVER_LOW_WGEN, "recover-low-wgen") /* a forced recovery begins with a write generation below clean */ \
+	X(ATTACH_REUSED, "attach-reused") /* an attachment gets the number of the one before */ \
+	X(DELETES_VOTER, "deletes-voter") /* a replica is deleted before V is without it */ \
+	X(TWO_ON_A_NODE, "two-on-a-node") /* a new replica may come to a node that has one */ \
+	X(KEEPS_OLD_NUMBER, "keeps-old-number") /* an attach number of a backup is not raised */ \
+	X(LOST_NODE_SPEAKS, "lost-node-speaks") /* status.nexus is written by who lost the volume */ \
 	X(LYING_FLUSH, "lying-flush") /* not ours: disks that do nothing when they are flushed */
 /* clang-format on */
 

@@ -276,6 +276,8 @@ static void take_nexus(struct decoder *decoder, struct volume_nexus *nexus)
 	copy_text(decoder, "status.nexus.epoch", nexus->epoch, sizeof(nexus->epoch));
 	copy_text(decoder, "status.nexus.state", nexus->state, sizeof(nexus->state));
 	copy_text(decoder, "status.nexus.reason", nexus->reason, sizeof(nexus->reason));
+	nexus->superseded_by =
+		(uint32_t)count_of(decoder->json, "status.nexus.supersededBy", UINT32_MAX);
 	nexus->generation =
 		(uint32_t)count_of(decoder->json, "status.nexus.generation", UINT32_MAX);
 	json_array_foreach(legs, index, leg)

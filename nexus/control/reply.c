@@ -133,6 +133,7 @@ static void fill_status(struct volume_reply *reply)
 
 	message->state = text_of(volume_state_name(status->state));
 	message->reason = status->reason;
+	message->superseded_by = status->superseded_by;
 	message->size_bytes = status->size_bytes;
 	message->epoch = epoch_to_text(&status->cfg.epoch, reply->epoch);
 	message->generation = status->cfg.gen;

@@ -21,6 +21,9 @@ void open_refused(struct volume *volume, struct leg *leg, const struct token *cu
 {
 	if (cur->epoch.attach > volume->options.attach) {
 		volume->superseded = true;
+		if (cur->epoch.attach > volume->superseded_by) {
+			volume->superseded_by = cur->epoch.attach;
+		}
 		snprintf(volume->reason, sizeof(volume->reason),
 			"attach %u took the volume over (this is attach %u)", cur->epoch.attach,
 			volume->options.attach);

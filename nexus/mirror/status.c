@@ -292,6 +292,7 @@ void volume_get_status(struct volume *volume, struct volume_status *ret_status)
 				       op->state == OP_AWAIT_LEASE || op->lock.parked;
 	}
 	volume_get_voters(volume, &ret_status->cfg, &ret_status->adding);
+	ret_status->superseded_by = volume->superseded_by;
 	ret_status->replica_count = volume->leg_count;
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		leg_get_status(volume->legs[i], &ret_status->replicas[i]);

@@ -396,6 +396,7 @@ struct volume {
 	uint64_t tick_due_ns; /* a tick that is late judges nobody: it was us */
 	bool faulted;
 	bool superseded;
+	uint32_t superseded_by; /* the highest attach that was seen */
 	bool ending; /* closing */
 	bool lease_waiters;
 	uint64_t awake_ns; /* when the clock was looked at last */

@@ -5,7 +5,7 @@
  */
 #include "base/bytes.h"
 #include "nexus/mirror/volume_internal.h"
-#include "tests/sim/world.h"
+#include "tests/sim/cluster.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,13 +19,13 @@ static struct slot *active_slot(struct world *world)
 	return &world->slots[world->active];
 }
 
-/* Runs in slices until is_done; a failure when it takes too long. */
-static bool run_slices(struct world *world, bool (*is_done)(struct world *world), const char *what)
+bool run_slices_for(struct world *world, bool (*is_done)(struct world *world), const char *what,
+	uint64_t limit_ns)
 {
-	uint64_t limit_ns = sim_now_ns(world->sim) + WHOLE_NS;
+	uint64_t end_ns = sim_now_ns(world->sim) + limit_ns;
 	struct volume_status status = {0};
 
-	while (!world->failed && sim_now_ns(world->sim) < limit_ns) {
+	while (!world->failed && sim_now_ns(world->sim) < end_ns) {
 		if (is_done(world)) {
 			return true;
 		}
@@ -44,7 +44,13 @@ static bool run_slices(struct world *world, bool (*is_done)(struct world *world)
 	return false;
 }
 
-static bool nothing_in_flight(struct world *world)
+/* A failure when it takes too long. */
+static bool run_slices(struct world *world, bool (*is_done)(struct world *world), const char *what)
+{
+	return run_slices_for(world, is_done, what, WHOLE_NS);
+}
+
+bool nothing_in_flight(struct world *world)
 {
 	for (unsigned i = 0; i < SLOTS; i++) {
 		if (world->slots[i].in_flight != 0) {
@@ -61,8 +67,7 @@ static bool may_lack(const struct world *world, unsigned index)
 	return (int)index == world->options.small_agent || world->options.small_agent == -2;
 }
 
-/* Serves, and all replicas that can be are members of S. */
-static bool is_whole(struct world *world)
+bool is_whole(struct world *world)
 {
 	struct volume_status status;
 
@@ -519,6 +524,9 @@ void world_finish(struct world *world)
 	world->healing = true;
 	faults_end(world);
 	recovery_end(world);
+	if (world->cluster != NULL) {
+		cluster_heal(world->cluster);
+	}
 	for (unsigned i = 0; i < SLOTS; i++) {
 		slot_stop_issuing(&world->slots[i]);
 	}
@@ -529,7 +537,11 @@ void world_finish(struct world *world)
 	if (!run_slices(world, agents_are_up, "starting the agents")) {
 		return;
 	}
-	end_forgotten_nexus(world);
+	if (world->cluster != NULL) {
+		cluster_settle(world->cluster);
+	} else {
+		end_forgotten_nexus(world);
+	}
 	if (!run_slices(world, nothing_in_flight, "answering what is in flight")) {
 		return;
 	}
@@ -539,6 +551,9 @@ void world_finish(struct world *world)
 	}
 	if (!world->failed && world->options.power_cycle_at_end) {
 		power_cycle(world);
+	}
+	if (!world->failed && world->cluster != NULL) {
+		cluster_end(world->cluster);
 	}
 	sim_cancel(world->sim, &world->monitor);
 	operator_stop(world);

@@ -58,6 +58,13 @@ const char *mutant_options(enum mutant mutant)
 	case MUTANT_LINEAGE_IGNORED: /* need a forced recovery */
 	case MUTANT_RECOVER_LOW_WGEN:
 		return "recover=1 snapshots=0 voter_changes=1 absent=-1 small=-1 rotten=-1";
+	case MUTANT_ATTACH_REUSED:
+	case MUTANT_DELETES_VOTER:
+	case MUTANT_TWO_ON_A_NODE:
+	case MUTANT_LOST_NODE_SPEAKS:
+		return "kube=1";
+	case MUTANT_KEEPS_OLD_NUMBER: /* needs a restored backup */
+		return "kube=1 restores=1";
 	default:
 		return "";
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the seed decides before anything happens, and changing it by name. */
-#include "tests/sim/world.h"
+#include "tests/sim/cluster.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -51,6 +51,9 @@ static const struct {
 	{"rebuilds", offsetof(struct world_options, rebuilds)},
 	{"rebuild_min", offsetof(struct world_options, rebuild_rate_min)},
 	{"rebuild_max", offsetof(struct world_options, rebuild_rate_max)},
+	{"kube", offsetof(struct world_options, kube)},
+	{"restores", offsetof(struct world_options, restores)},
+	{"replace_after", offsetof(struct world_options, replace_after_s)},
 	{"clock_ppm", offsetof(struct world_options, clock_ppm)},
 	{"down", offsetof(struct world_options, down_at_end)},
 	{"power_cycle", offsetof(struct world_options, power_cycle_at_end)},
@@ -199,6 +202,7 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 	}
 	snapshots_draw(options, &rng);
 	recovery_draw(options, &rng);
+	cluster_draw_options(options);
 }
 
 /* One "name=value"; the fields are 64 bits wide, signed or not. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/sim/scenario.h"
 
+#include "tests/sim/cluster.h"
 #include "tests/sim/jobs.h"
 
 #include <stdlib.h>
@@ -277,6 +278,7 @@ static struct world_options options_of(const struct scenario_case *test, uint64_
 	options.small_agent = options.small_agent == 0 ? -1 : options.small_agent - 1;
 	options.local_agent = options.absent_agent = -1;
 	options.rotten_agent = options.rotten_too = -1;
+	cluster_adapt_options(&options);
 	return options;
 }
 
@@ -287,6 +289,9 @@ static void look_after(struct scenario *scenario)
 	struct slot *active = &world->slots[world->active];
 	struct volume_status status;
 
+	if (world->cluster != NULL) {
+		return;
+	}
 	for (unsigned i = 0; i < world->options.voters; i++) {
 		struct node_agent *node = &world->agents[i];
 		struct store_info info;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A node's nexus and the host in front of it, which outlives the nexus process. */
-#include "tests/sim/world.h"
+#include "tests/sim/cluster.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -410,7 +410,8 @@ static void volume_options_fill(struct slot *slot, struct volume_options *option
 		.min_insync = (unsigned)world->options.min_insync,
 		.no_quorum_ns = world->options.no_quorum_ns,
 		.voter_count = slot->file.count,
-		.used = slot->file.cfg.gen != 0,
+		.capability = slot->capability,
+		.used = slot->file.cfg.gen != 0 || slot->told_used,
 		.host_may_have_lived_on = slot->lived_on,
 		.waited = slot->lived_on ? slot->waited : (struct epoch){0},
 		.save_inc = on_save_inc,
@@ -486,7 +487,8 @@ void slot_open(struct slot *slot, uint32_t attach)
 		slot->openings = 0;
 		drop_resend(slot);
 	}
-	slot->order = attach << 16 | ++slot->openings;
+	slot->order = attach << 16 |
+		      (world->cluster != NULL ? ++world->order_last & 0xffff : ++slot->openings);
 	slot->process = sim_process_new(slot->host, slot->name);
 	if (attach > world->attach_last) {
 		world->attach_last = attach;
@@ -548,6 +550,7 @@ static void slot_gone(struct slot *slot, bool resend)
 	slot->process = NULL;
 	slot->nexus = NULL;
 	slot->volume = NULL;
+	slot->closing = false;
 }
 
 void slot_crash(struct slot *slot, bool resend)
@@ -566,7 +569,8 @@ static void on_restart(struct sim_event *event)
 {
 	struct slot *slot = container_of(event, struct slot, restart);
 
-	if (slot->process != NULL || slot->attach == 0) {
+	if (slot->process != NULL || slot->attach == 0 ||
+		(slot->world->cluster != NULL && !slot->recorded)) {
 		return;
 	}
 	if (!sim_host_is_up(slot->host)) {
@@ -608,6 +612,10 @@ void slot_takeover(struct world *world)
 	unsigned other = (unsigned)rng_below(sim_rng(world->sim), SLOTS - 1);
 	struct slot *slot = &world->slots[(world->active + 1 + other) % SLOTS];
 
+	if (world->cluster != NULL) {
+		cluster_force_move(world->cluster);
+		return;
+	}
 	if (recovery_is_under_way(world)) {
 		return; /* the one who attaches knows of it */
 	}

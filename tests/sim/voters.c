@@ -102,17 +102,24 @@ static void on_api_saved(struct sim_event *event)
 	}
 }
 
+bool places_follow_now(struct slot *slot)
+{
+	struct volume_status status;
+
+	if (!slot_status(slot, &status) || status.cfg.gen == 0) {
+		return false; /* it is closed, or being opened anew */
+	}
+	places_prune(&slot->file, &status);
+	return true;
+}
+
 static void on_file_saved(struct sim_event *event)
 {
 	struct slot *slot = container_of(event, struct slot, file_saved);
 	struct world *world = slot->world;
-	struct volume_status status;
 
-	if (!slot_status(slot, &status) || status.cfg.gen == 0) {
-		return; /* it is closed, or being opened anew */
-	}
-	places_prune(&slot->file, &status);
-	if (cfg_compare(&slot->file.cfg, &world->api_next.cfg) > 0) {
+	if (places_follow_now(slot) && world->cluster == NULL &&
+		cfg_compare(&slot->file.cfg, &world->api_next.cfg) > 0) {
 		world->api_next = slot->file;
 		if (world->api_saved.index == 0) {
 			sim_at_ns(world->sim, &world->api_saved,
@@ -141,6 +148,7 @@ static void on_made(struct store_op *op)
 	struct node_agent *node = op->ctx;
 
 	node->making = false;
+	node->made_result = op->result;
 	if (op->result != 0) {
 		sim_trace(node->world->sim, "%s: no replica: %d %s", node->name, op->result,
 			op->err.text);
@@ -151,6 +159,11 @@ static void on_made(struct store_op *op)
 	if (node->nsid == 0) {
 		agent_crash(node, 0); /* out of memory: it is served after a restart */
 	}
+}
+
+static bool can_make(const struct node_agent *node)
+{
+	return node->state == AGENT_UP && !node->has_replica && !node->making && !node->removing;
 }
 
 bool agent_make_replica(struct node_agent *node, enum voter_kind kind)
@@ -164,12 +177,20 @@ bool agent_make_replica(struct node_agent *node, enum voter_kind kind)
 			kind == VOTER_DATA ? world->options.start_blocks * ORACLE_BLOCK_BYTES : 0,
 	};
 
-	if (node->state != AGENT_UP || node->has_replica || node->making || node->removing) {
+	if (!can_make(node)) {
 		return false;
 	}
-	uuid_make(&node->replica_id, sim_rng(world->sim));
-	options.replica = node->replica_id;
-	node->kind = kind;
+	uuid_make(&options.replica, sim_rng(world->sim));
+	return agent_make_named_replica(node, &options);
+}
+
+bool agent_make_named_replica(struct node_agent *node, const struct store_replica_options *options)
+{
+	if (!can_make(node)) {
+		return false;
+	}
+	node->replica_id = options->replica;
+	node->kind = options->kind;
 	/* It was never counted in, and has nothing to lose before. */
 	node->cfg = (struct cfg){.gen = 1};
 	node->counted_power = sim_disk_power(node->disk);
@@ -180,7 +201,7 @@ bool agent_make_replica(struct node_agent *node, enum voter_kind kind)
 	sim_disk_set_unreadable(node->disk, 0, sim_disk_size_bytes(node->disk), false);
 	node->making = true;
 	node->op = (struct store_op){.done = on_made, .ctx = node};
-	store_replica_create(node->store, &options, &node->replica, &node->op);
+	store_replica_create(node->store, options, &node->replica, &node->op);
 	return true;
 }
 

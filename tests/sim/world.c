@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One history from its seed. */
-#include "tests/sim/world.h"
-
 #include "base/mutant.h"
+#include "tests/sim/cluster.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -36,8 +35,8 @@ static void on_monitor(struct sim_event *event)
 		struct slot *slot = &world->slots[i];
 		struct volume_status status;
 
-		if (!slot_status(slot, &status)) {
-			continue;
+		if (world->cluster != NULL || !slot_status(slot, &status)) {
+			continue; /* kubelet and csi-node look after it */
 		}
 		if (i == world->active && status.state == VOLUME_FAULTED) {
 			slot_renew(slot);
@@ -69,12 +68,18 @@ static void run_faults(struct world *world)
 		sim_disk_set_lying(world->agents[i].disk, mutant_is(MUTANT_LYING_FLUSH));
 	}
 	world->load_begin_ns = sim_now_ns(world->sim);
-	slot_open(&world->slots[0], 1);
-	slot_start_issuing(&world->slots[0]);
-	operator_start(world);
-	resizer_start(world);
-	snapshots_start(world);
-	recovery_schedule(world);
+	if (world->options.kube) {
+		cluster_start(world);
+		cluster_work_start(world->cluster);
+		end_ns = sim_now_ns(world->sim) + world->options.duration_ns;
+	} else {
+		slot_open(&world->slots[0], 1);
+		slot_start_issuing(&world->slots[0]);
+		operator_start(world);
+		resizer_start(world);
+		snapshots_start(world);
+		recovery_schedule(world);
+	}
 	faults_schedule(world);
 	sim_at_ns(world->sim, &world->monitor, sim_now_ns(world->sim) + MONITOR_NS, on_monitor);
 	while (!world->failed && sim_now_ns(world->sim) < end_ns && sim_step(world->sim)) {
@@ -106,6 +111,7 @@ void world_drop(struct world *world)
 	}
 	snapshots_done(world);
 	free(world->recovery.buffer);
+	cluster_free(world->cluster);
 	oracle_done(&world->oracle);
 	chain_done(&world->chain);
 }
@@ -140,6 +146,7 @@ void world_run(const struct world_request *request, struct world_result *ret_res
 	world->result = ret_result;
 	world_draw_options(&world->options, request->seed);
 	(void)world_change_options(&world->options, request->sets); /* main() has tried it */
+	cluster_adapt_options(&world->options);
 	world->options.start_blocks =
 		min_u64(world->options.start_blocks, world->options.block_count);
 	world->sim = world_sim_new(world, request->trace, request->trace_io);

@@ -66,6 +66,9 @@ struct world_options {
 	uint64_t rebuilds, rebuild_rate_min, rebuild_rate_max;
 	uint64_t no_quorum_ns;           /* requests fail after so long; 0: they wait */
 	uint64_t slow_ns, eject_away_ns; /* nexus_options */
+	uint64_t kube;                    /* with Kubernetes: cluster.h */
+	uint64_t restores;                /* the API is restored from a backup */
+	uint64_t replace_after_s;         /* of its csi-controller */
 	uint64_t clock_ppm;   /* clocks of hosts run up to this much too fast or too slow */
 	uint64_t down_at_end; /* how many agents stay away when the faults end, at first */
 	uint64_t power_cycle_at_end;
@@ -85,6 +88,7 @@ struct world_result {
 };
 
 struct world;
+struct cluster; /* cluster.h */
 
 enum agent_state { AGENT_DOWN, AGENT_STARTING, AGENT_UP, AGENT_FAILED, AGENT_CLOSING };
 
@@ -100,6 +104,7 @@ struct node_agent {
 	bool has_replica;
 	bool making, removing; /* its replica, in this process */
 	bool remade;           /* its replica was made while the world runs */
+	int made_result;       /* of the last attempt */
 	bool may_abstain;      /* its metadata were damaged on purpose */
 	struct layout layout;  /* of its pool */
 	enum agent_state state;
@@ -199,6 +204,11 @@ struct slot {
 	struct volume_snapshot snapshot; /* while snapshotting */
 	bool snapshotting;
 	uint64_t snapshot_attempt; /* the last that was seen */
+	/* cluster_daemons.c: what a state file has beyond `file` and inc_file */
+	bool recorded; /* the nexus has the volume, open or about to be opened again */
+	bool told_used;
+	struct capability capability;
+	bool closing; /* it is being taken away */
 };
 
 /* faults_join.c */
@@ -245,6 +255,7 @@ struct recovery {
 
 struct world {
 	struct sim *sim;
+	struct cluster *cluster; /* NULL: nothing but hosts */
 	struct world_options options;
 	struct world_result *result;
 	struct oracle oracle;
@@ -374,11 +385,14 @@ void places_add(struct places *places, const struct volume_voter *voter);
 void places_take(struct places *places, const struct places *from, const struct slot *slot);
 /* A configuration was committed: the file is soon as V is. */
 void places_follow(struct slot *slot);
+bool places_follow_now(struct slot *slot);
 void operator_start(struct world *world);
 void operator_stop(struct world *world);
 bool operator_is_done(const struct world *world);
 /* Creates a replica in the pool of an agent that has none; false: not now. */
 bool agent_make_replica(struct node_agent *node, enum voter_kind kind);
+/* The same of a replica that somebody else has named. */
+bool agent_make_named_replica(struct node_agent *node, const struct store_replica_options *options);
 void agent_remove_replica(struct node_agent *node);
 /* rot.c: from time to time some blocks that the rotten agent's disk does not give, and their end.
  */
@@ -426,6 +440,12 @@ uint64_t live_rebuild_bound(const struct world *world, unsigned agent, uint64_t 
 /* finish.c */
 /* Volume and nexus end in the ordinary way. */
 void close_slot(struct slot *slot);
+bool nothing_in_flight(struct world *world);
+/* Serves, and all replicas that can be are members of S. */
+bool is_whole(struct world *world);
+/* Runs in slices until is_done; a failure when it takes longer than limit_ns. */
+bool run_slices_for(struct world *world, bool (*is_done)(struct world *world), const char *what,
+	uint64_t limit_ns);
 void world_finish(struct world *world);
 
 #endif
