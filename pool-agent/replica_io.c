@@ -261,7 +261,7 @@ void replica_stamps(struct agent *agent, struct nvmet_req *req)
  * Only what this replica's configuration says may have been written. */
 void replica_raise_stamp(struct agent *agent, struct nvmet_req *req)
 {
-	struct ns *ns = ns_asked(agent, req);
+	struct ns *ns = replica_asked(agent, req);
 	uint64_t region = req->sqe.cdw10;
 	uint64_t stamp = (uint64_t)req->sqe.cdw13 << 32 | req->sqe.cdw12;
 	struct replica_io *rio;

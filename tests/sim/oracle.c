@@ -299,7 +299,7 @@ enum oracle_verdict oracle_recovered(
 	struct oracle *oracle, size_t block, const uint8_t *data, unsigned order)
 {
 	struct oracle_block *at = &oracle->blocks[block];
-	int64_t number = number_of(data, block);
+	int64_t number = oracle_number(data, block);
 
 	if (number < 0 || (uint64_t)number >= oracle->next_number) {
 		(void)snprintf(oracle->reason, sizeof(oracle->reason),
