@@ -111,7 +111,7 @@ struct volume_nexus {
 	bool is_there;
 	char node[OBJECTS_NAME_SIZE];
 	char device[64], state[32], reason[OBJECTS_REASON_SIZE];
-	char epoch[32]; /* attach.inc */
+	char epoch[32];         /* attach.inc */
 	uint32_t superseded_by; /* attach number; 0: it is not */
 	uint32_t generation;
 	unsigned replica_count;

@@ -397,7 +397,7 @@ struct volume {
 	bool faulted;
 	bool superseded;
 	uint32_t superseded_by; /* the highest attach that was seen */
-	bool ending; /* closing */
+	bool ending;            /* closing */
 	bool lease_waiters;
 	uint64_t awake_ns; /* when the clock was looked at last */
 
