@@ -300,7 +300,7 @@ active proctype World() {
 		reset()
 	   }
 	:: atomic { /* after the opening each member keeps what is committed and deletes the rest */
-		unsettled_members != 0 && P == 0 -> pick(i, N);
+		unsettled_members != 0 && (P == 0 || P_snap == snap) -> pick(i, N);
 		if
 		:: (unsettled_members & session & BIT(i)) != 0 ->
 			printf("%d keeps and deletes\n", i);

@@ -91,8 +91,7 @@ static struct leg *layers_source(const struct leg *leg)
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		struct leg *source = volume->legs[i];
 
-		if ((readable & LEG_BIT(source)) && source->snapshot.kept >= leg->layers.number &&
-			!source->snapshot.owed && !source->snapshot.io.busy) {
+		if ((readable & LEG_BIT(source)) && source->snapshot.kept >= leg->layers.number) {
 			return source;
 		}
 	}

@@ -182,6 +182,7 @@ static void member_make_proposal(struct volume *volume)
 		volume->unsettled_change = volume->change;
 		volume->unsettled_id = volume->change_id;
 	}
+	snapshot_proposed(volume);
 	cfg->gen = ++volume->gen_last;
 	volume->proposal_number++;
 	volume->proposed_mask |= wish;

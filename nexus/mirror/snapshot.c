@@ -45,6 +45,13 @@ void snapshot_wish(const struct volume *volume, struct cfg *cfg)
 	}
 }
 
+void snapshot_proposed(struct volume *volume)
+{
+	if (volume->proposal.snap_seq > volume->cfg.snap_seq) {
+		volume->snapshotter.unsettled = true;
+	}
+}
+
 /* ---- keeping and deleting ---- */
 
 static bool snapshot_is_member(const struct volume *volume, const struct leg *leg)
@@ -90,13 +97,15 @@ void snapshot_leg_came_up(struct leg *leg)
 }
 
 /* Only what is committed says what there is: an opener's own configuration first, and no proposal
- * that may still be chosen. */
+ * with another number that may still be chosen.  (Those with the same one hold up nothing: one that
+ * lacks a member may have to wait for a target that lacks a snapshot, which this makes readable.)
+ */
 static bool resolve_may_begin(const struct volume *volume)
 {
 	if (mutant_is(MUTANT_SNAPSHOT_EARLY) && volume->electing) {
 		return true;
 	}
-	return volume->committed && !volume->proposal_open && !snapshot_is_open(volume) &&
+	return volume->committed && !volume->snapshotter.unsettled && !snapshot_is_open(volume) &&
 	       !volume_is_dead(volume);
 }
 
@@ -137,6 +146,7 @@ void snapshot_committed(struct volume *volume)
 {
 	struct snapshotter *snapshotter = snapshotter_of(volume);
 
+	snapshotter->unsettled = false;
 	if (snapshot_is_open(volume) && snapshotter->proposable &&
 		volume->cfg.snap_seq >= snapshotter->number) {
 		snapshotter->number = 0;
@@ -188,6 +198,7 @@ void snapshot_reopened(struct volume *volume)
 	snapshot_resume(volume);
 	snapshotter->number = 0;
 	snapshotter->proposable = false;
+	snapshotter->unsettled = false;
 	task_wake(&snapshotter->task);
 }
 

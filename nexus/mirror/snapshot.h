@@ -33,6 +33,9 @@ struct snapshotter {
 	uint64_t attempt; /* of the barrier, from 1: for who looks on */
 	bool stops;       /* host writes wait */
 	bool proposable;  /* may be, or was, proposed */
+	/* One was proposed since the last commit, and perhaps given up: an opener may still choose
+	 * it. */
+	bool unsettled;
 	uint64_t exists;  /* a member has this id already, as this number; 0: no */
 	uint32_t members; /* a leg_mask: S when it began, for a deliberate bug */
 };
@@ -49,6 +52,7 @@ bool snapshot_is_lacking(const struct leg *leg);
 /* A configuration was committed, or the volume is opened anew. */
 void snapshot_committed(struct volume *volume);
 void snapshot_reopened(struct volume *volume);
+void snapshot_proposed(struct volume *volume);
 /* What the next configuration says. */
 void snapshot_wish(const struct volume *volume, struct cfg *cfg);
 

@@ -608,6 +608,36 @@ static void test_given_up_for_a_target(struct scenario *scenario)
 	await(scenario, all_kept_last);
 }
 
+static bool has_open_proposal(void *ctx)
+{
+	return scenario_volume(ctx)->proposal_open;
+}
+
+/* A is to take B's place, and lacks a snapshot that C has not been told of: a checkpoint that waits
+ * for B is open meanwhile. */
+static void test_source_is_told_beside_an_open_proposal(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario);
+	go_away(scenario, A);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	assert_int_equal(snapshot(scenario, 1), 0);
+	run_ms(scenario, 500);
+	assert_int_equal(snapshot(scenario, 2), 0);
+	go_away(scenario, B);
+	scenario_volume(scenario)->wgen_proposed++; /* as a checkpoint begins */
+	membership_wake(scenario_volume(scenario));
+	cut_off(scenario, C, true, true); /* a new session, in which it is to be told again */
+	run_ms(scenario, 300);
+	sim_heal_all(scenario->world.sim);
+	await(scenario, has_open_proposal);
+	come_back(scenario, A);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	assert_true(has_kept(scenario, A, 2));
+	come_back(scenario, B);
+	await_whole(scenario);
+}
+
 static const char *reason_of(
 	struct scenario *scenario, unsigned agent, struct volume_status *status)
 {
@@ -699,6 +729,7 @@ int main(void)
 		CASE(test_no_majority_in_the_commit),
 		CASE(test_nobody_joins_in_between),
 		CASE(test_given_up_for_a_target),
+		CASE(test_source_is_told_beside_an_open_proposal),
 		CASE(test_target_without_snapshots),
 		CASE(test_beside_resize, .start_blocks = 64),
 	};
