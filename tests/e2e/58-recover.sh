@@ -53,7 +53,19 @@ grep -q 'in sync): not found' "$dir/refused" || die "it does not say who is miss
 grep -q 'WHAT WAS WRITTEN WITHOUT IT IS LOST' "$dir/refused" || die "it does not say what is lost: $(cat "$dir/refused")"
 [ "$(strake volume status v -o json | jq -r .state)" = Closed ] || die "it has changed something"
 refused 'no replica "ffff"' strake volume recover v ffff --accept-data-loss
+record=$(find "$dir/state" -name v.json)
+cp "$record" "$dir/record.before"
 strake volume recover v "${a:0:8}" --accept-data-loss || die "recover"
+lineage=$(jq -r .lineage "$record")
+
+note "as if it had been broken off before the nexus recorded it: given again, it goes on"
+cp "$dir/record.before" "$record"
+before=$(nexus_pid)
+kill -KILL "$before"
+is_back() { [ -n "$(nexus_pid)" ] && [ "$(nexus_pid)" != "$before" ] && [ "$(state)" = Closed ]; }
+wait_for 30 "the nexus's successor" is_back
+strake volume recover v "$a" --accept-data-loss || die "recover again"
+[ "$(jq -r .lineage "$record")" = "$lineage" ] || die "it was recovered a second time"
 refused 'nothing to recover' strake volume recover v "$a" --accept-data-loss
 open_and_publish
 same "$dir/old" || die "it does not hold what replica a held"
