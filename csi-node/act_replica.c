@@ -10,6 +10,7 @@
 struct act {
 	struct node *node;
 	char key[OBJECTS_NAME_SIZE];
+	char uid[sizeof(((struct object_meta *)NULL)->uid)]; /* of the object that it acts on */
 	enum replica_action action;
 	bool is_idle;
 	struct kube_request request;
@@ -65,7 +66,9 @@ static void send(struct act *act, enum kube_verb verb, const char *subresource, 
 static void release(struct act *act)
 {
 	const json_t *json = kube_cache_get(act->node->caches[CACHE_REPLICAS], act->key);
-	json_t *patch = json == NULL ? NULL : finalizer_removal(json, OBJECTS_FINALIZER_REPLICA);
+	/* While the pool-agent erased, another one of the name may have come. */
+	bool is_this = json != NULL && strcmp(kube_uid(json), act->uid) == 0;
+	json_t *patch = is_this ? finalizer_removal(json, OBJECTS_FINALIZER_REPLICA) : NULL;
 
 	if (patch == NULL) {
 		act_over(act, true);
@@ -197,6 +200,7 @@ void act_on_replica(void *ctx, const char *key)
 		act_over(act, true);
 		return;
 	}
+	(void)snprintf(act->uid, sizeof(act->uid), "%s", object.meta.uid);
 	plan(act, json, &object, &next);
 	act->action = next.action;
 	act->is_idle = next.is_idle;

@@ -440,14 +440,22 @@ int nexus_look(const char *socket, Strake__V1__ListVolumesResponse **ret_volumes
 
 /* ---- nexus: away ---- */
 
-static void on_nexus_closed(void *ctx)
+static void on_exit_nexus(struct sim_event *event)
 {
-	struct slot *slot = ctx;
+	struct slot *slot = container_of(event, struct slot, exits);
 
 	sim_process_exit(slot->process);
 	slot->process = NULL;
 	slot->closing = false;
 	slot->recorded = false;
+}
+
+/* It is still in its turn. */
+static void on_nexus_closed(void *ctx)
+{
+	struct slot *slot = ctx;
+
+	sim_at_ns(slot->world->sim, &slot->exits, sim_now_ns(slot->world->sim), on_exit_nexus);
 }
 
 static void on_volume_closed(void *ctx)

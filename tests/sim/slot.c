@@ -546,6 +546,7 @@ static void slot_gone(struct slot *slot, bool resend)
 {
 	sim_cancel(slot->world->sim, &slot->inc_saved);
 	sim_cancel(slot->world->sim, &slot->file_saved);
+	sim_cancel(slot->world->sim, &slot->exits);
 	ops_end(slot, resend);
 	slot->process = NULL;
 	slot->nexus = NULL;

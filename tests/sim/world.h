@@ -209,6 +209,7 @@ struct slot {
 	bool told_used;
 	struct capability capability;
 	bool closing; /* it is being taken away */
+	struct sim_event exits;
 };
 
 /* faults_join.c */
