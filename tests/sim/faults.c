@@ -136,13 +136,24 @@ static void fault_freeze(struct fault *fault)
 	}
 }
 
-/* The n-th allocation of a process from now on fails. */
+/* The n-th allocation of a process from now on fails.  They are few while all goes well: often it
+ * has to connect anew, and what follows from that. */
 static void fault_memory(struct fault *fault)
 {
+	struct world *world = fault->world;
+	struct rng *rng = &fault->rng;
 	struct sim_process *process = draw_process(fault);
+	struct sim_host *nexus = world->slots[world->active].host;
+	struct sim_host *host, *other;
 
-	if (process != NULL) {
-		sim_process_fail_allocation(process, 1 + rng_below(&fault->rng, 30));
+	if (process == NULL) {
+		return;
+	}
+	host = sim_process_host(process);
+	other = host == nexus ? draw_agent(fault)->host : nexus;
+	sim_process_fail_allocation(process, 1 + rng_below(rng, rng_percent(rng, 60) ? 3 : 30));
+	if (host != other && rng_percent(rng, 70)) {
+		sim_cut_connections(host, other);
 	}
 }
 
