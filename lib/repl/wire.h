@@ -123,8 +123,8 @@ struct wire_voter_state {
 	bool window_valid;       /* WINDOW tells where the replica may differ; else the stamps do */
 	bool snapshots;          /* its pool can make them */
 	uint64_t snapshots_kept; /* all up to this number are there for good */
-	struct vmeta vmeta; /* valid when status is 0 or STALE_TOKEN or BUSY; its marks travel
-			     beside it: who does not know them can do without */
+	struct vmeta vmeta;      /* valid when status is 0 or STALE_TOKEN or BUSY; its marks travel
+				  beside it: who does not know them can do without */
 };
 
 void wire_voter_state_encode(

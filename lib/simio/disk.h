@@ -50,7 +50,7 @@ struct sim_disk {
 	uint64_t at_write; /* the n-th write from now on lets the event run; 0: none */
 	struct sim_event *at_write_event;
 	void (*at_write_run)(struct sim_event *event);
-	uint64_t busy_ns; /* by its speed, until then */
+	uint64_t busy_ns;                      /* by its speed, until then */
 	uint64_t misdirect_from, misdirect_to; /* equal: none */
 	uint64_t misdirect_length;
 	bool lying;

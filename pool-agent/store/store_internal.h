@@ -408,7 +408,7 @@ struct sio {
 	uint64_t lsn;
 	uint64_t piece_end;      /* of a discard */
 	uint64_t waits_since_ns; /* for stamps or map; 0: it does not */
-	uint64_t flush_begun; /* of a flush, for snapshots */
+	uint64_t flush_begun;    /* of a flush, for snapshots */
 	uint32_t pending;
 	int state;
 	int prepared;

@@ -111,8 +111,7 @@ static void print_progress(const struct totals *totals, double start)
 		(unsigned long)totals->sum.power_losses, (unsigned long)totals->sum.partitions,
 		(unsigned long)totals->sum.takeovers, (unsigned long)totals->sum.faulted,
 		(unsigned long)totals->sum.rotten, (unsigned long)totals->sum.unreadable,
-		(unsigned long)totals->sum.snapshots,
-		(unsigned long)totals->failures);
+		(unsigned long)totals->sum.snapshots, (unsigned long)totals->failures);
 	(void)fflush(stdout);
 }
 

@@ -66,9 +66,9 @@ struct world_options {
 	uint64_t rebuilds, rebuild_rate_min, rebuild_rate_max;
 	uint64_t no_quorum_ns;           /* requests fail after so long; 0: they wait */
 	uint64_t slow_ns, eject_away_ns; /* nexus_options */
-	uint64_t kube;                    /* with Kubernetes: cluster.h */
-	uint64_t restores;                /* the API is restored from a backup */
-	uint64_t replace_after_s;         /* of its csi-controller */
+	uint64_t kube;                   /* with Kubernetes: cluster.h */
+	uint64_t restores;               /* the API is restored from a backup */
+	uint64_t replace_after_s;        /* of its csi-controller */
 	uint64_t clock_ppm;   /* clocks of hosts run up to this much too fast or too slow */
 	uint64_t down_at_end; /* how many agents stay away when the faults end, at first */
 	uint64_t power_cycle_at_end;
