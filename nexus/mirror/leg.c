@@ -512,7 +512,8 @@ static bool leg_must_refence(const struct leg *leg)
 {
 	return leg->refence || leg->lost || !leg->peer->up ||
 	       leg->peer->generation != leg->generation || leg_ends(leg) ||
-	       (leg->volume->fencing && leg->attempt != leg->volume->attempt);
+	       (leg->attempt != leg->volume->attempt &&
+		       (leg->volume->fencing || leg->volume->committed));
 }
 
 static void leg_step(struct task *task)

@@ -61,6 +61,31 @@ static void test_duel(struct scenario *scenario)
 	}
 }
 
+/* An arbiter's answer to a FENCE of an attempt that is over comes when the next one has committed
+ * without it: it is fenced anew, else it would refuse its vote for ever. */
+static void test_fenced_late(struct scenario *scenario)
+{
+	struct sim_host *host = scenario->world.slots[0].host;
+	struct sim_host *late = scenario->world.agents[C].host;
+
+	open_whole(scenario);
+	write_all(scenario);
+	sim_partition(scenario->world.slots[1].host, late, true);
+	for (unsigned i = 0; i < 8; i++) {
+		sim_set_slow_link(late, host, 1500 * IO_NS_PER_MS);
+		slot_open(&scenario->world.slots[1], 1);
+		run_ms(scenario, 1200 + 100 * i);
+		slot_crash(&scenario->world.slots[1], false);
+		run_ms(scenario, 3000);
+		sim_set_slow_link(late, host, 0);
+		await_whole(scenario);
+		go_away(scenario, B);
+		assert_int_equal(do_write(scenario, 0, 8), 0);
+		come_back(scenario, B);
+		await_whole(scenario);
+	}
+}
+
 /* 12, 13: an opener with an attach number that was given out before is refused and told so; the
  * next higher one opens. */
 static void test_attach_goes_back(struct scenario *scenario)
@@ -351,6 +376,7 @@ int main(void)
 	static const struct scenario_case cases[] = {
 		{CASE(test_zombie_cannot_take_back)},
 		{CASE(test_duel)},
+		{CASE(test_fenced_late), .options = {.data_replicas = 2}},
 		{CASE(test_attach_goes_back)},
 		{CASE(test_old_generation_is_outranked)},
 		{CASE(test_island_write_is_undone)},
