@@ -165,6 +165,9 @@ static void peer_tell_up(struct peer *peer)
 {
 	peer->up = true;
 	peer->leaving = false;
+	/* It is back: from now on it has as long as everybody. */
+	peer->awaited_until_ns =
+		min_u64(peer->awaited_until_ns, io_now_ns(peer->peers->io) + PEER_DEAD_NS);
 	peer->generation++;
 	peer->retry_ns = PEER_RETRY_MIN_NS;
 	peer->confirmed = 0;

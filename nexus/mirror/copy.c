@@ -386,7 +386,8 @@ leg_mask copy_members(const struct volume *volume, uint64_t offset, uint64_t len
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		const struct leg *leg = volume->legs[i];
 
-		if (leg->target && !leg->todo_all && !piecemap_test(&leg->todo, offset, length)) {
+		/* Its pieces may be smaller: of the rest it has what it had, or was sent. */
+		if (leg->target && !leg->todo_all && !piecemap_covers(&leg->todo, offset, length)) {
 			mask |= LEG_BIT(leg);
 		}
 	}
@@ -527,6 +528,7 @@ static bool copier_get_buffer(struct copier *copier)
 
 static void copier_put_buffer(struct copier *copier)
 {
+	assert(copier->pending == 0 && !copier->read_io.busy);
 	bufpool_unwait(&copier->waiter);
 	if (copier->buffer != NULL) {
 		bufpool_put(copier->volume->nexus->buffers, copier->buffer, copier->length);
@@ -687,7 +689,8 @@ void copier_step(struct task *task)
 				} else if (copier_part_is_read(copier)) {
 					copier_finish(copier);
 				} else if (copier->read_io.result == LEG_MEDIA &&
-					   copier_is_valid(copier) && copier_start_repair(copier)) {
+					   copier->pending == 0 && copier_is_valid(copier) &&
+					   copier_start_repair(copier)) {
 					AWAIT(copier, COPY_AWAIT_REPAIR, !copier->repair.busy);
 					copier_take_repaired(copier);
 				} else if (copier->read_io.result == LEG_IO ||

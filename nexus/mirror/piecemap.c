@@ -138,6 +138,20 @@ bool piecemap_test(const struct piecemap *map, uint64_t offset, uint64_t length)
 	return false;
 }
 
+bool piecemap_covers(const struct piecemap *map, uint64_t offset, uint64_t length)
+{
+	if (map->count == 0) {
+		return false;
+	}
+	for (uint64_t piece = offset / map->piece_bytes;
+		piece <= (offset + length - 1) / map->piece_bytes; piece++) {
+		if (!(map->words[piece / 64] >> piece % 64 & 1)) {
+			return false;
+		}
+	}
+	return true;
+}
+
 uint64_t piecemap_next(const struct piecemap *map, uint64_t from)
 {
 	if (map->count == 0) {

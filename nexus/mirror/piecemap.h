@@ -40,6 +40,8 @@ uint64_t piecemap_word(const struct piecemap *map, uint64_t index);
 void piecemap_set_region(struct piecemap *map, uint64_t region);
 void piecemap_clear_piece(struct piecemap *map, uint64_t piece);
 bool piecemap_test(const struct piecemap *map, uint64_t offset, uint64_t length);
+/* All of the range is set. */
+bool piecemap_covers(const struct piecemap *map, uint64_t offset, uint64_t length);
 /* First set piece at or after `from`; UINT64_MAX when there is none. */
 uint64_t piecemap_next(const struct piecemap *map, uint64_t from);
 /* Bytes of a piece: the last one of the volume may be short. */

@@ -311,6 +311,23 @@ static void test_announced_restart(struct scenario *scenario)
 	assert_true(load.slowest_ms <= 8000);
 }
 
+/* The wait is for one return only. */
+static void test_dies_after_announced_restart(struct scenario *scenario)
+{
+	struct load load = {0};
+
+	open_whole(scenario);
+	agent_stop(&scenario->world.agents[B], 1000 * IO_NS_PER_MS);
+	run_load(scenario, &load, 5000);
+	assert_int_equal(members_now(scenario), 3);
+	go_away(scenario, B);
+	load.slowest_ms = 0;
+	run_load(scenario, &load, 10000);
+	assert_int_equal(members_now(scenario), 2);
+	assert_true(load.slowest_ms > 1900);
+	assert_true(load.slowest_ms <= 2100);
+}
+
 /* It does not: out after 10 s. */
 static void test_announced_for_good(struct scenario *scenario)
 {
@@ -405,6 +422,8 @@ int main(void)
 		{CASE(test_stall_stuck_disk), .options = {.block_count = 512}},
 		{CASE(test_stall_heartbeat_first)},
 		{CASE(test_announced_restart), .options = {.block_count = 512, WAITED_FOR}},
+		{CASE(test_dies_after_announced_restart),
+			.options = {.block_count = 512, WAITED_FOR}},
 		{CASE(test_announced_for_good), .options = {.block_count = 512, WAITED_FOR}},
 		{CASE(test_announced_and_another_fails),
 			.options = {.block_count = 512, .data_replicas = 4, WAITED_FOR}},

@@ -217,6 +217,39 @@ static void test_single_replica_is_full(struct scenario *scenario)
 	await_whole(scenario);
 }
 
+static bool c_is_copied_to(void *scenario)
+{
+	const struct leg *leg = scenario_leg(scenario, C);
+
+	return leg->target && !leg->todo_all;
+}
+
+/* A piece of R is as large as several pieces of an exact map: a target that has some of them left
+ * gets the others from R, of which it may have what the members do not take. */
+static void test_target_has_part_of_a_piece(struct scenario *scenario)
+{
+	size_t last = scenario->world.options.block_count - 16;
+	unsigned full = 0;
+
+	open_whole(scenario);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	run_ms(scenario, 5000);
+	cut_off(scenario, C, true, true);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	assert_int_equal(do_write(scenario, last + 8, 4), 0);
+	for (size_t at = 16; at < last && full == 0; at += 8) {
+		full += do_write(scenario, at, 8) == -ENOSPC;
+		scenario->request_count = 0;
+	}
+	assert_int_equal(full, 1);
+	cut_off(scenario, C, false, false);
+	await(scenario, c_is_copied_to);
+	assert_true(piecemap_test(&scenario_leg(scenario, C)->todo, (last + 8) * 4096, 4096));
+	assert_false(piecemap_test(&scenario_leg(scenario, C)->todo, (last + 4) * 4096, 4096));
+	assert_int_equal(do_write(scenario, last + 4, 4), -ENOSPC);
+	await_whole(scenario);
+}
+
 static void test_last_member_is_full(struct scenario *scenario)
 {
 	open_whole(scenario);
@@ -467,6 +500,13 @@ int main(void)
 		{CASE(test_read_of_a_stuck_disk)},
 		{CASE(test_single_replica_is_full),
 			.options = {.data_replicas = 1, .small_agent = A + 1, .block_count = 512}},
+		{CASE(test_target_has_part_of_a_piece), .options = {.small_agent = A + 1,
+								.min_insync = 2,
+								.block_count = 1024,
+								.pool_bytes = UINT64_C(24) << 20,
+								.region_bytes = UINT64_C(4) << 20,
+								.cluster_bytes = 16384,
+								.rebuild_rate_max = 512 << 10}},
 		{CASE(test_last_member_is_full),
 			.options = {.data_replicas = 2, .small_agent = A + 1, .block_count = 512}},
 		{CASE(test_failed_store_is_not_asked_all_the_time),
