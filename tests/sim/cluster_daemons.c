@@ -397,10 +397,12 @@ static Strake__V1__Volume *volume_message(struct slot *slot)
 	return copy;
 }
 
-/* Its process has died: it is about to be started again. */
+/* Its process has died and is about to be started again, or the host has lost its power, and what
+ * csi-node's threads have begun ends now. */
 static bool is_down(const struct slot *slot)
 {
-	return slot != NULL && slot->recorded && slot->process == NULL;
+	return slot != NULL &&
+	       ((slot->recorded && slot->process == NULL) || !sim_host_is_up(slot->host));
 }
 
 int nexus_find(
