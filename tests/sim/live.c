@@ -50,7 +50,7 @@ static bool nexus_can_go_on(const struct world *world, const struct slot *slot, 
 	bool member = false, proposed = false;
 	unsigned votes = 0;
 
-	if (volume == NULL || !volume->committed) {
+	if (volume == NULL || (!volume->committed && !volume->proposal_open)) {
 		return true;
 	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
@@ -67,7 +67,7 @@ static bool nexus_can_go_on(const struct world *world, const struct slot *slot, 
 		proposed = proposed || (at >= 0 && volume->proposal.voters[at].insync);
 	}
 	/* What was overtaken counts on nobody any more, but its last proposal may be on its way. */
-	return (member || slot->index != world->active) &&
+	return (member || !volume->committed || slot->index != world->active) &&
 	       (!volume->proposal_open || (proposed && votes >= cfg_majority(&volume->proposal)));
 }
 

@@ -18,7 +18,7 @@ const char *mutant_name(enum mutant mutant)
  */
 #define JOINS                                                                                      \
 	"replicas=2 voters=3 spares=0 voter_changes=0 small=-1 local=-1 absent=-1 rotten=-1 "      \
-	"min_insync=1 fault_count=30 kinds=0x10002a1"
+	"rotten_too=-1 kube=0 snapshots=0 recover=0 min_insync=1 fault_count=30 kinds=0x20002a1"
 
 /* Other bugs are met by seeds as they come. */
 const char *mutant_options(enum mutant mutant)
