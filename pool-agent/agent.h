@@ -89,8 +89,9 @@ void agent_replica_recover(
 	struct agent *agent, struct store_replica *replica, struct agent_recovery *recovery);
 
 /*
- * Promises (attach, 1, nonce) for nobody: openings with a lower attach number are over.  -ESTALE: a
- * higher epoch was promised; it says which.
+ * Promises (attach, 0, nonce) for nobody: openings with a lower attach number are over, and those
+ * that are refused see by the inc that it was no opener.  -ESTALE: a higher epoch was promised; it
+ * says which.
  */
 struct agent_fencing {
 	struct agent_change change; /* done and ctx are the caller's */

@@ -28,7 +28,7 @@ static int recover(struct world *world, struct agent_recovery *recovery)
 
 static int fence_for_nobody(struct world *world, uint32_t attach)
 {
-	struct agent_fencing fencing = {.epoch = {.attach = attach, .inc = 1, .nonce = 99}};
+	struct agent_fencing fencing = {.epoch = {.attach = attach, .inc = 0, .nonce = 99}};
 	bool done = false;
 
 	fencing.change.done = change_done;

@@ -19,6 +19,22 @@ static bool open_ends(const struct volume *volume)
 
 void open_refused(struct volume *volume, struct leg *leg, const struct token *cur)
 {
+	if (volume->superseded && volume->superseded_by == 0) {
+		return; /* its lineage is over: that says more */
+	}
+	if (cur->epoch.attach > volume->options.attach && lineage_fenced(leg, cur)) {
+		volume->superseded = true;
+		volume->superseded_by = 0; /* no attach number above it is a remedy */
+		snprintf(volume->reason, sizeof(volume->reason),
+			"an operator ended this opening for a forced recovery (attach %u; this is "
+			"attach %u): open the volume that was recovered",
+			cur->epoch.attach, volume->options.attach);
+		log_error(&volume->io->log, "nexus", "fenced-for-recovery",
+			"volume=%s attach=%u by=%u replica=%u", volume->options.name,
+			volume->options.attach, cur->epoch.attach, leg->index);
+		volume_changed(volume);
+		return;
+	}
 	if (cur->epoch.attach > volume->options.attach) {
 		volume->superseded = true;
 		if (cur->epoch.attach > volume->superseded_by) {
@@ -311,19 +327,23 @@ void open_fenced_one(struct volume *volume)
 	}
 }
 
-/* Where nobody has told which lineage is the volume's, who is there may have another one than those
- * that were quicker. */
+/* Who is reached may have another lineage than those that were quicker; where nobody has told which
+ * one is the volume's, also who is not reached yet. */
 static bool open_knows_lineage(const struct volume *volume)
 {
-	if (volume->options.lineage_known || volume->chosen.gen == 0) {
+	bool known = volume->options.lineage_known;
+
+	if (volume->chosen.gen == 0) {
 		return true;
 	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		const struct leg *leg = volume->legs[i];
 
-		if (!leg->vacant && !leg->leaving && !leg->faulted && !leg_in_f(leg)) {
-			return false;
+		if (leg->vacant || leg->leaving || leg->faulted || leg_in_f(leg) ||
+			(known && (!leg->peer->up || leg->fence_busy))) {
+			continue;
 		}
+		return false;
 	}
 	return true;
 }
@@ -467,6 +487,9 @@ static bool open_elect(struct volume *volume)
 	}
 	if (!open_has_votes(volume)) {
 		open_name_votes(volume);
+		return false;
+	}
+	if (lineage_is_over(volume, &volume->chosen)) {
 		return false;
 	}
 	members = open_members(volume, true);

@@ -654,7 +654,14 @@ void rebuilds_show(struct leg *leg); /* in its metrics */
 bool rebuilds_tick(struct volume *volume, uint64_t now_ns);
 
 /* lineage.c */
-bool lineage_fits(const struct volume *volume, const struct cfg *cfg);
+/* What a replica has, that answered. */
+void lineage_heard(struct leg *leg, const struct cfg *cfg);
+/* It has another lineage and is no voter: what it was promised is no matter of this volume. */
+bool lineage_is_none_of_ours(const struct leg *leg);
+/* It refuses us by what a forced recovery promised, and not to an opener. */
+bool lineage_fenced(const struct leg *leg, const struct token *cur);
+/* A voter of `cfg` was made another lineage: the volume ends as one that was taken over. */
+bool lineage_is_over(struct volume *volume, const struct cfg *cfg);
 /* That of the committed configuration is the volume's from now on. */
 void lineage_committed(struct volume *volume);
 /* Those who were fenced have two, volume->reason names them. */
