@@ -15,6 +15,11 @@ static bool lineage_fits(const struct volume *volume, const struct cfg *cfg)
 	       cfg->lineage == volume->options.lineage || mutant_is(MUTANT_LINEAGE_IGNORED);
 }
 
+bool lineage_is_new(const struct cfg *cfg)
+{
+	return cfg->gen != 0 && cfg->epoch.nonce == cfg->lineage && !mutant_is(MUTANT_NO_OPEN_WAIT);
+}
+
 /*
  * No voter comes from another lineage, and none changes its own but by a forced recovery: so a
  * voter that has another one shows that ours was left behind.  It does not matter whose attach

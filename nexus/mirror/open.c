@@ -284,6 +284,9 @@ static bool open_must_wait(const struct volume *volume)
 	if (volume->chosen.gen == 0 || mutant_is(MUTANT_NO_OPEN_WAIT)) {
 		return false; /* nobody ever served */
 	}
+	if (lineage_is_new(&volume->chosen)) {
+		return true; /* by replicas that are none of V any more */
+	}
 	if (epoch_equal(&volume->chosen.epoch, &volume->options.waited)) {
 		return false;
 	}
@@ -321,7 +324,8 @@ struct epoch volume_waited(const struct volume *volume)
 
 void open_fenced_one(struct volume *volume)
 {
-	if (volume->ack_not_before_ns != 0 && !open_must_wait(volume)) {
+	if (volume->ack_not_before_ns != 0 && !volume->waits_for_lineage &&
+		!open_must_wait(volume)) {
 		volume->ack_not_before_ns = 0;
 		open_waited(volume);
 	}
@@ -514,6 +518,7 @@ static bool open_elect(struct volume *volume)
 	}
 	if (open_must_wait(volume)) {
 		volume->ack_not_before_ns = io_now_ns(volume->io) + OPEN_WAIT_NS;
+		volume->waits_for_lineage = lineage_is_new(&volume->chosen);
 	}
 	checkpoint_wgen_began(volume, open_wgen_seen(volume) + 1);
 	volume->wgen_proposed = volume->wgen;

@@ -188,6 +188,34 @@ static void test_island_of_the_old_lineage(struct scenario *scenario)
 	read_all(scenario);
 }
 
+/* Until the lease has ended by which a nexus of before may still read, from a replica that is no
+ * voter any more, nothing is acknowledged. */
+static void test_waits_for_the_lease_of_before(struct scenario *scenario)
+{
+	struct scenario_request *write;
+
+	scenario_open(scenario, 0);
+	await_whole(scenario);
+	write_all(scenario);
+	cut_off(scenario, A, true, true);
+	cut_off(scenario, C, true, true);
+	scenario->world.recovery.unreached = 1u << B;
+	scenario->world.recovery.lives_on = true;
+	recovery_start(&scenario->world, node_of(scenario, A));
+	await(scenario, is_recovered);
+	scenario_open(scenario, 1);
+	write = submit_write(scenario, 0, 8);
+	run_ms(scenario, 3000);
+	assert_false(write->done);
+	run_ms(scenario, 3000);
+	assert_true(write->done);
+	assert_int_equal(write->result, 0);
+	sim_heal_all(scenario->world.sim);
+	run_ms(scenario, 5000);
+	await_whole(scenario);
+	read_all(scenario);
+}
+
 /* Those that an operator fenced say so, also after their pool-agent was started anew. */
 static void test_fenced_for_recovery(struct scenario *scenario)
 {
@@ -446,6 +474,7 @@ int main(void)
 		{CASE(test_last_ones_lost)},
 		{CASE(test_old_member_comes_back)},
 		{CASE(test_island_of_the_old_lineage)},
+		{CASE(test_waits_for_the_lease_of_before)},
 		{CASE(test_fenced_for_recovery)},
 		{CASE(test_both_lineages_serve)},
 		{CASE(test_two_lineages)},
