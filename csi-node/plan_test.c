@@ -580,6 +580,28 @@ static void test_a_volume_that_is_not_attached_here_is_lost(void **state)
 	teardown_volume(&fixture);
 }
 
+/* As after `strake volume recover` here: csi-controller raises the number of the attachment. */
+static void test_a_record_that_is_ahead_is_said(void **state)
+{
+	struct volume_fixture fixture;
+	const struct volume_plan *plan;
+
+	(void)state;
+	setup_volume(&fixture, "n");
+	fixture.volume.state = text_of("Closed");
+	fixture.volume.attach = 9;
+	plan = replan_volume(&fixture);
+	assert_int_equal(plan->action, VOLUME_WRITE_NEXUS);
+	assert_string_equal(kube_text(plan->nexus, "state"), "Superseded");
+	assert_int_equal(json_integer_value(json_object_get(plan->nexus, "supersededBy")), 9);
+	write_nexus(&fixture);
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_NOTHING);
+	/* When it has been raised it is not said any more. */
+	fixture.volume.attach = 4;
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_REMOVE_NEXUS);
+	teardown_volume(&fixture);
+}
+
 static void test_only_this_nodes_word_is_taken_back(void **state)
 {
 	struct volume_fixture fixture;
@@ -766,6 +788,7 @@ int main(void)
 		cmocka_unit_test(test_what_the_nexus_says_is_written_once),
 		cmocka_unit_test(test_progress_is_written_now_and_then),
 		cmocka_unit_test(test_a_volume_that_is_not_attached_here_is_lost),
+		cmocka_unit_test(test_a_record_that_is_ahead_is_said),
 		cmocka_unit_test(test_only_this_nodes_word_is_taken_back),
 		cmocka_unit_test(test_a_nexus_that_does_not_answer_takes_nothing_away),
 		cmocka_unit_test(test_who_shall_come_comes_first),
