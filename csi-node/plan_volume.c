@@ -2,6 +2,7 @@
 #include "csi-node/daemons.h"
 #include "csi-node/plan.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include <strings.h>
 
@@ -99,6 +100,13 @@ json_t *plan_nexus_json(const char *node, const struct volume_object *object,
 	set_text(json, "frontend", volume->frontend);
 	set_text(json, "epoch", volume->epoch);
 	(void)json_object_set_new(json, "generation", json_integer((json_int_t)volume->generation));
+	if (volume->lineage != 0) {
+		char lineage[OBJECTS_LINEAGE_SIZE];
+
+		/* JSON numbers have no 64 bits everywhere. */
+		(void)snprintf(lineage, sizeof(lineage), "%016" PRIx64, volume->lineage);
+		set_text(json, "lineage", lineage);
+	}
 	if (is_serving(volume)) {
 		(void)json_object_set_new(json, "size", plan_quantity(volume->size_bytes));
 	}
