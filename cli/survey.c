@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/survey.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -58,6 +59,9 @@ static const char *unfit(const Strake__V1__Replica *replica, const Strake__V1__C
 	}
 	if (strcmp(replica->state, "Exported") == 0) {
 		return "exported";
+	}
+	if (strcmp(replica->state, "Abstains") == 0) {
+		return "its metadata are unreadable";
 	}
 	return has_cfg(replica) && replica->configuration->lineage != cfg->lineage
 		       ? "of another lineage"
@@ -133,4 +137,10 @@ const Strake__V1__Replica *survey_find(
 		}
 	}
 	return *ret_count == 1 ? found : NULL;
+}
+
+bool survey_is_unreached(int code)
+{
+	return code == -EIO || code == -ETIMEDOUT || code == -EAGAIN || code == -ENOENT ||
+	       code == -EPROTO || code == -EBADMSG;
 }

@@ -31,5 +31,8 @@ uint32_t survey_attach(const struct survey *survey);
 /* The one whose uuid begins so; NULL: none or several (*ret_count says which). */
 const Strake__V1__Replica *survey_find(
 	const struct survey *survey, const char *uuid, unsigned *ret_count);
+/* FenceReplica failed so: a disk or a pool-agent that does not do what it is told, which is as good
+ * as not there.  Any other failure is an answer, as that a higher attach number has the replica. */
+bool survey_is_unreached(int code);
 
 #endif

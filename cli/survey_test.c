@@ -2,6 +2,7 @@
 #include "base/testing.h"
 #include "cli/survey.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define MAX 4
@@ -99,6 +100,28 @@ static void test_majority_lost(void **ctx)
 		missing, "bbbbbbbb (in sync): not found, cccccccc (in sync): not found");
 }
 
+/* What answers, but cannot be used. */
+static void test_broken_ones_are_lost(void **ctx)
+{
+	static char abstains[] = "Abstains";
+	struct bench bench = {0};
+	char missing[SURVEY_TEXT_SIZE];
+
+	(void)ctx;
+	has(&bench, 0, 7, 2, 1, 7, 7);
+	has(&bench, 1, 7, 2, 1, 7, 7);
+	bench.replicas[1].state = abstains;
+	bench.replicas[1].configuration = NULL;
+	assert_false(survey_can_open(&bench.survey, &bench.cfgs[0], missing));
+	assert_string_equal(missing,
+		"bbbbbbbb (in sync): its metadata are unreadable, cccccccc (in sync): not found");
+	assert_true(survey_is_unreached(-EIO));
+	assert_true(survey_is_unreached(-ETIMEDOUT));
+	assert_false(survey_is_unreached(-ESTALE)); /* somebody has it, under a higher number */
+	assert_false(survey_is_unreached(-EBUSY));
+	assert_false(survey_is_unreached(-EINVAL));
+}
+
 static void test_of_two_lineages(void **ctx)
 {
 	struct bench bench = {0};
@@ -127,6 +150,7 @@ int main(void)
 		cmocka_unit_test(test_nothing_to_recover),
 		cmocka_unit_test(test_members_lost),
 		cmocka_unit_test(test_majority_lost),
+		cmocka_unit_test(test_broken_ones_are_lost),
 		cmocka_unit_test(test_of_two_lineages),
 	};
 

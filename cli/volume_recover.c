@@ -257,6 +257,13 @@ static int fence_others(const struct recovery *recovery, uint32_t attach, uint64
 		void *fenced =
 			cli_call(recovery->found.agents[i], "FenceReplica", &request.base, &err);
 
+		if (fenced == NULL && survey_is_unreached(err.code)) {
+			(void)printf("replica %.8s is NOT FENCED, and counts as not found: %s: "
+				     "%s\n",
+				replica->uuid, recovery->found.agents[i]->name, err.text);
+			(void)fflush(stdout);
+			continue;
+		}
 		if (fenced == NULL) {
 			return cli_fail("%s: %s; nothing was recovered",
 				recovery->found.agents[i]->name, err.text);

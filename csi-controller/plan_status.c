@@ -302,27 +302,35 @@ static const char *choose_reason(const struct world *world, const struct world_v
 	return bad_why;
 }
 
-/* "attach.inc/generation" of the newest configuration that was heard of. */
+/* "attach.inc/generation lineage" of the newest configuration that was heard of; a csi-node of an
+ * earlier version tells no lineage. */
 static void set_record(json_t *status, const struct world_volume *volume)
 {
 	const struct volume_nexus *nexus = &volume->object.nexus;
 	const char *last = kube_text(volume->json, "status.record");
 	unsigned was[3] = {0}, is[3] = {0};
-	char text[64];
+	char lineage[OBJECTS_LINEAGE_SIZE] = "", text[64];
+	int order = 0;
 
-	if (last[0] != '\0' && sscanf(last, "%u.%u/%u", &was[0], &was[1], &was[2]) != 3) {
+	if (last[0] != '\0' &&
+		sscanf(last, "%u.%u/%u %16[0-9a-f]", &was[0], &was[1], &was[2], lineage) < 3) {
 		last = "";
 	}
 	if (nexus->is_there && nexus->generation > 0 &&
 		sscanf(nexus->epoch, "%u.%u", &is[0], &is[1]) == 2) {
 		is[2] = nexus->generation;
-		(void)snprintf(text, sizeof(text), "%u.%u/%u", is[0], is[1], is[2]);
-		for (unsigned i = 0; i < 3; i++) {
-			if (is[i] != was[i]) {
-				last = is[i] > was[i] ? text : last;
-				break;
-			}
+		for (unsigned i = 0; i < 3 && order == 0; i++) {
+			order = is[i] > was[i] ? 1 : is[i] < was[i] ? -1 : 0;
 		}
+	} else {
+		order = -1;
+	}
+	if (order >= 0) {
+		const char *of = nexus->lineage[0] != '\0' ? nexus->lineage : lineage;
+
+		(void)snprintf(text, sizeof(text), "%u.%u/%u%s%s", is[0], is[1], is[2],
+			of[0] != '\0' ? " " : "", of);
+		last = text;
 	}
 	if (last[0] != '\0') {
 		(void)json_object_set_new(status, "record", json_string(last));

@@ -377,6 +377,41 @@ static enum volume_action ask_refused(const char *node, const char *nexus_state,
 	return ask();
 }
 
+static const char *record_of(const char *record, const char *nexus)
+{
+	char status[400];
+
+	(void)snprintf(status, sizeof(status),
+		"{'attachment': {'number': 3, 'node': 'n4'}, 'record': '%s', 'nexus': {'node': "
+		"'n4', 'state': 'Online', %s}, " AVAILABLE "}",
+		record, nexus);
+	set_volume(&world, &(struct test_volume){.name = "v", 1, 3, .status = status});
+	make_three(true);
+	(void)ask();
+	return said("record");
+}
+
+/* So that a node that never had the volume is told which lineage it is. */
+static void test_the_lineage_is_recorded(void **state)
+{
+	(void)state;
+#define NEXUS "'epoch': '3.2.99', 'generation': 4"
+	assert_string_equal(
+		record_of("", NEXUS ", 'lineage': '00000000000000ab'"), "3.2/4 00000000000000ab");
+	/* Of an earlier version. */
+	assert_string_equal(record_of("3.2/4", NEXUS ", 'lineage': '00000000000000ab'"),
+		"3.2/4 00000000000000ab");
+	assert_string_equal(record_of("3.2/3 00000000000000ab", NEXUS), "3.2/4 00000000000000ab");
+	/* Older, and newer, than what is known. */
+	assert_string_equal(
+		record_of("4.1/1 00000000000000cd", NEXUS ", 'lineage': '00000000000000ab'"),
+		"4.1/1 00000000000000cd");
+	assert_string_equal(
+		record_of("3.1/9 00000000000000ab", NEXUS ", 'lineage': '00000000000000cd'"),
+		"3.2/4 00000000000000cd");
+#undef NEXUS
+}
+
 static void test_a_number_of_a_backup_is_raised(void **state)
 {
 	(void)state;
@@ -631,6 +666,7 @@ int main(void)
 		TEST(test_too_many_are_taken_away),
 		TEST(test_the_nexus_says_how_replicas_are),
 		TEST(test_out_of_sync_outlives_the_nexus),
+		TEST(test_the_lineage_is_recorded),
 		TEST(test_a_number_of_a_backup_is_raised),
 		TEST(test_the_nexus_of_a_node_that_is_gone_is_forgotten),
 		TEST(test_a_deleted_volume_in_use_is_kept),

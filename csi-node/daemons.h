@@ -72,6 +72,9 @@ struct nexus_wish {
 	unsigned min_insync;
 	/* A configuration was committed once: `voters` are places, not who has a vote. */
 	bool is_used;
+	/* Of that configuration, and the attach number under which it was open; 0: not known. */
+	uint64_t lineage;
+	uint32_t lineage_attach;
 	unsigned voter_count;
 	struct nexus_voter voters[OBJECTS_VOTERS_MAX];
 };

@@ -154,6 +154,8 @@ static int create(struct grpc_client *client, const struct nexus_wish *wish, str
 		pointers[i] = &voters[i];
 	}
 	request.used = wish->is_used;
+	request.lineage = wish->lineage;
+	request.lineage_attach = wish->lineage_attach;
 	request.name = text_of(wish->volume);
 	request.uuid = uuid_to_text(&wish->uuid, uuid);
 	request.size_bytes = wish->size_bytes;

@@ -476,6 +476,7 @@ static void setup_volume(struct volume_fixture *fixture, const char *node)
 	fixture->volume.device = text_of("/dev/loop3");
 	fixture->volume.epoch = text_of("4.1.77");
 	fixture->volume.generation = 2;
+	fixture->volume.lineage = UINT64_C(0xfedcba9876543210);
 	fixture->volume.size_bytes = UINT64_C(1) << 30;
 	fixture->replica.uuid = text_of(REPLICA_UUID);
 	fixture->replica.state = text_of("Rebuilding");
@@ -517,6 +518,7 @@ static void test_what_the_nexus_says_is_written_once(void **state)
 	assert_false(fixture.plan.is_idle);
 	assert_string_equal(kube_text(fixture.plan.nexus, "node"), "n");
 	assert_string_equal(kube_text(fixture.plan.nexus, "device"), "/dev/loop3");
+	assert_string_equal(kube_text(fixture.plan.nexus, "lineage"), "fedcba9876543210");
 	assert_string_equal(kube_text(fixture.plan.nexus, "since"), "2026-01-02T03:04:05Z");
 	write_nexus(&fixture);
 	fixture.facts.time_now = "2027-01-01T00:00:00Z";
@@ -577,6 +579,26 @@ static void test_a_volume_that_is_not_attached_here_is_lost(void **state)
 	setup_volume(&fixture, "n");
 	fixture.volume.uuid = text_of(OTHER_UUID);
 	assert_int_equal(replan_volume(&fixture)->action, VOLUME_LOST);
+	teardown_volume(&fixture);
+}
+
+/* As after `strake volume recover` here: csi-controller raises the number of the attachment. */
+static void test_a_record_that_is_ahead_is_said(void **state)
+{
+	struct volume_fixture fixture;
+
+	(void)state;
+	setup_volume(&fixture, "n");
+	fixture.volume.state = text_of("Closed");
+	fixture.volume.attach = 9;
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_WRITE_NEXUS);
+	assert_string_equal(kube_text(fixture.plan.nexus, "state"), "Superseded");
+	assert_int_equal(kube_number(fixture.plan.nexus, "supersededBy", 0), 9);
+	write_nexus(&fixture);
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_NOTHING);
+	/* When it has been raised it is not said any more. */
+	fixture.volume.attach = 4;
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_REMOVE_NEXUS);
 	teardown_volume(&fixture);
 }
 
@@ -766,6 +788,7 @@ int main(void)
 		cmocka_unit_test(test_what_the_nexus_says_is_written_once),
 		cmocka_unit_test(test_progress_is_written_now_and_then),
 		cmocka_unit_test(test_a_volume_that_is_not_attached_here_is_lost),
+		cmocka_unit_test(test_a_record_that_is_ahead_is_said),
 		cmocka_unit_test(test_only_this_nodes_word_is_taken_back),
 		cmocka_unit_test(test_a_nexus_that_does_not_answer_takes_nothing_away),
 		cmocka_unit_test(test_who_shall_come_comes_first),

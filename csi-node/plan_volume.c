@@ -2,6 +2,7 @@
 #include "csi-node/daemons.h"
 #include "csi-node/plan.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include <strings.h>
 
@@ -10,6 +11,16 @@
 bool plan_nexus_is_open(const Strake__V1__Volume *volume)
 {
 	return volume != NULL && strcmp(volume->state, NEXUS_CLOSED) != 0;
+}
+
+/*
+ * It is recorded here with a higher attach number than it is attached with: after a forced recovery
+ * on this node, or when etcd was restored.  It cannot be opened so.
+ */
+static bool is_ahead(const struct volume_object *object, const Strake__V1__Volume *volume)
+{
+	return volume != NULL && !plan_nexus_is_open(volume) && object->attach_number > 0 &&
+	       volume->attach > object->attach_number;
 }
 
 /* ---- status.nexus ---- */
@@ -89,14 +100,31 @@ json_t *plan_nexus_json(const char *node, const struct volume_object *object,
 	set_text(json, "frontend", volume->frontend);
 	set_text(json, "epoch", volume->epoch);
 	(void)json_object_set_new(json, "generation", json_integer((json_int_t)volume->generation));
+	if (volume->lineage != 0) {
+		char lineage[OBJECTS_LINEAGE_SIZE];
+
+		/* JSON numbers have no 64 bits everywhere. */
+		(void)snprintf(lineage, sizeof(lineage), "%016" PRIx64, volume->lineage);
+		set_text(json, "lineage", lineage);
+	}
 	if (is_serving(volume)) {
 		(void)json_object_set_new(json, "size", plan_quantity(volume->size_bytes));
 	}
-	set_text(json, "state", volume->state);
-	set_text(json, "reason", volume->reason);
-	if (volume->superseded_by > 0) {
+	uint32_t superseded_by = volume->superseded_by;
+
+	if (is_ahead(object, volume)) {
+		superseded_by = volume->attach;
+		set_text(json, "state", NEXUS_SUPERSEDED);
+		set_text(json, "reason",
+			"this node has recorded a higher attach number than that of the "
+			"attachment");
+	} else {
+		set_text(json, "state", volume->state);
+		set_text(json, "reason", volume->reason);
+	}
+	if (superseded_by > 0) {
 		(void)json_object_set_new(
-			json, "supersededBy", json_integer((json_int_t)volume->superseded_by));
+			json, "supersededBy", json_integer((json_int_t)superseded_by));
 	}
 	for (size_t i = 0; i < volume->n_replicas; i++) {
 		if (strcmp(volume->replicas[i]->membership, "None") != 0) {
@@ -258,7 +286,8 @@ void plan_volume(const struct volume_facts *facts, struct volume_plan *ret_plan)
 	} else if (facts->volume != NULL &&
 		   (!is_ours || !is_this_one(facts->object, facts->volume))) {
 		plan->action = VOLUME_LOST;
-	} else if (plan_nexus_is_open(facts->volume)) {
+	} else if (plan_nexus_is_open(facts->volume) ||
+		   (is_ours && is_ahead(facts->object, facts->volume))) {
 		plan_writing(facts, before, plan);
 		/* A failure is tried again when its time has come. */
 		if (plan->action == VOLUME_NOTHING && facts->failure.code == 0) {

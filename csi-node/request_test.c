@@ -284,8 +284,12 @@ static void test_what_the_nexus_is_given(void **state)
 	(void)state;
 	make_volume(&volume);
 	make_voters(&voters);
+	volume.lineage = 42;
+	volume.lineage_attach = 7;
 	assert_int_equal(stage_make_wish(&volume, &voters, "n", &wish, &err), 0);
 	assert_int_equal(wish.voter_count, 3);
+	assert_int_equal(wish.lineage, 42);
+	assert_int_equal(wish.lineage_attach, 7);
 	assert_int_equal(wish.attach, 1);
 	assert_false(wish.voters[0].is_local);
 	assert_true(wish.voters[1].is_local);

@@ -99,6 +99,8 @@ int stage_make_wish(const struct volume_object *volume, const struct stage_voter
 		.attach = volume->attach_number,
 		.min_insync = volume->min_insync,
 		.is_used = volume->is_used,
+		.lineage = volume->lineage,
+		.lineage_attach = volume->lineage_attach,
 	};
 	if (volume->capability[0] != '\0') {
 		wish->has_capability = true;

@@ -57,11 +57,12 @@ struct agent_change {
 	/* When it is its turn, among ACCEPTs and MARKs: changes *vmeta; 0 (durable before done, if
 	 * anything did change), or a negative errno with err filled in. */
 	int (*apply)(struct agent_change *change, struct vmeta *vmeta);
-	/* It takes the namespace away from whoever has it: everything older has ended and is
-	 * flushed when it becomes durable, and then the token is (vmeta->promised, 0), which nobody
-	 * holds. apply raises the promise above `seen`, and is asked twice: whether at all, and
-	 * when everything has ended. */
+	/* It takes the namespace away from whoever has it: everything older has ended when it
+	 * becomes durable, and then the token is (vmeta->promised, 0), which nobody holds.  apply
+	 * raises the promise above `seen`, and is asked twice: whether at all, and when everything
+	 * has ended. */
 	bool fences;
+	bool flushes;      /* with fences: everything older is durable then, too */
 	struct epoch seen; /* the highest that was let in so far; for apply */
 	int result;
 	struct err err;
@@ -89,8 +90,9 @@ void agent_replica_recover(
 	struct agent *agent, struct store_replica *replica, struct agent_recovery *recovery);
 
 /*
- * Promises (attach, 1, nonce) for nobody: openings with a lower attach number are over.  -ESTALE: a
- * higher epoch was promised; it says which.
+ * Promises (attach, 0, nonce) for nobody: openings with a lower attach number are over, and those
+ * that are refused see by the inc that it was no opener.  -ESTALE: a higher epoch was promised; it
+ * says which.
  */
 struct agent_fencing {
 	struct agent_change change; /* done and ctx are the caller's */

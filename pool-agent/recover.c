@@ -115,6 +115,7 @@ void agent_replica_recover(
 	recovery->ns = agent_find_replica(agent, replica);
 	recovery->change.apply = recover_apply;
 	recovery->change.fences = true;
+	recovery->change.flushes = true;
 	agent_replica_change(agent, replica, &recovery->change);
 }
 

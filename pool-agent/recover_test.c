@@ -28,7 +28,7 @@ static int recover(struct world *world, struct agent_recovery *recovery)
 
 static int fence_for_nobody(struct world *world, uint32_t attach)
 {
-	struct agent_fencing fencing = {.epoch = {.attach = attach, .inc = 1, .nonce = 99}};
+	struct agent_fencing fencing = {.epoch = {.attach = attach, .inc = 0, .nonce = 99}};
 	bool done = false;
 
 	fencing.change.done = change_done;
@@ -254,6 +254,22 @@ static void test_fenced_for_nobody(void **ctx)
 	host_close(&host);
 }
 
+/* A fence needs nothing of the data: also where they cannot be flushed any more nobody goes on. */
+static void test_fenced_without_a_flush(void **ctx)
+{
+	const struct sim_disk_faults faults = {.flush_error_percent = 100};
+	struct world *world = *ctx;
+	struct agent_recovery recovery = {.lineage = 1234};
+	struct host host;
+
+	(void)in_use(world, &host);
+	sim_disk_set_faults(world->disk, &faults);
+	assert_int_equal(fence_for_nobody(world, 6), 0);
+	assert_int_equal(host_read(&host, 1, 10), -WIRE_STATUS_STALE_TOKEN);
+	assert_int_not_equal(recover(world, &recovery), 0);
+	host_close(&host);
+}
+
 static void set_flag(void *flag)
 {
 	*(bool *)flag = true;
@@ -314,6 +330,7 @@ int main(void)
 		TEST(test_older_commands_end_first),
 		TEST(test_survives_a_crash),
 		TEST(test_fenced_for_nobody),
+		TEST(test_fenced_without_a_flush),
 		TEST(test_read_only_export),
 	};
 

@@ -129,7 +129,7 @@ static void change_flush(struct ns *ns)
 {
 	ns->flush.result = 0;
 	ns->op_done = true;
-	if (ns->change_fences && ns->kind == VOTER_DATA) {
+	if (ns->change_fences && ns->change->flushes && ns->kind == VOTER_DATA) {
 		flush_start(ns);
 	}
 }

@@ -70,6 +70,7 @@
 	X(SNAPSHOT_JOINS, "snapshot-joins") /* a target joins between PREPARE and the commit */ \
 	X(SNAPSHOT_LACKING, "snapshot-lacking") /* a target joins that lacks a snapshot */ \
 	X(SNAPSHOT_LAYER, "snapshot-layer") /* a copied layer is kept before it is flushed */ \
+	X(LINEAGE_GOES_ON, "lineage-goes-on") /* a voter that a forced recovery made another lineage does not end ours */ \
 	X(LINEAGE_IGNORED, "lineage-ignored") /* a replica of another lineage is a voter, and rebuilt by stamps */ \
 	X(RECOVER_LOW_WGEN, "recover-low-wgen") /* a forced recovery begins with a write generation below clean */ \
 	X(ATTACH_REUSED, "attach-reused") /* an attachment gets the number of the one before */ \

@@ -4,6 +4,7 @@
 #include "objects/objects.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -274,6 +275,7 @@ static void take_nexus(struct decoder *decoder, struct volume_nexus *nexus)
 	nexus->is_there = nexus->node[0] != '\0';
 	copy_text(decoder, "status.nexus.device", nexus->device, sizeof(nexus->device));
 	copy_text(decoder, "status.nexus.epoch", nexus->epoch, sizeof(nexus->epoch));
+	copy_text(decoder, "status.nexus.lineage", nexus->lineage, sizeof(nexus->lineage));
 	copy_text(decoder, "status.nexus.state", nexus->state, sizeof(nexus->state));
 	copy_text(decoder, "status.nexus.reason", nexus->reason, sizeof(nexus->reason));
 	nexus->superseded_by =
@@ -331,6 +333,17 @@ static void take_members(const json_t *json, struct volume_object *volume)
 	}
 }
 
+/* "attach.inc/generation lineage"; earlier versions wrote no lineage. */
+static void take_record(const char *record, struct volume_object *volume)
+{
+	volume->is_used = record[0] != '\0';
+	if (sscanf(record, "%" SCNu32 ".%*u/%*u %" SCNx64, &volume->lineage_attach,
+		    &volume->lineage) != 2) {
+		volume->lineage_attach = 0;
+		volume->lineage = 0;
+	}
+}
+
 static void take_status(struct decoder *decoder, struct volume_object *volume)
 {
 	const json_t *json = decoder->json;
@@ -346,7 +359,7 @@ static void take_status(struct decoder *decoder, struct volume_object *volume)
 	volume->attached_read_only = kube_bool(json, "status.attachment.readOnly");
 	copy_text(decoder, "status.attachment.capability", volume->capability,
 		sizeof(volume->capability));
-	volume->is_used = kube_text(json, "status.record")[0] != '\0';
+	take_record(kube_text(json, "status.record"), volume);
 	take_nexus(decoder, &volume->nexus);
 	take_removed(json, &volume->nexus);
 	take_members(json, volume);

@@ -106,13 +106,17 @@ struct replica_object {
 	char reason[OBJECTS_REASON_SIZE];
 };
 
+/* 16 hexadecimal digits: which of the volume's lineages (docs/protocol.md 1.12). */
+#define OBJECTS_LINEAGE_SIZE 17
+
 /* What the nexus that has it open says: status.nexus. */
 struct volume_nexus {
 	bool is_there;
 	char node[OBJECTS_NAME_SIZE];
 	char device[64], state[32], reason[OBJECTS_REASON_SIZE];
-	char epoch[32];         /* attach.inc */
-	uint32_t superseded_by; /* attach number; 0: it is not */
+	char epoch[32];                     /* attach.inc */
+	char lineage[OBJECTS_LINEAGE_SIZE]; /* "": not known */
+	uint32_t superseded_by;             /* attach number; 0: it is not */
 	uint32_t generation;
 	unsigned replica_count;
 	struct {
@@ -153,7 +157,11 @@ struct volume_object {
 	bool attached_read_only;
 	char capability[OBJECTS_CAPABILITY_SIZE]; /* of the attachment, base64; "": none */
 	struct volume_nexus nexus;
-	bool is_used; /* a configuration was committed once: status.record */
+	/* status.record: a configuration was committed once, of this lineage under this attach
+	 * number (0, 0: not known) */
+	bool is_used;
+	uint64_t lineage;
+	uint32_t lineage_attach;
 	unsigned member_count;
 	struct volume_member members[OBJECTS_VOTERS_MAX];
 };

@@ -97,7 +97,7 @@ static void a_volume_is_decoded_and_what_is_missing_is_the_default(void **state)
 	json_t *json = parse(
 		"{\"metadata\":{\"name\":\"db\",\"deletionTimestamp\":\"2026-01-01T00:00:00Z\"},"
 		"\"spec\":{\"size\":\"1Gi\"},\"status\":{\"attachment\":{\"number\":4,\"node\":"
-		"\"n1\"},"
+		"\"n1\"},\"record\":\"4.2/7 fedcba9876543210\","
 		"\"nexus\":{\"node\":\"n1\",\"state\":\"Online\",\"replicas\":[{\"uuid\":\"" UUID_A
 		"\",\"state\":\"InSync\",\"progress\":200}]}}}");
 
@@ -106,6 +106,9 @@ static void a_volume_is_decoded_and_what_is_missing_is_the_default(void **state)
 	assert_true(uuid_is_nil(&volume.uuid) && volume.meta.is_deleted);
 	assert_int_equal(volume.replicas, 3);
 	assert_int_equal(volume.attach_number, 4);
+	assert_true(volume.is_used);
+	assert_int_equal(volume.lineage, UINT64_C(0xfedcba9876543210));
+	assert_int_equal(volume.lineage_attach, 4);
 	assert_true(volume.nexus.is_there);
 	assert_int_equal(volume.nexus.replica_count, 1);
 	assert_int_equal(volume.nexus.replicas[0].progress_percent, 100);

@@ -123,7 +123,8 @@ static int parse_create(const Strake__V1__CreateVolumeRequest *request,
 }
 
 /* Takes over what is new; true: something was. */
-static bool create_again_takes(struct cvolume *cv, const struct volume_record *wanted)
+static bool create_again_takes(
+	struct cvolume *cv, const struct volume_record *wanted, uint32_t lineage_attach)
 {
 	bool changed = volume_record_relocate(&cv->record, wanted);
 	bool is_full;
@@ -137,11 +138,10 @@ static bool create_again_takes(struct cvolume *cv, const struct volume_record *w
 		cv->record.used = true;
 		changed = true;
 	}
-	if (wanted->lineage_known && !cv->is_open && cv->job == NULL &&
-		(!cv->record.lineage_known || cv->record.lineage != wanted->lineage)) {
-		cv->record.lineage = wanted->lineage;
-		cv->record.lineage_known = true;
-		changed = true;
+	if (wanted->lineage_known && !cv->is_open && cv->job == NULL) {
+		changed =
+			volume_record_take_lineage(&cv->record, wanted->lineage, lineage_attach) ||
+			changed;
 	}
 	/* An open one knows its voters; those whose place it lacks are told with AddReplica. */
 	for (unsigned i = 0;
@@ -152,8 +152,8 @@ static bool create_again_takes(struct cvolume *cv, const struct volume_record *w
 }
 
 /* The volume is there: is it this one, and are its voters where they were? */
-static void create_again(
-	struct grpc_call *call, struct cvolume *cv, const struct volume_record *wanted)
+static void create_again(struct grpc_call *call, struct cvolume *cv,
+	const struct volume_record *wanted, uint32_t lineage_attach)
 {
 	const struct volume_record before = cv->record;
 	struct err err = {0};
@@ -162,7 +162,7 @@ static void create_again(
 		grpc_call_fail(call, &err);
 		return;
 	}
-	if (create_again_takes(cv, wanted)) {
+	if (create_again_takes(cv, wanted, lineage_attach)) {
 		if (cvolume_save(cv, &err) < 0) {
 			cv->record = before;
 			grpc_call_fail(call, &err);
@@ -194,7 +194,7 @@ static void create_volume(struct grpc_call *call, const ProtobufCMessage *messag
 		if (request->uuid[0] == '\0') {
 			record.uuid = cv->record.uuid;
 		}
-		create_again(call, cv, &record);
+		create_again(call, cv, &record, request->lineage_attach);
 		return;
 	}
 	cv = cvolume_new(control, &record);

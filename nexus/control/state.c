@@ -236,6 +236,17 @@ bool volume_record_follow(
 	return changed;
 }
 
+bool volume_record_take_lineage(struct volume_record *record, uint64_t lineage, uint32_t attach)
+{
+	if (record->lineage_known &&
+		(record->lineage == lineage || (attach != 0 && attach <= record->attach))) {
+		return false;
+	}
+	record->lineage = lineage;
+	record->lineage_known = true;
+	return true;
+}
+
 bool volume_record_learn(
 	struct volume_record *record, const struct volume_voter *voter, bool *ret_full)
 {

@@ -55,6 +55,9 @@ bool volume_record_learn(
  * with what differs. */
 int volume_record_compare(const struct volume_record *record, const struct volume_record *wanted,
 	struct err *err) __must_check;
+/* Takes the lineage that somebody was told by a nexus that had it open under `attach`, unless the
+ * record knows one that is not older; 0: in any case.  false: it stays as it is. */
+bool volume_record_take_lineage(struct volume_record *record, uint64_t lineage, uint32_t attach);
 /* Takes over where the voters of an equal volume are found.  false: it was known already. */
 bool volume_record_relocate(struct volume_record *record, const struct volume_record *wanted);
 

@@ -232,6 +232,31 @@ static void test_the_same_volume_again(void **state)
 	assert_false(volume_record_relocate(&record, &wanted));
 }
 
+/* The API's copy of it may be older than the record, or newer. */
+static void test_a_lineage_is_told(void **state)
+{
+	struct volume_record record;
+
+	(void)state;
+	fill(&record);
+	record.lineage_known = false;
+	record.attach = 5;
+	assert_true(volume_record_take_lineage(&record, 42, 3));
+	assert_int_equal(record.lineage, 42);
+	assert_true(record.lineage_known);
+	assert_false(volume_record_take_lineage(&record, 42, 9));
+	/* Recovered here, under 5, and the API has not heard of it. */
+	assert_false(volume_record_take_lineage(&record, 43, 4));
+	assert_false(volume_record_take_lineage(&record, 43, 5));
+	assert_int_equal(record.lineage, 42);
+	/* Recovered elsewhere since. */
+	assert_true(volume_record_take_lineage(&record, 43, 6));
+	assert_int_equal(record.lineage, 43);
+	/* An operator's word. */
+	assert_true(volume_record_take_lineage(&record, 44, 0));
+	assert_int_equal(record.lineage, 44);
+}
+
 static void test_another_volume_of_this_name(void **state)
 {
 	struct volume_record wanted;
@@ -367,6 +392,7 @@ int main(void)
 			test_bad_files_are_told, folder_setup, folder_teardown),
 		cmocka_unit_test(test_checks),
 		cmocka_unit_test(test_the_same_volume_again),
+		cmocka_unit_test(test_a_lineage_is_told),
 		cmocka_unit_test(test_another_volume_of_this_name),
 		cmocka_unit_test(test_voters_follow),
 		cmocka_unit_test(test_a_used_volume_again),

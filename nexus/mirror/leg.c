@@ -427,6 +427,15 @@ static bool leg_handle_answer(struct leg *leg)
 		return false;
 	}
 	leg->fence_busy = answer.status == WIRE_STATUS_BUSY;
+	if (answer.status == 0 || leg->fence_busy || answer.status == WIRE_STATUS_STALE_TOKEN) {
+		lineage_heard(leg, &answer.vmeta.cfg);
+	}
+	if (leg->foreign_lineage != 0 && (answer.status == 0 || lineage_is_none_of_ours(leg))) {
+		leg_fault(leg,
+			"it belongs to another lineage of this volume: delete the replica or "
+			"keep it aside");
+		return false;
+	}
 	if (answer.status == WIRE_STATUS_STALE_TOKEN) {
 		snprintf(leg->reason, sizeof(leg->reason), "fenced by epoch %u.%u",
 			answer.cur.epoch.attach, answer.cur.epoch.inc);
@@ -451,12 +460,6 @@ static bool leg_handle_answer(struct leg *leg)
 	}
 	if (answer.status != 0) {
 		snprintf(leg->reason, sizeof(leg->reason), "busy: older requests still run");
-		return false;
-	}
-	if (!lineage_fits(leg->volume, &answer.vmeta.cfg)) {
-		leg_fault(leg,
-			"it belongs to another lineage of this volume: delete the replica or "
-			"keep it aside");
 		return false;
 	}
 	leg->answer = answer;

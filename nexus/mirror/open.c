@@ -19,6 +19,22 @@ static bool open_ends(const struct volume *volume)
 
 void open_refused(struct volume *volume, struct leg *leg, const struct token *cur)
 {
+	if (volume->superseded && volume->superseded_by == 0) {
+		return; /* its lineage is over: that says more */
+	}
+	if (cur->epoch.attach > volume->options.attach && lineage_fenced(leg, cur)) {
+		volume->superseded = true;
+		volume->superseded_by = 0; /* no attach number above it is a remedy */
+		snprintf(volume->reason, sizeof(volume->reason),
+			"an operator ended this opening for a forced recovery (attach %u; this is "
+			"attach %u): open the volume that was recovered",
+			cur->epoch.attach, volume->options.attach);
+		log_error(&volume->io->log, "nexus", "fenced-for-recovery",
+			"volume=%s attach=%u by=%u replica=%u", volume->options.name,
+			volume->options.attach, cur->epoch.attach, leg->index);
+		volume_changed(volume);
+		return;
+	}
 	if (cur->epoch.attach > volume->options.attach) {
 		volume->superseded = true;
 		if (cur->epoch.attach > volume->superseded_by) {
@@ -268,6 +284,9 @@ static bool open_must_wait(const struct volume *volume)
 	if (volume->chosen.gen == 0 || mutant_is(MUTANT_NO_OPEN_WAIT)) {
 		return false; /* nobody ever served */
 	}
+	if (lineage_is_new(&volume->chosen)) {
+		return true; /* by replicas that are none of V any more */
+	}
 	if (epoch_equal(&volume->chosen.epoch, &volume->options.waited)) {
 		return false;
 	}
@@ -305,25 +324,30 @@ struct epoch volume_waited(const struct volume *volume)
 
 void open_fenced_one(struct volume *volume)
 {
-	if (volume->ack_not_before_ns != 0 && !open_must_wait(volume)) {
+	if (volume->ack_not_before_ns != 0 && !volume->waits_for_lineage &&
+		!open_must_wait(volume)) {
 		volume->ack_not_before_ns = 0;
 		open_waited(volume);
 	}
 }
 
-/* Where nobody has told which lineage is the volume's, who is there may have another one than those
- * that were quicker. */
+/* Who is reached may have another lineage than those that were quicker; where nobody has told which
+ * one is the volume's, also who is not reached yet. */
 static bool open_knows_lineage(const struct volume *volume)
 {
-	if (volume->options.lineage_known || volume->chosen.gen == 0) {
+	bool known = volume->options.lineage_known;
+
+	if (volume->chosen.gen == 0) {
 		return true;
 	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		const struct leg *leg = volume->legs[i];
 
-		if (!leg->vacant && !leg->leaving && !leg->faulted && !leg_in_f(leg)) {
-			return false;
+		if (leg->vacant || leg->leaving || leg->faulted || leg_in_f(leg) ||
+			(known && (!leg->peer->up || leg->fence_busy))) {
+			continue;
 		}
+		return false;
 	}
 	return true;
 }
@@ -469,6 +493,9 @@ static bool open_elect(struct volume *volume)
 		open_name_votes(volume);
 		return false;
 	}
+	if (lineage_is_over(volume, &volume->chosen)) {
+		return false;
+	}
 	members = open_members(volume, true);
 	if (members == 0) {
 		members = open_members(volume, false);
@@ -491,6 +518,7 @@ static bool open_elect(struct volume *volume)
 	}
 	if (open_must_wait(volume)) {
 		volume->ack_not_before_ns = io_now_ns(volume->io) + OPEN_WAIT_NS;
+		volume->waits_for_lineage = lineage_is_new(&volume->chosen);
 	}
 	checkpoint_wgen_began(volume, open_wgen_seen(volume) + 1);
 	volume->wgen_proposed = volume->wgen;

@@ -380,6 +380,7 @@ struct volume {
 	enum member_state member_state;
 	struct io_timer member_timer;
 	leg_mask accept_pending;
+	bool waits_for_lineage; /* whoever is fenced, ack_not_before_ns stays (1.12) */
 	uint64_t ack_not_before_ns;
 
 	/* requests */
@@ -654,7 +655,16 @@ void rebuilds_show(struct leg *leg); /* in its metrics */
 bool rebuilds_tick(struct volume *volume, uint64_t now_ns);
 
 /* lineage.c */
-bool lineage_fits(const struct volume *volume, const struct cfg *cfg);
+/* As a forced recovery wrote it: nobody has opened the volume since. */
+bool lineage_is_new(const struct cfg *cfg);
+/* What a replica has, that answered. */
+void lineage_heard(struct leg *leg, const struct cfg *cfg);
+/* It has another lineage and is no voter: what it was promised is no matter of this volume. */
+bool lineage_is_none_of_ours(const struct leg *leg);
+/* It refuses us by what a forced recovery promised, and not to an opener. */
+bool lineage_fenced(const struct leg *leg, const struct token *cur);
+/* A voter of `cfg` was made another lineage: the volume ends as one that was taken over. */
+bool lineage_is_over(struct volume *volume, const struct cfg *cfg);
 /* That of the committed configuration is the volume's from now on. */
 void lineage_committed(struct volume *volume);
 /* Those who were fenced have two, volume->reason names them. */

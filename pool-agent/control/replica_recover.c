@@ -127,7 +127,7 @@ static void fence_begin(struct job *job)
 	}
 	replica_job_of(job)->fencing.epoch = (struct epoch){
 		.attach = request->attach,
-		.inc = 1,
+		.inc = 0, /* which no opener has: it is seen what ended it */
 		.nonce = request->nonce,
 	};
 }

@@ -385,6 +385,7 @@ static Strake__V1__Volume *volume_message(struct slot *slot)
 		volume->size_bytes = status->size_bytes;
 		volume->epoch = epoch_to_text(&status->cfg.epoch, message->texts.epoch);
 		volume->generation = status->cfg.gen;
+		volume->lineage = status->cfg.lineage;
 		volume->min_insync = status->min_insync;
 		(void)snprintf(message->texts.device, sizeof(message->texts.device), "/dev/loop%u",
 			slot->index);
@@ -519,6 +520,7 @@ static void record(struct slot *slot, const struct nexus_wish *wish)
 		slot->file.voters[slot->file.count++] = place_of(slot, &wish->voters[i]);
 	}
 	slot->told_used = wish->is_used;
+	slot->told_lineage = wish->lineage;
 	slot->capability = (struct capability){0};
 	if (wish->has_capability && capability_decode(wish->capability, &slot->capability) < 0) {
 		assert(false);

@@ -79,6 +79,8 @@ const char *mutant_scenario(enum mutant mutant)
 		return "sim_tracking_test test_write_outlasts_a_checkpoint";
 	case MUTANT_JOIN_EARLY:
 		return "sim_tracking_test test_write_outlasts_a_rebuild";
+	case MUTANT_LINEAGE_GOES_ON:
+		return "sim_recover_test test_stale_file";
 	default:
 		return NULL;
 	}

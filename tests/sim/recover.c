@@ -121,7 +121,7 @@ static void fence_others(struct world *world)
 			recovery->wgen = max_u64(recovery->wgen, vmeta->cfg.wgen);
 			*fencing = (struct agent_fencing){
 				.change = {.done = on_fenced, .ctx = &recovery->fenced[i]},
-				.epoch = {recovery->attach, 1, recovery->lineage},
+				.epoch = {recovery->attach, 0, recovery->lineage},
 			};
 			agent_replica_fence(node->agent, node->replica, fencing);
 		}

@@ -183,6 +183,67 @@ static void test_island_of_the_old_lineage(struct scenario *scenario)
 	assert_true(!write->done || write->result != 0);
 	assert_true(slot_status(old, &status));
 	assert_int_equal(status.state, VOLUME_SUPERSEDED);
+	assert_non_null(strstr(status.reason, "forced recovery"));
+	assert_int_equal(status.superseded_by, 0); /* csi-controller would raise it above */
+	read_all(scenario);
+}
+
+/* Until the lease has ended by which a nexus of before may still read, from a replica that is no
+ * voter any more, nothing is acknowledged. */
+static void test_waits_for_the_lease_of_before(struct scenario *scenario)
+{
+	struct scenario_request *write;
+
+	scenario_open(scenario, 0);
+	await_whole(scenario);
+	write_all(scenario);
+	cut_off(scenario, A, true, true);
+	cut_off(scenario, C, true, true);
+	scenario->world.recovery.unreached = 1u << B;
+	scenario->world.recovery.lives_on = true;
+	recovery_start(&scenario->world, node_of(scenario, A));
+	await(scenario, is_recovered);
+	scenario_open(scenario, 1);
+	write = submit_write(scenario, 0, 8);
+	run_ms(scenario, 3000);
+	assert_false(write->done);
+	run_ms(scenario, 3000);
+	assert_true(write->done);
+	assert_int_equal(write->result, 0);
+	sim_heal_all(scenario->world.sim);
+	run_ms(scenario, 5000);
+	await_whole(scenario);
+	read_all(scenario);
+}
+
+/* Those that an operator fenced say so, also after their pool-agent was started anew. */
+static void test_fenced_for_recovery(struct scenario *scenario)
+{
+	struct world *world = &scenario->world;
+	struct slot *old = &world->slots[0];
+	struct volume_status status;
+
+	scenario_open(scenario, 0);
+	await_whole(scenario);
+	write_all(scenario);
+	cut_off(scenario, A, true, true);
+	cut_off(scenario, B, true, true);
+	cut_off(scenario, C, true, true);
+	world->recovery.lives_on = true;
+	recover(scenario, A);
+	go_away(scenario, A);
+	go_away(scenario, B);
+	go_away(scenario, C);
+	come_back(scenario, B);
+	come_back(scenario, C);
+	sim_heal_all(world->sim);
+	run_ms(scenario, 5000);
+	assert_true(slot_status(old, &status));
+	assert_int_equal(status.state, VOLUME_SUPERSEDED);
+	assert_non_null(strstr(status.reason, "forced recovery"));
+	assert_int_equal(status.superseded_by, 0);
+	come_back(scenario, A);
+	await_whole(scenario);
 	read_all(scenario);
 }
 
@@ -252,6 +313,117 @@ static void test_two_lineages(struct scenario *scenario)
 	read_all(scenario);
 }
 
+/* A is the volume; B and C, where the nodes of before think it is, are back. */
+static struct places recover_and_come_back(struct scenario *scenario)
+{
+	struct places before;
+
+	scenario_open(scenario, 0);
+	await_whole(scenario);
+	write_all(scenario);
+	before = scenario->world.slots[0].file;
+	slot_crash(&scenario->world.slots[0], false);
+	go_away(scenario, B);
+	go_away(scenario, C);
+	recover(scenario, A);
+	write_all(scenario);
+	slot_crash(&scenario->world.slots[scenario->writer], false);
+	come_back(scenario, B);
+	come_back(scenario, C);
+	run_ms(scenario, 1000);
+	return before;
+}
+
+/* What the node's file says, or nobody says: not what the API does. */
+static struct slot *open_with(struct scenario *scenario, const struct places *file)
+{
+	struct world *world = &scenario->world;
+	struct slot *slot = &world->slots[(scenario->writer + 1) % SLOTS];
+	struct places api = world->api;
+
+	slot_crash(slot, false);
+	world->api = *file;
+	slot_open(slot, world->attach_last + 1);
+	world->api = api;
+	scenario->writer = slot->index;
+	return slot;
+}
+
+static void check_over(struct slot *slot)
+{
+	struct volume_status status;
+
+	assert_true(slot_status(slot, &status));
+	assert_int_equal(status.state, VOLUME_SUPERSEDED);
+	assert_non_null(strstr(status.reason, "forced recovery"));
+	assert_int_equal(status.superseded_by, 0); /* a higher attach number is no remedy */
+}
+
+/* Whoever is told of the recovery, whatever the one that is over has told meanwhile. */
+static void check_recovered_opens(
+	struct scenario *scenario, struct slot *over, const struct places *recovered)
+{
+	slot_crash(over, false);
+	sim_cancel(scenario->world.sim, &scenario->world.api_saved);
+	scenario->world.api = *recovered;
+	scenario_open(scenario, (over->index + 1) % SLOTS);
+	await_whole(scenario);
+	read_all(scenario);
+}
+
+/* The file of a node is of before the recovery, and B and C are a majority for it with a higher
+ * attach number; but A shows that it is over. */
+static void test_stale_file(struct scenario *scenario)
+{
+	struct places before = recover_and_come_back(scenario);
+	struct places recovered = scenario->world.api;
+	struct slot *slot = open_with(scenario, &before);
+
+	run_ms(scenario, 4000);
+	check_over(slot);
+	assert_int_not_equal(node_of(scenario, B)->seen.cfg.epoch.attach, slot->attach);
+	check_recovered_opens(scenario, slot, &recovered);
+}
+
+/* A is not reached at first: it ends when it is, and does not begin again then. */
+static void test_stale_file_hears_late(struct scenario *scenario)
+{
+	struct places before = recover_and_come_back(scenario);
+	struct places recovered = scenario->world.api;
+	struct slot *slot;
+
+	go_away(scenario, A);
+	slot = open_with(scenario, &before);
+	run_ms(scenario, 4000);
+	assert_int_equal(volume_state_now(scenario), VOLUME_DEGRADED);
+	come_back(scenario, A);
+	run_ms(scenario, 6000);
+	check_over(slot);
+	before = slot->file;
+	slot = open_with(scenario, &before);
+	run_ms(scenario, 4000);
+	check_over(slot);
+	check_recovered_opens(scenario, slot, &recovered);
+}
+
+/* Nobody has told the node which lineage is the volume's, and A is slow. */
+static void test_told_nothing_hears_late(struct scenario *scenario)
+{
+	struct places before = recover_and_come_back(scenario);
+	struct places recovered = scenario->world.api;
+	struct slot *slot;
+
+	before.cfg = (struct cfg){0};
+	go_away(scenario, A);
+	slot = open_with(scenario, &before);
+	run_ms(scenario, 4000);
+	assert_int_equal(volume_state_now(scenario), VOLUME_DEGRADED);
+	come_back(scenario, A);
+	run_ms(scenario, 6000);
+	check_over(slot);
+	check_recovered_opens(scenario, slot, &recovered);
+}
+
 /* In sync, but without a majority: nothing is lost. */
 static void test_majority_lost(struct scenario *scenario)
 {
@@ -302,8 +474,13 @@ int main(void)
 		{CASE(test_last_ones_lost)},
 		{CASE(test_old_member_comes_back)},
 		{CASE(test_island_of_the_old_lineage)},
+		{CASE(test_waits_for_the_lease_of_before)},
+		{CASE(test_fenced_for_recovery)},
 		{CASE(test_both_lineages_serve)},
 		{CASE(test_two_lineages)},
+		{CASE(test_stale_file)},
+		{CASE(test_stale_file_hears_late)},
+		{CASE(test_told_nothing_hears_late)},
 		{CASE(test_majority_lost)},
 		{CASE(test_agent_dies_in_recovery)},
 	};

@@ -403,8 +403,10 @@ static void volume_options_fill(struct slot *slot, struct volume_options *option
 		.uuid = world->volume_uuid,
 		.size_bytes = max_u64(
 			slot->file.size_bytes, world->options.start_blocks * ORACLE_BLOCK_BYTES),
-		.lineage = slot->file.cfg.gen != 0 ? slot->file.cfg.lineage : world->lineage,
-		.lineage_known = slot->file.cfg.gen != 0,
+		.lineage = slot->file.cfg.gen != 0   ? slot->file.cfg.lineage
+			   : slot->told_lineage != 0 ? slot->told_lineage
+						     : world->lineage,
+		.lineage_known = slot->file.cfg.gen != 0 || slot->told_lineage != 0,
 		.attach = slot->attach,
 		.inc_min = slot->inc_file,
 		.min_insync = (unsigned)world->options.min_insync,

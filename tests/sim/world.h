@@ -207,6 +207,7 @@ struct slot {
 	/* cluster_daemons.c: what a state file has beyond `file` and inc_file */
 	bool recorded; /* the nexus has the volume, open or about to be opened again */
 	bool told_used;
+	uint64_t told_lineage; /* 0: none */
 	struct capability capability;
 	bool closing; /* it is being taken away */
 	struct sim_event exits;
