@@ -256,10 +256,13 @@ void layers_step(struct task *task)
 	volume_works(leg->volume, TRACE_WORK_REBUILD);
 	switch (layers->state) {
 	case LAYERS_START:
-		layers_send(leg, WIRE_SNAPSHOT_RESOLVE,
-			mutant_is(MUTANT_SNAPSHOT_TARGET) ? leg->volume->cfg.snap_seq : 0);
-		AWAIT(layers, LAYERS_AWAIT_RESOLVED, !layers->io.busy);
-		layers_take_kept(leg);
+		/* It was begun in an earlier turn. */
+		if (layers_go_on(leg)) {
+			layers_send(leg, WIRE_SNAPSHOT_RESOLVE,
+				mutant_is(MUTANT_SNAPSHOT_TARGET) ? leg->volume->cfg.snap_seq : 0);
+			AWAIT(layers, LAYERS_AWAIT_RESOLVED, !layers->io.busy);
+			layers_take_kept(leg);
+		}
 		while (layers_are_missing(leg)) {
 			AWAIT(layers, LAYERS_AWAIT_BUFFER,
 				layers_get_buffer(leg) || !layers_go_on(leg));

@@ -450,6 +450,26 @@ static void test_nexus_and_source_die_in_a_layer(struct scenario *scenario)
 	assert_true(has_kept(scenario, C, 3));
 }
 
+/* The association has gone since the rebuild gave the word. */
+static void test_target_goes_before_its_layers(struct scenario *scenario)
+{
+	struct leg *leg;
+
+	open_whole(scenario);
+	assert_int_equal(snapshot(scenario, 1), 0);
+	go_away(scenario, C);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	leg = scenario_leg(scenario, C);
+	while (leg->peer->assoc != NULL) {
+		assert_true(sim_step(scenario->world.sim));
+	}
+	layers_begin(leg);
+	run_ms(scenario, 10);
+	assert_int_equal(leg->layers.state, LAYERS_DONE);
+	come_back(scenario, C);
+	await_whole(scenario);
+}
+
 /* The nexus knows exactly what C lacks; then a layer is written over all that it had. */
 static void test_exact_map_and_a_layer(struct scenario *scenario)
 {
@@ -721,6 +741,7 @@ int main(void)
 		CASE(test_layers),
 		CASE(test_target_loses_power_in_a_layer),
 		CASE(test_nexus_and_source_die_in_a_layer),
+		CASE(test_target_goes_before_its_layers),
 		CASE(test_exact_map_and_a_layer),
 		CASE(test_pause_is_short),
 		CASE(test_pause_ends),
