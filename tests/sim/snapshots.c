@@ -191,6 +191,9 @@ void snapshots_judge(struct world *world, const struct cfg *cfg)
 	struct snapshots *all = &world->snapshots;
 	bool newest = cfg_compare(cfg, &all->last_cfg) > 0;
 
+	if (cfg->lineage != world->lineage) {
+		return; /* a nexus of an old one goes on for itself */
+	}
 	if (cfg->snap_seq > SNAPSHOTS_OF_WORLD || (newest && cfg->snap_seq < all->last)) {
 		snapshot_fail(world, "snapshot %lu was committed, and now there are %lu",
 			(unsigned long)all->last, (unsigned long)cfg->snap_seq);
@@ -211,11 +214,31 @@ void snapshots_judge(struct world *world, const struct cfg *cfg)
 	}
 }
 
+void snapshots_recovered(struct world *world, const struct cfg *cfg)
+{
+	struct snapshots *all = &world->snapshots;
+
+	if (cfg->snap_seq > all->last) {
+		snapshot_fail(world, "snapshot %lu was recovered, and never committed",
+			(unsigned long)cfg->snap_seq);
+		return;
+	}
+	for (uint64_t number = cfg->snap_seq + 1; number <= all->last; number++) {
+		free(all->committed[number].blocks);
+		all->committed[number] = (struct image){0};
+	}
+	all->last_cfg = *cfg;
+	all->last = cfg->snap_seq;
+}
+
 void snapshots_judge_kept(struct node_agent *node, const struct image *image)
 {
 	struct world *world = node->world;
 
 	sim_trace(world->sim, "%s keeps snapshot %lu", node->name, (unsigned long)image->number);
+	if (store_replica_vmeta(node->replica)->cfg.lineage != world->lineage) {
+		return;
+	}
 	if (image->number > world->snapshots.last) {
 		snapshot_fail(world, "%s keeps snapshot %lu, which was never committed", node->name,
 			(unsigned long)image->number);
@@ -234,7 +257,7 @@ static void on_snapshot(struct volume_snapshot *snapshot)
 	slot->snapshotting = false;
 	sim_trace(world->sim, "%s: snapshot: %d %s", slot->name, snapshot->result,
 		snapshot->result != 0 ? snapshot->err.text : "");
-	if (snapshot->result == 0 &&
+	if (snapshot->result == 0 && slot->committed.lineage == world->lineage &&
 		(snapshot->number == 0 || snapshot->number > world->snapshots.last ||
 			!uuid_equal(
 				&world->snapshots.committed[snapshot->number].id, &snapshot->id))) {
