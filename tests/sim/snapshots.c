@@ -85,7 +85,7 @@ static bool is_possible(const struct snapshot_attempt *attempt, const struct ima
 {
 	for (size_t block = 0; block < image->block_count; block++) {
 		const struct snapshot_values *values;
-		bool found = false;
+		bool found = image->blocks[block] == IMAGE_UNREADABLE; /* it shows nothing */
 
 		if (block >= attempt->block_count) {
 			return false;
@@ -123,7 +123,7 @@ static bool is_equal(const struct image *a, const struct image *b, size_t *ret_b
 		int64_t of_a = i < a->block_count ? a->blocks[i] : 0;
 		int64_t of_b = i < b->block_count ? b->blocks[i] : 0;
 
-		if (of_a != of_b) {
+		if (of_a != of_b && of_a != IMAGE_UNREADABLE && of_b != IMAGE_UNREADABLE) {
 			*ret_block = i;
 			return false;
 		}
@@ -153,6 +153,16 @@ static void judge_first(struct world *world, uint64_t number, const struct image
 	memcpy(copy->blocks, image->blocks, image->block_count * sizeof(*copy->blocks));
 }
 
+/* What the first one did not show, another one may. */
+static void learn_rest(struct image *committed, const struct image *image)
+{
+	for (size_t i = 0; i < committed->block_count && i < image->block_count; i++) {
+		if (committed->blocks[i] == IMAGE_UNREADABLE) {
+			committed->blocks[i] = image->blocks[i];
+		}
+	}
+}
+
 static void judge_image(struct node_agent *node, uint64_t number, const struct image *image)
 {
 	struct world *world = node->world;
@@ -170,6 +180,7 @@ static void judge_image(struct node_agent *node, uint64_t number, const struct i
 			(long)(block < image->block_count ? image->blocks[block] : 0),
 			(long)(block < committed->block_count ? committed->blocks[block] : 0));
 	}
+	learn_rest(committed, image);
 }
 
 static void judge_member(struct node_agent *node, const struct cfg *cfg)
