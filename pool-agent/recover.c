@@ -51,7 +51,9 @@ static void recover_cfg(
 	/* Deliberate bug: its stamps and clean are above what is written from now on.  (With clean
 	 * back at 0 a low write generation alone would only copy too much.) */
 	wgen = mutant_is(MUTANT_RECOVER_LOW_WGEN) ? 0 : wgen + RECOVERY_WGEN_STEP;
-	recover_snapshots(ns->replica, &old);
+	if (!mutant_is(MUTANT_RECOVER_SNAPSHOTS)) {
+		recover_snapshots(ns->replica, &old);
+	}
 	vmeta->cfg = (struct cfg){
 		.epoch = *epoch,
 		.gen = 1,

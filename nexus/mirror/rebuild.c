@@ -134,7 +134,7 @@ void rebuild_send(struct leg *leg, uint8_t opcode, struct task *wake)
 	}
 	if (opcode == WIRE_MARK) {
 		/* From here on it may be so: layers are written before it is registered. */
-		leg->vmeta_rebuilding = true;
+		leg->vmeta_rebuilding = leg->vmeta_rebuilding || !mutant_is(MUTANT_TARGET_INTACT);
 		lio->cmd.sqe.cdw12 = 1;
 	} else {
 		cfg_encode(&leg->volume->cfg, leg->rebuild_data);
