@@ -91,6 +91,26 @@ static bool c_says_so(void *ctx)
 	return strstr(scenario_leg(ctx, C)->failure, "cannot be read") != NULL;
 }
 
+static bool c_has_a_mark(void *ctx)
+{
+	return ((struct scenario *)ctx)->world.agents[C].seen.marks.count > 0;
+}
+
+/* The target comes back in the middle of it: what its mark says of a snapshot is not said of the
+ * volume. */
+static void test_mark_is_not_of_the_volume(struct scenario *scenario)
+{
+	leave_c_behind(scenario);
+	spoil(scenario, A, 44);
+	spoil(scenario, B, 44);
+	come_back(scenario, C);
+	await(scenario, c_has_a_mark);
+	agent_crash(&scenario->world.agents[C], 100 * IO_NS_PER_MS);
+	await_whole(scenario);
+	assert_int_equal(scenario_volume(scenario)->lost.count, 0);
+	assert_int_equal(scenario->world.agents[C].seen.marks.count, 0);
+}
+
 /* B, which has the block that A does not give, is in sync and not reached: nothing is marked. */
 static void test_unreadable_and_one_is_away(struct scenario *scenario)
 {
@@ -112,6 +132,7 @@ int main(void)
 	static const struct scenario_case cases[] = {
 		CASE(test_unreadable_in_one_image),
 		CASE(test_unreadable_in_all_images),
+		CASE(test_mark_is_not_of_the_volume),
 		CASE(test_unreadable_and_one_is_away),
 	};
 
