@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/mutant.h"
 #include "pool-agent/internal.h"
+#include "pool-agent/store/snapshot.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -25,18 +26,34 @@ static uint64_t highest_stamp(const struct store_replica *replica)
 	return stamp;
 }
 
+/* A voter accepts the number of a snapshot without having it, and what is only PREPARED may be of
+ * an attempt that came to nothing: only what it keeps is there for a rebuild. */
+static void recover_snapshots(const struct store_replica *replica, struct cfg *cfg)
+{
+	struct store_snapshot last;
+
+	cfg->snap_seq = min_u64(cfg->snap_seq, store_snapshots_kept(replica));
+	cfg->snap_id = (struct uuid){0};
+	if (store_snapshot_find(replica, cfg->snap_seq, &last)) {
+		cfg->snap_id = last.id;
+	}
+}
+
 /* The replica's content is what it has: nobody else's counts. */
 static void recover_cfg(
 	const struct agent_recovery *recovery, const struct epoch *epoch, struct vmeta *vmeta)
 {
 	const struct ns *ns = recovery->ns;
-	const struct cfg old = vmeta->cfg;
+	struct cfg old = vmeta->cfg;
 	uint64_t wgen = max_u64(max_u64(old.wgen, vmeta->clean),
 		max_u64(recovery->wgen, highest_stamp(ns->replica)));
 
 	/* Deliberate bug: its stamps and clean are above what is written from now on.  (With clean
 	 * back at 0 a low write generation alone would only copy too much.) */
 	wgen = mutant_is(MUTANT_RECOVER_LOW_WGEN) ? 0 : wgen + RECOVERY_WGEN_STEP;
+	if (!mutant_is(MUTANT_RECOVER_SNAPSHOTS)) {
+		recover_snapshots(ns->replica, &old);
+	}
 	vmeta->cfg = (struct cfg){
 		.epoch = *epoch,
 		.gen = 1,

@@ -301,6 +301,52 @@ static void test_prepare_and_resolve(void **ctx)
 	host_close(&host);
 }
 
+static void recovery_done(struct agent_change *change)
+{
+	*(bool *)change->ctx = true;
+}
+
+static const struct cfg *recover(struct world *world, uint64_t lineage)
+{
+	bool done = false;
+	struct agent_recovery recovery = {
+		.change = {.done = recovery_done, .ctx = &done}, .lineage = lineage};
+
+	agent_replica_recover(world->agent, world->replica, &recovery);
+	assert_true(sim_run_until_flag(world->sim, &done, IO_NS_PER_S));
+	assert_int_equal(recovery.change.result, 0);
+	return &store_replica_vmeta(world->replica)->cfg;
+}
+
+/* A recovered replica names only what it keeps, though a configuration said more. */
+static void test_recovery_names_what_is_kept(void **ctx)
+{
+	struct world *world = *ctx;
+	struct token token = token_make(1, 1, 1);
+	struct cfg cfg = cfg_make(world, &token, 1, true);
+	const struct cfg *recovered;
+	struct host host;
+	uint64_t kept;
+
+	fake_install(world);
+	host_start(&host, world, 1);
+	(void)fence(&host, 1);
+	assert_int_equal(prepare(&host, 1, 1, 1), 0);
+	assert_int_equal(resolve(&host, 1, 1, &kept), 0);
+	assert_int_equal(prepare(&host, 1, 2, 2), 0);
+	cfg.snap_seq = 2;
+	cfg.snap_id = id_of(3); /* not the one that is only PREPARED */
+	assert_int_equal(host_accept(&host, world->nsid, 1, &cfg), 0);
+	recovered = recover(world, 1234);
+	assert_int_equal(recovered->snap_seq, 1);
+	assert_true(uuid_equal(&recovered->snap_id, (const struct uuid[]){id_of(1)}));
+	fake.snapshots[0].number = 0;
+	recovered = recover(world, 1235);
+	assert_int_equal(recovered->snap_seq, 0);
+	assert_true(uuid_is_nil(&recovered->snap_id));
+	host_close(&host);
+}
+
 static void test_only_the_current_session(void **ctx)
 {
 	struct world *world = *ctx;
@@ -376,6 +422,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_format_0_says_so, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_prepare_and_resolve, world_setup, world_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_recovery_names_what_is_kept, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_only_the_current_session, world_setup, world_teardown),
 		cmocka_unit_test_setup_teardown(test_reads, world_setup, world_teardown),

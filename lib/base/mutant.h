@@ -73,6 +73,8 @@
 	X(LINEAGE_GOES_ON, "lineage-goes-on") /* a voter that a forced recovery made another lineage does not end ours */ \
 	X(LINEAGE_IGNORED, "lineage-ignored") /* a replica of another lineage is a voter, and rebuilt by stamps */ \
 	X(RECOVER_LOW_WGEN, "recover-low-wgen") /* a forced recovery begins with a write generation below clean */ \
+	X(RECOVER_SNAPSHOTS, "recover-snapshots") /* a recovered replica names snapshots that it lacks */ \
+	X(TARGET_INTACT, "target-intact") /* a target counts as intact until it is fenced anew */ \
 	X(ATTACH_REUSED, "attach-reused") /* an attachment gets the number of the one before */ \
 	X(DELETES_VOTER, "deletes-voter") /* a replica is deleted before V is without it */ \
 	X(TWO_ON_A_NODE, "two-on-a-node") /* a new replica may come to a node that has one */ \

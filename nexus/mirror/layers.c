@@ -5,6 +5,10 @@
  * PREPARED under the snapshot's number, flushed and kept.  Only then the next one; in the end the
  * rebuild copies, by the stamps, what has become of the volume since.
  *
+ * A piece that one member cannot read from its image is asked of the others, and then block by
+ * block.  A block that no member can read is marked (WRITE UNCORRECTABLE): the target's image does
+ * not show it either, and the rest of it is there.
+ *
  * What is only PREPARED on a target is deleted first, whatever its number: it may be of an attempt
  * that came to nothing, or not have been flushed when the target lost its power.
  */
@@ -82,27 +86,26 @@ static void layers_send_io(struct leg *leg, uint8_t opcode, uint64_t length)
 
 /* ---- the source ---- */
 
-/* A member that knows it to be committed. */
-static struct leg *layers_source(const struct leg *leg)
+/* Members that know it to be committed. */
+static leg_mask layers_sources(const struct leg *leg)
 {
-	struct volume *volume = leg->volume;
-	leg_mask readable = volume_readable(volume) & ~LEG_BIT(leg);
+	const struct volume *volume = leg->volume;
+	leg_mask sources = volume_readable(volume) & ~LEG_BIT(leg);
 
 	for (unsigned i = 0; i < volume->leg_count; i++) {
-		struct leg *source = volume->legs[i];
-
-		if ((readable & LEG_BIT(source)) && source->snapshot.kept >= leg->layers.number) {
-			return source;
+		if (volume->legs[i]->snapshot.kept < leg->layers.number) {
+			sources &= ~LEG_BIT(volume->legs[i]);
 		}
 	}
-	return NULL;
+	return sources;
 }
 
 static bool layers_ask(struct leg *leg, bool admin)
 {
 	struct volume *volume = leg->volume;
 	struct layers *layers = &leg->layers;
-	struct leg *source = layers_source(leg);
+	leg_mask sources = layers_sources(leg) & ~layers->tried;
+	struct leg *source;
 	struct leg_io *lio = &layers->read_io;
 	struct wire_io wio = {
 		.opcode = WIRE_READ,
@@ -112,9 +115,10 @@ static bool layers_ask(struct leg *leg, bool admin)
 		.snapshot = (uint32_t)layers->number,
 	};
 
-	if (source == NULL) {
+	if (sources == 0) {
 		return false;
 	}
+	source = volume->legs[__builtin_ctz(sources)];
 	lio->done = layers_io_done;
 	lio->ctx = &layers->task;
 	if (admin) {
@@ -157,6 +161,9 @@ static bool layers_has_piece(struct leg *leg)
 		return false;
 	}
 	layers->length = min_u64(LAYER_PIECE_BYTES, leg->volume->size_bytes - layers->offset);
+	if (layers->offset < layers->blocks_until) {
+		layers->length = leg->volume->block_bytes;
+	}
 	if (!layers_ask(leg, false)) {
 		layers->io.result = LEG_IO; /* nobody can give it now: the attempt ends */
 		return false;
@@ -164,20 +171,65 @@ static bool layers_has_piece(struct leg *leg)
 	return true;
 }
 
-/* false: it was not read. */
-static bool layers_write(struct leg *leg)
+/* A member did not give the piece.  true: none has it, a single block, and all were asked. */
+static bool layers_is_lost(struct leg *leg)
 {
+	const struct volume *volume = leg->volume;
 	struct layers *layers = &leg->layers;
+	leg_mask members = volume->member_mask & ~volume_out_mask(volume);
+	leg_mask bit = LEG_BIT(layers->read_io.leg);
 
-	if (layers->read_io.result != LEG_OK || !layers_go_on(leg)) {
+	layers->tried |= bit;
+	layers->unread |= layers->read_io.result == LEG_MEDIA ? bit : 0;
+	if ((layers_sources(leg) & ~layers->tried) != 0) {
+		return false; /* the next one is asked */
+	}
+	if (layers->length > volume->block_bytes) {
+		layers->blocks_until = layers->offset + layers->length;
+		layers->tried = layers->unread = 0;
+		return false;
+	}
+	snprintf(leg->failure, sizeof(leg->failure),
+		"lacks snapshot %llu: its block at %llu cannot be read on any replica in sync",
+		(unsigned long long)layers->number, (unsigned long long)layers->offset);
+	/* Who is just not reached, or is told of it only now, may have it. */
+	if (members == 0 || (members & ~layers->unread) != 0) {
 		layers->io.result = LEG_IO;
 		return false;
 	}
-	checkpoint_note_written(leg->volume, layers->offset, layers->length);
-	layers_send_io(leg,
-		bytes_are_zero(layers->buffer, layers->length) ? WIRE_DISCARD : WIRE_WRITE,
-		layers->length);
+	log_error(&volume->io->log, "nexus", "snapshot-block-lost",
+		"volume=%s snapshot=%llu offset=%llu length=%u", volume->options.name,
+		(unsigned long long)layers->number, (unsigned long long)layers->offset,
+		volume->block_bytes);
 	return true;
+}
+
+/* false: it was not read, and there is nothing to mark. */
+static bool layers_write(struct leg *leg)
+{
+	struct layers *layers = &leg->layers;
+	uint8_t opcode = WIRE_WRITE_UNCORRECTABLE;
+
+	if (!layers_go_on(leg)) {
+		layers->io.result = LEG_IO;
+		return false;
+	}
+	if (layers->read_io.result == LEG_OK) {
+		opcode = bytes_are_zero(layers->buffer, layers->length) ? WIRE_DISCARD : WIRE_WRITE;
+	} else if (!layers_is_lost(leg)) {
+		return false;
+	}
+	checkpoint_note_written(leg->volume, layers->offset, layers->length);
+	layers_send_io(leg, opcode, layers->length);
+	return true;
+}
+
+static void layers_go_to_next(struct leg *leg)
+{
+	struct layers *layers = &leg->layers;
+
+	layers->offset += layers->length;
+	layers->tried = layers->unread = 0;
 }
 
 /* ---- the ladder ---- */
@@ -215,7 +267,8 @@ static bool layers_begin_one(struct leg *leg)
 	struct layers *layers = &leg->layers;
 
 	layers->number = leg->snapshot.kept + 1;
-	layers->offset = 0;
+	layers->offset = layers->blocks_until = 0;
+	layers->tried = layers->unread = 0;
 	snprintf(leg->failure, sizeof(leg->failure), "lacks snapshot %llu: it is being copied",
 		(unsigned long long)layers->number);
 	if (!layers_go_on(leg) || layers->buffer == NULL || !layers_ask(leg, true)) {
@@ -256,10 +309,13 @@ void layers_step(struct task *task)
 	volume_works(leg->volume, TRACE_WORK_REBUILD);
 	switch (layers->state) {
 	case LAYERS_START:
-		layers_send(leg, WIRE_SNAPSHOT_RESOLVE,
-			mutant_is(MUTANT_SNAPSHOT_TARGET) ? leg->volume->cfg.snap_seq : 0);
-		AWAIT(layers, LAYERS_AWAIT_RESOLVED, !layers->io.busy);
-		layers_take_kept(leg);
+		/* It was begun in an earlier turn. */
+		if (layers_go_on(leg)) {
+			layers_send(leg, WIRE_SNAPSHOT_RESOLVE,
+				mutant_is(MUTANT_SNAPSHOT_TARGET) ? leg->volume->cfg.snap_seq : 0);
+			AWAIT(layers, LAYERS_AWAIT_RESOLVED, !layers->io.busy);
+			layers_take_kept(leg);
+		}
 		while (layers_are_missing(leg)) {
 			AWAIT(layers, LAYERS_AWAIT_BUFFER,
 				layers_get_buffer(leg) || !layers_go_on(leg));
@@ -273,7 +329,7 @@ void layers_step(struct task *task)
 				AWAIT(layers, LAYERS_AWAIT_READ, !layers->read_io.busy);
 				if (layers_write(leg)) {
 					AWAIT(layers, LAYERS_AWAIT_WRITTEN, !layers->io.busy);
-					layers->offset += layers->length;
+					layers_go_to_next(leg);
 				}
 			}
 			if (layers_may_follow(leg) && !mutant_is(MUTANT_SNAPSHOT_LAYER)) {

@@ -115,8 +115,9 @@ struct layers {
 	uint32_t session;     /* of the leg: all of it happens in one */
 	uint64_t number;      /* of the layer that is being copied */
 	struct uuid id;
-	uint64_t offset, length;
-	int source; /* leg index */
+	uint64_t offset, length; /* of the present piece */
+	uint64_t blocks_until;  /* below it pieces are single blocks: not all of them can be read */
+	leg_mask tried, unread; /* members that did not give the piece; that cannot read it */
 	struct bufpool_waiter waiter;
 	uint8_t *buffer; /* of the nexus's buffers */
 	struct leg_io io, read_io;

@@ -34,7 +34,8 @@ void lost_add_marks(struct leg *leg)
 {
 	const struct marks *marks = &leg->answer.vmeta.marks;
 
-	for (uint32_t i = 0; i < marks->count; i++) {
+	/* In the middle of a rebuild it may be what a snapshot lacks, and the volume has. */
+	for (uint32_t i = 0; i < marks->count && !leg->answer.vmeta.rebuilding; i++) {
 		(void)lost_note(leg->volume, marks->blocks[i] * leg->volume->block_bytes);
 	}
 }

@@ -133,12 +133,23 @@ void rebuild_send(struct leg *leg, uint8_t opcode, struct task *wake)
 		return;
 	}
 	if (opcode == WIRE_MARK) {
+		/* From here on it may be so: layers are written before it is registered. */
+		leg->vmeta_rebuilding = leg->vmeta_rebuilding || !mutant_is(MUTANT_TARGET_INTACT);
 		lio->cmd.sqe.cdw12 = 1;
 	} else {
 		cfg_encode(&leg->volume->cfg, leg->rebuild_data);
 		leg->rebuild_wgen = leg->volume->cfg.wgen;
 	}
 	leg_submit(leg, lio, true, &lio->iov, opcode == WIRE_ACCEPT ? 1 : 0);
+}
+
+/* Whether it is marked after an error, the next FENCE tells. */
+static void rebuild_take_mark(struct leg *leg)
+{
+	if (leg->rebuild_io.result != LEG_OK && leg->ready) {
+		leg->refence = true;
+		task_wake(&leg->task);
+	}
 }
 
 static bool rebuild_is_marked(struct leg *leg)
@@ -169,7 +180,6 @@ static bool rebuild_register(struct leg *leg)
 	/* R goes to it too: what is copied between members while todo is computed passes it by. */
 	piecemap_add(&leg->todo, &volume->resync);
 	TRACE(volume->io, rebuild_begin, trace_id(&volume->options.uuid), leg->index, 0, 0);
-	leg->vmeta_rebuilding = true;
 	leg->todo_all = true;
 	leg->target = true;
 	rebuilds_add(leg);
@@ -268,6 +278,7 @@ void rebuild_step(struct task *task)
 				rebuild_send(leg, WIRE_MARK, &leg->rebuild_task);
 				AWAIT_AT(leg->rebuild_state, REBUILD_AWAIT_MARK,
 					!leg->rebuild_io.busy);
+				rebuild_take_mark(leg);
 			}
 			if (rebuild_is_marked(leg)) {
 				layers_begin(leg);

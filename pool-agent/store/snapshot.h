@@ -24,7 +24,8 @@ struct store_snapshot {
 /* All of one replica; one of prepare and resolve at a time.  `op` ends as any store_op, never
  * inline. */
 struct store_snapshot_ops {
-	/* There is none with this number.  -ENOSPC, -EIO, -ENOMEM: nothing is left of it. */
+	/* There is none with this number.  What is marked unreadable is so in the image, too.
+	 * -ENOSPC, -EIO, -ENOMEM: nothing is left of it. */
 	void (*prepare)(void *ctx, struct store_replica *replica, uint64_t number,
 		const struct uuid *id, struct store_op *op);
 	/* Keeps what is PREPARED up to `committed` and deletes the rest of what is PREPARED;
@@ -34,7 +35,7 @@ struct store_snapshot_ops {
 	/* The one with the next number above `after`; false: there is none. */
 	bool (*next)(void *ctx, const struct store_replica *replica, uint64_t after,
 		struct store_snapshot *ret_snapshot);
-	/* STORE_READ of a snapshot that is there; zeros beyond its end. */
+	/* STORE_READ of a snapshot that is there; zeros beyond its end.  -EIO: as of a replica. */
 	void (*read)(
 		void *ctx, struct store_replica *replica, uint64_t number, struct store_io *io);
 	/* A FLUSH of the replica begins; what `flushed` is given when it has succeeded. */

@@ -58,6 +58,8 @@ const char *mutant_options(enum mutant mutant)
 	case MUTANT_LINEAGE_IGNORED: /* need a forced recovery */
 	case MUTANT_RECOVER_LOW_WGEN:
 		return "recover=1 snapshots=0 voter_changes=1 absent=-1 small=-1 rotten=-1";
+	case MUTANT_RECOVER_SNAPSHOTS:
+		return "recover=1 snapshots=1 voter_changes=1 absent=-1 small=-1 rotten=-1";
 	case MUTANT_ATTACH_REUSED:
 	case MUTANT_DELETES_VOTER:
 	case MUTANT_TWO_ON_A_NODE:
@@ -77,6 +79,8 @@ const char *mutant_scenario(enum mutant mutant)
 		return "sim_voters_test test_unfenced_is_not_removed_early";
 	case MUTANT_CLEAN_OLDER:
 		return "sim_tracking_test test_write_outlasts_a_checkpoint";
+	case MUTANT_TARGET_INTACT:
+		return "sim_snapshot_test test_all_lose_power_in_a_layer";
 	case MUTANT_JOIN_EARLY:
 		return "sim_tracking_test test_write_outlasts_a_rebuild";
 	case MUTANT_LINEAGE_GOES_ON:

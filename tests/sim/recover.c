@@ -21,9 +21,7 @@
 
 void recovery_draw(struct world_options *options, struct rng *rng)
 {
-	/* Snapshots that the chosen replica lacks are lost, which their oracle does not know. */
-	options->recover =
-		options->voter_changes != 0 && options->snapshots == 0 && rng_percent(rng, 60);
+	options->recover = options->voter_changes != 0 && rng_percent(rng, 60);
 }
 
 bool recovery_is_under_way(const struct world *world)
@@ -190,6 +188,7 @@ static void take_over(struct world *world)
 	const struct cfg *cfg = &node->seen.cfg;
 
 	chain_recovered(world, cfg);
+	snapshots_recovered(world, cfg);
 	world->lineage = recovery->lineage;
 	world->attach_last = (uint32_t)max_u64(world->attach_last, recovery->request.attach);
 	world->seen_bytes = cfg->size_bytes;

@@ -466,6 +466,62 @@ static void test_agent_dies_in_recovery(struct scenario *scenario)
 	write_all(scenario);
 }
 
+static void take_snapshot(struct scenario *scenario, uint8_t id)
+{
+	struct slot *slot = &scenario->world.slots[scenario->writer];
+
+	slot_snapshot(slot, &(struct uuid){.b = {[15] = id}});
+	while (slot->snapshotting) {
+		assert_true(sim_step(scenario->world.sim));
+	}
+	assert_int_equal(slot->snapshot.result, 0);
+}
+
+/* A accepts the configuration with a snapshot that it has no image of. */
+static void take_one_without_a(struct scenario *scenario)
+{
+	struct node_agent *a = node_of(scenario, A);
+
+	sim_disk_set_faults(a->disk, &(struct sim_disk_faults){.read_error_percent = 100});
+	take_snapshot(scenario, 2);
+	while (a->seen.cfg.snap_seq < 2) {
+		assert_true(sim_step(scenario->world.sim));
+	}
+	disk_sound(scenario, A);
+	assert_null(image_find(a, 2));
+	slot_crash(&scenario->world.slots[scenario->writer], false);
+	go_away(scenario, B);
+	go_away(scenario, C);
+}
+
+/* Of the snapshots only those are left that the recovered replica has: replicas that are added get
+ * them, and join. */
+static void test_snapshot_is_lost(struct scenario *scenario)
+{
+	struct node_agent *a = node_of(scenario, A);
+
+	scenario_open(scenario, 0);
+	await_whole(scenario);
+	write_all(scenario);
+	take_snapshot(scenario, 1);
+	run_ms(scenario, 500);
+	write_all(scenario);
+	take_one_without_a(scenario);
+	recover(scenario, A);
+	assert_int_equal(a->seen.cfg.snap_seq, 1);
+	assert_true(uuid_equal(&a->seen.cfg.snap_id, &image_find(a, 1)->id));
+	come_back(scenario, B);
+	remake(scenario, B);
+	assert_true(image_find(node_of(scenario, B), 1)->kept);
+	/* Its number is the next one's. */
+	take_snapshot(scenario, 3);
+	assert_int_equal(a->seen.cfg.snap_seq, 2);
+	come_back(scenario, C);
+	remake(scenario, C);
+	assert_true(image_find(node_of(scenario, C), 2)->kept);
+	read_all(scenario);
+}
+
 #define CASE(function) .name = #function, .run = function
 
 int main(void)
@@ -483,6 +539,7 @@ int main(void)
 		{CASE(test_told_nothing_hears_late)},
 		{CASE(test_majority_lost)},
 		{CASE(test_agent_dies_in_recovery)},
+		{CASE(test_snapshot_is_lost), .options = {.snapshots = 1}},
 	};
 
 	return scenario_run_all("recover", cases, ARRAY_COUNT(cases));

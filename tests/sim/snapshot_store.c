@@ -114,6 +114,15 @@ void image_lose(struct node_agent *node, uint64_t number)
 	}
 }
 
+void image_spoil(struct node_agent *node, uint64_t number, size_t block)
+{
+	for (unsigned i = 0; i < IMAGES_MAX; i++) {
+		if (node->images.images[i].number == number) {
+			node->images.images[i].blocks[block] = IMAGE_UNREADABLE;
+		}
+	}
+}
+
 static void op_end(struct image_store *store, int result)
 {
 	struct store_op *op = store->op;
@@ -172,6 +181,11 @@ static void prepare_end(struct node_agent *node, int result)
 	op_end(store, result);
 }
 
+static bool is_marked(const struct store_replica *replica, size_t block)
+{
+	return marks_touch(&store_replica_vmeta(replica)->marks, block, 1);
+}
+
 static void on_prepare_read(struct store_io *io)
 {
 	struct node_agent *node = io->ctx;
@@ -179,11 +193,18 @@ static void on_prepare_read(struct store_io *io)
 	size_t first = io->offset / ORACLE_BLOCK_BYTES;
 	size_t count = io->length / ORACLE_BLOCK_BYTES;
 
-	if (io->result != 0) {
+	if (io->result == -EIO && count > 1) {
+		node->images.single_until = first + count;
+		prepare_piece(node);
+		return;
+	}
+	if (io->result == -EIO && is_marked(node->images.source, first)) {
+		image->blocks[first] = IMAGE_UNREADABLE;
+	} else if (io->result != 0) {
 		prepare_end(node, io->result);
 		return;
 	}
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count && io->result == 0; i++) {
 		image->blocks[first + i] =
 			oracle_number(node->images.buffer + i * ORACLE_BLOCK_BYTES, first + i);
 	}
@@ -200,9 +221,10 @@ static void prepare_piece(struct node_agent *node)
 	struct image_store *store = &node->images;
 	uint64_t offset = store->io.offset;
 	uint64_t end = store->making.block_count * ORACLE_BLOCK_BYTES;
+	uint64_t most = (offset < store->single_until * ORACLE_BLOCK_BYTES ? 1 : PIECE_BLOCKS) *
+			(uint64_t)ORACLE_BLOCK_BYTES;
 
-	store->iov = (struct iovec){
-		store->buffer, min_u64(PIECE_BLOCKS * ORACLE_BLOCK_BYTES, end - offset)};
+	store->iov = (struct iovec){store->buffer, min_u64(most, end - offset)};
 	store->io = (struct store_io){
 		.kind = STORE_READ,
 		.offset = offset,
@@ -233,6 +255,7 @@ static void prepare(void *ctx, struct store_replica *replica, uint64_t number,
 	image->blocks = calloc(image->block_count, sizeof(*image->blocks));
 	assert(image->blocks != NULL && image_find(node, number) == NULL);
 	node->images.io.offset = 0;
+	node->images.single_until = 0;
 	prepare_piece(node);
 }
 
@@ -314,6 +337,18 @@ static void fill_block(const struct image *image, size_t block, uint8_t *to)
 	}
 }
 
+static bool is_readable(const struct image *image, const struct store_io *io)
+{
+	for (uint64_t at = io->offset; at < io->offset + io->length; at += ORACLE_BLOCK_BYTES) {
+		size_t block = at / ORACLE_BLOCK_BYTES;
+
+		if (block < image->block_count && image->blocks[block] == IMAGE_UNREADABLE) {
+			return false;
+		}
+	}
+	return true;
+}
+
 static void copy_out(const struct store_io *io, const uint8_t *from)
 {
 	for (unsigned i = 0; i < io->iov_count; i++) {
@@ -330,6 +365,9 @@ static void on_read(struct store_io *delay)
 	uint8_t *content = malloc(io->length);
 
 	assert(content != NULL);
+	if (image != NULL && !is_readable(image, io)) {
+		image = NULL;
+	}
 	for (size_t at = 0; image != NULL && at < io->length; at += ORACLE_BLOCK_BYTES) {
 		fill_block(image, (io->offset + at) / ORACLE_BLOCK_BYTES, content + at);
 	}

@@ -10,7 +10,10 @@
 
 #include "pool-agent/store/snapshot.h"
 
-#define IMAGE_DAMAGED INT64_C(-2) /* of a block: what was never there */
+/* Of a block. */
+#define IMAGE_DAMAGED    INT64_C(-2) /* what was never there */
+#define IMAGE_UNREADABLE INT64_C(-3) /* marked when it was PREPARED, or the disk does not give it  \
+				      */
 
 struct node_agent;
 
@@ -32,7 +35,8 @@ struct image_store {
 	struct image making; /* by PREPARE */
 	struct store_op *op; /* of PREPARE or RESOLVE, under way in this process */
 	struct store_replica *source;
-	uint64_t committed; /* of RESOLVE */
+	size_t single_until; /* PREPARE: below it block by block, some of it cannot be read */
+	uint64_t committed;  /* of RESOLVE */
 	struct store_io io;
 	struct iovec iov;
 	uint8_t *buffer; /* owned */
@@ -47,6 +51,8 @@ void image_store_done(struct node_agent *node);
 void image_store_crash(struct node_agent *node, bool power_lost);
 /* As if it had never been PREPARED there. */
 void image_lose(struct node_agent *node, uint64_t number);
+/* Its disk does not give this block of it any more. */
+void image_spoil(struct node_agent *node, uint64_t number, size_t block);
 /* NULL: it is not there. */
 const struct image *image_find(const struct node_agent *node, uint64_t number);
 

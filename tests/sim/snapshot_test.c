@@ -450,6 +450,65 @@ static void test_nexus_and_source_die_in_a_layer(struct scenario *scenario)
 	assert_true(has_kept(scenario, C, 3));
 }
 
+/* The association has gone since the rebuild gave the word. */
+static void test_target_goes_before_its_layers(struct scenario *scenario)
+{
+	struct leg *leg;
+
+	open_whole(scenario);
+	assert_int_equal(snapshot(scenario, 1), 0);
+	go_away(scenario, C);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	leg = scenario_leg(scenario, C);
+	while (leg->peer->assoc != NULL) {
+		assert_true(sim_step(scenario->world.sim));
+	}
+	layers_begin(leg);
+	run_ms(scenario, 10);
+	assert_int_equal(leg->layers.state, LAYERS_DONE);
+	come_back(scenario, C);
+	await_whole(scenario);
+}
+
+static bool b_has_first_piece(void *ctx)
+{
+	const struct leg *leg = scenario_leg(ctx, B);
+
+	return leg->layers.state == LAYERS_AWAIT_WRITTEN && leg->layers.offset > 0;
+}
+
+static bool a_is_back(void *ctx)
+{
+	struct leg *leg = scenario_leg(ctx, A);
+
+	return leg->ready && !leg->out && !leg->power_lost;
+}
+
+/* B cannot be left out of S, and is being made what the volume was, when A loses its power, too. */
+static void test_all_lose_power_in_a_layer(struct scenario *scenario)
+{
+	open_whole(scenario);
+	go_away(scenario, C);
+	write_all(scenario);
+	assert_int_equal(snapshot(scenario, 1), 0);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	assert_int_equal(do_flush(scenario), 0);
+	run_ms(scenario, 500);
+	image_lose(&scenario->world.agents[B], 1); /* as if its RESOLVE had not come through */
+	lose_power(scenario, B, 100);
+	await(scenario, b_has_first_piece);
+	lose_power(scenario, A, 100);
+	while (!a_is_back(scenario)) {
+		assert_true(sim_step(scenario->world.sim));
+	}
+	assert_true(scenario_leg(scenario, B)->out);
+	scenario_volume(scenario)->local_mask = LEG_BIT(scenario_leg(scenario, B));
+	assert_int_equal(do_read(scenario, 0, 8), 0);
+	come_back(scenario, C);
+	await_whole(scenario);
+	assert_true(has_kept(scenario, B, 1));
+}
+
 /* The nexus knows exactly what C lacks; then a layer is written over all that it had. */
 static void test_exact_map_and_a_layer(struct scenario *scenario)
 {
@@ -721,6 +780,8 @@ int main(void)
 		CASE(test_layers),
 		CASE(test_target_loses_power_in_a_layer),
 		CASE(test_nexus_and_source_die_in_a_layer),
+		CASE(test_target_goes_before_its_layers),
+		CASE(test_all_lose_power_in_a_layer),
 		CASE(test_exact_map_and_a_layer),
 		CASE(test_pause_is_short),
 		CASE(test_pause_ends),

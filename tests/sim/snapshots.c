@@ -85,7 +85,7 @@ static bool is_possible(const struct snapshot_attempt *attempt, const struct ima
 {
 	for (size_t block = 0; block < image->block_count; block++) {
 		const struct snapshot_values *values;
-		bool found = false;
+		bool found = image->blocks[block] == IMAGE_UNREADABLE; /* it shows nothing */
 
 		if (block >= attempt->block_count) {
 			return false;
@@ -123,7 +123,7 @@ static bool is_equal(const struct image *a, const struct image *b, size_t *ret_b
 		int64_t of_a = i < a->block_count ? a->blocks[i] : 0;
 		int64_t of_b = i < b->block_count ? b->blocks[i] : 0;
 
-		if (of_a != of_b) {
+		if (of_a != of_b && of_a != IMAGE_UNREADABLE && of_b != IMAGE_UNREADABLE) {
 			*ret_block = i;
 			return false;
 		}
@@ -153,6 +153,16 @@ static void judge_first(struct world *world, uint64_t number, const struct image
 	memcpy(copy->blocks, image->blocks, image->block_count * sizeof(*copy->blocks));
 }
 
+/* What the first one did not show, another one may. */
+static void learn_rest(struct image *committed, const struct image *image)
+{
+	for (size_t i = 0; i < committed->block_count && i < image->block_count; i++) {
+		if (committed->blocks[i] == IMAGE_UNREADABLE) {
+			committed->blocks[i] = image->blocks[i];
+		}
+	}
+}
+
 static void judge_image(struct node_agent *node, uint64_t number, const struct image *image)
 {
 	struct world *world = node->world;
@@ -170,6 +180,7 @@ static void judge_image(struct node_agent *node, uint64_t number, const struct i
 			(long)(block < image->block_count ? image->blocks[block] : 0),
 			(long)(block < committed->block_count ? committed->blocks[block] : 0));
 	}
+	learn_rest(committed, image);
 }
 
 static void judge_member(struct node_agent *node, const struct cfg *cfg)
@@ -191,6 +202,9 @@ void snapshots_judge(struct world *world, const struct cfg *cfg)
 	struct snapshots *all = &world->snapshots;
 	bool newest = cfg_compare(cfg, &all->last_cfg) > 0;
 
+	if (cfg->lineage != world->lineage) {
+		return; /* a nexus of an old one goes on for itself */
+	}
 	if (cfg->snap_seq > SNAPSHOTS_OF_WORLD || (newest && cfg->snap_seq < all->last)) {
 		snapshot_fail(world, "snapshot %lu was committed, and now there are %lu",
 			(unsigned long)all->last, (unsigned long)cfg->snap_seq);
@@ -211,11 +225,31 @@ void snapshots_judge(struct world *world, const struct cfg *cfg)
 	}
 }
 
+void snapshots_recovered(struct world *world, const struct cfg *cfg)
+{
+	struct snapshots *all = &world->snapshots;
+
+	if (cfg->snap_seq > all->last) {
+		snapshot_fail(world, "snapshot %lu was recovered, and never committed",
+			(unsigned long)cfg->snap_seq);
+		return;
+	}
+	for (uint64_t number = cfg->snap_seq + 1; number <= all->last; number++) {
+		free(all->committed[number].blocks);
+		all->committed[number] = (struct image){0};
+	}
+	all->last_cfg = *cfg;
+	all->last = cfg->snap_seq;
+}
+
 void snapshots_judge_kept(struct node_agent *node, const struct image *image)
 {
 	struct world *world = node->world;
 
 	sim_trace(world->sim, "%s keeps snapshot %lu", node->name, (unsigned long)image->number);
+	if (store_replica_vmeta(node->replica)->cfg.lineage != world->lineage) {
+		return;
+	}
 	if (image->number > world->snapshots.last) {
 		snapshot_fail(world, "%s keeps snapshot %lu, which was never committed", node->name,
 			(unsigned long)image->number);
@@ -234,7 +268,7 @@ static void on_snapshot(struct volume_snapshot *snapshot)
 	slot->snapshotting = false;
 	sim_trace(world->sim, "%s: snapshot: %d %s", slot->name, snapshot->result,
 		snapshot->result != 0 ? snapshot->err.text : "");
-	if (snapshot->result == 0 &&
+	if (snapshot->result == 0 && slot->committed.lineage == world->lineage &&
 		(snapshot->number == 0 || snapshot->number > world->snapshots.last ||
 			!uuid_equal(
 				&world->snapshots.committed[snapshot->number].id, &snapshot->id))) {

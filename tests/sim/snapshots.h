@@ -44,6 +44,8 @@ void snapshots_done(struct world *world);
 void snapshots_observe(struct world *world);
 /* A nexus has committed this: all of S have every snapshot of it. */
 void snapshots_judge(struct world *world, const struct cfg *cfg);
+/* The first one of a new lineage: what it does not name is lost. */
+void snapshots_recovered(struct world *world, const struct cfg *cfg);
 /* An agent was told that it exists. */
 void snapshots_judge_kept(struct node_agent *node, const struct image *image);
 /* None of this slot is under way. */
