@@ -106,9 +106,8 @@ static bool member_must_settle(const struct volume *volume)
  * Below min_insync nothing is taken away: S is what was committed or proposed last, and an opener
  * decides (who may commit any size: the minimum gates acknowledgements).  But a rebuilt replica may
  * come in, when those that go have lost their power: no opener would trust them, and each of
- * several such would wait for the other.  And a data replica may become a voter: the record needs
- * all of its S, so the one that is to take a lost member's place could not come before that is
- * back.
+ * several such would wait for the other.  And one that is lost may go when another is to take its
+ * place (replace.c).
  */
 static bool member_may_shrink(const struct volume *volume, leg_mask wish)
 {
@@ -116,11 +115,14 @@ static bool member_may_shrink(const struct volume *volume, leg_mask wish)
 	bool joins = volume->joiner != NULL && (wish & LEG_BIT(volume->joiner)) != 0;
 
 	if (volume->electing || mask_count(wish) >= volume->min_insync ||
-		member_must_settle(volume) || voters_data_is_due(volume)) {
+		member_must_settle(volume)) {
 		return true;
 	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
-		if ((taken & LEG_BIT(volume->legs[i])) && !(joins && volume->legs[i]->power_lost)) {
+		const struct leg *leg = volume->legs[i];
+
+		if ((taken & LEG_BIT(leg)) && !(joins && leg->power_lost) &&
+			!replace_may_leave_out(volume, leg)) {
 			return false;
 		}
 	}
