@@ -111,6 +111,21 @@ static void test_replacement_cannot_write(struct scenario *scenario)
 	replace_with_another(scenario);
 }
 
+/* It dies before it has the record, and so does the nexus: nobody else has a record that needs its
+ * vote. */
+static void test_replacement_dies_with_the_nexus(struct scenario *scenario)
+{
+	propose_replacement(scenario);
+	cut_off(scenario, D, true, true);
+	run_ms(scenario, 100);
+	go_away(scenario, D);
+	api_is_current(scenario);
+	slot_crash(&scenario->world.slots[0], false);
+	scenario_open(scenario, 1);
+	await(scenario, is_committed);
+	replace_with_another(scenario);
+}
+
 #define CASE(function) .name = #function, .run = function
 
 int main(void)
@@ -123,6 +138,8 @@ int main(void)
 		{CASE(test_reboots_below_minimum),
 			.options = {.data_replicas = 2, .spares = 1, .min_insync = 2}},
 		{CASE(test_replacement_cannot_write),
+			.options = {.data_replicas = 2, .spares = 2, .min_insync = 2}},
+		{CASE(test_replacement_dies_with_the_nexus),
 			.options = {.data_replicas = 2, .spares = 2, .min_insync = 2}},
 	};
 
