@@ -75,6 +75,44 @@ static void test_clean_beside_one_that_is_out(struct scenario *scenario)
 	await_whole(scenario);
 }
 
+static bool target_is_asked(void *scenario)
+{
+	return scenario_leg(scenario, C)->compute_state == COMPUTE_AWAIT_TARGET;
+}
+
+/* What a rebuild has to copy is computed from A, which lacks a write that B has.  A cannot be
+ * read then, and R is copied from B while the target is asked for its stamps. */
+static void test_source_of_R_changes(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario); /* or A reads a hole, which no disk refuses */
+	nexus_crash(scenario, true);
+	await_whole(scenario);
+	await(scenario, is_clean);
+	await(scenario, windows_are_valid);
+	go_away(scenario, C);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	cut_off(scenario, A, true, false);
+	(void)submit_write(scenario, 96, 8);
+	run_ms(scenario, 2);
+	slot_crash(&scenario->world.slots[0], false);
+	sim_heal_all(scenario->world.sim);
+	come_back(scenario, C);
+	scenario_open(scenario, 1);
+	await(scenario, is_serving);
+	sim_disk_set_faults(
+		scenario->world.agents[A].disk, &(struct sim_disk_faults){.read_error_percent = 100,
+							.slow_percent = 100,
+							.slow_max_ns = 15 * IO_NS_PER_MS});
+	await(scenario, target_is_asked);
+	assert_true(scenario_volume(scenario)->resync.count > 0);
+	freeze(scenario, C, 1500);
+	run_ms(scenario, 1400);
+	assert_true(scenario_volume(scenario)->resync.count == 0 && target_is_asked(scenario));
+	disk_sound(scenario, A);
+	await_whole(scenario);
+}
+
 /* A write that ended in an error is on A alone: while it is not settled the window of A must keep
  * it, whatever is written then. */
 static void test_settled_beside_a_failed_write(struct scenario *scenario)
@@ -115,6 +153,7 @@ int main(void)
 {
 	static const struct scenario_case cases[] = {
 		{CASE(test_clean_beside_one_that_is_out), .options = {.min_insync = 2}},
+		{CASE(test_source_of_R_changes), .options = {.min_insync = 2}},
 		{CASE(test_settled_beside_a_failed_write), .options = {.min_insync = 3}},
 	};
 
