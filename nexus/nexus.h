@@ -26,6 +26,8 @@ struct nexus_options {
 	uint64_t checkpoint_ns; /* a write generation is at least that old, default 5 min */
 	uint64_t slow_ns; /* a replica that was slow against its peers for so long leaves S: 10 s */
 	uint64_t eject_away_ns; /* how long one stays out that answered badly, at first: 60 s */
+	uint64_t lost_ns; /* a member that is out for so long may be replaced below min_insync: 60 s
+			   */
 	/* Of rebuilds that no acknowledgement waits for: how many copy at once (4), and how much
 	 * all of them together in a second: not less than min (8 MiB), however slow the host's
 	 * requests get; never more than max (no limit). */

@@ -239,8 +239,9 @@ struct leg {
 	bool learned; /* not of the voters that the volume was opened with */
 
 	/* member of S */
-	bool out;        /* must leave S (or is leaving) */
-	bool power_lost; /* came back with another power while in S */
+	bool out;              /* must leave S (or is leaving) */
+	uint64_t out_since_ns; /* as seen by the tick; 0: it is not */
+	bool power_lost;       /* came back with another power while in S */
 
 	/* its window */
 	uint64_t boot, boot_incarnation;

@@ -106,9 +106,8 @@ static bool member_must_settle(const struct volume *volume)
  * Below min_insync nothing is taken away: S is what was committed or proposed last, and an opener
  * decides (who may commit any size: the minimum gates acknowledgements).  But a rebuilt replica may
  * come in, when those that go have lost their power: no opener would trust them, and each of
- * several such would wait for the other.  And a data replica may become a voter: the record needs
- * all of its S, so the one that is to take a lost member's place could not come before that is
- * back.
+ * several such would wait for the other.  And one that is lost may go when another is to take its
+ * place (replace.c).
  */
 static bool member_may_shrink(const struct volume *volume, leg_mask wish)
 {
@@ -116,11 +115,14 @@ static bool member_may_shrink(const struct volume *volume, leg_mask wish)
 	bool joins = volume->joiner != NULL && (wish & LEG_BIT(volume->joiner)) != 0;
 
 	if (volume->electing || mask_count(wish) >= volume->min_insync ||
-		member_must_settle(volume) || voters_data_is_due(volume)) {
+		member_must_settle(volume)) {
 		return true;
 	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
-		if ((taken & LEG_BIT(volume->legs[i])) && !(joins && volume->legs[i]->power_lost)) {
+		const struct leg *leg = volume->legs[i];
+
+		if ((taken & LEG_BIT(leg)) && !(joins && leg->power_lost) &&
+			!replace_may_leave_out(volume, leg)) {
 			return false;
 		}
 	}
@@ -231,19 +233,53 @@ static void member_send_accept(struct volume *volume, struct leg *leg)
 	leg_submit(leg, lio, true, &lio->iov, 1);
 }
 
+static bool member_is_newcomer(const struct volume *volume, const struct leg *leg)
+{
+	return voters_has(&volume->proposal, leg) && !voters_has(&volume->cfg, leg);
+}
+
+/* A newcomer accepts first: nobody else has a record that needs its vote before it has given it, or
+ * who opens then would need it, too. */
+static bool member_newcomer_is_due(const struct volume *volume)
+{
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+
+		if (!leg->accepted && member_is_newcomer(volume, leg)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool member_wants_accept(const struct volume *volume, const struct leg *leg)
+{
+	return leg->ready && !leg->refence && !leg->accepted && !leg->accept_io.busy &&
+	       (voters_has(&volume->cfg, leg) || voters_has(&volume->proposal, leg)) &&
+	       (member_is_newcomer(volume, leg) || !member_newcomer_is_due(volume));
+}
+
 static void member_send_accepts(struct volume *volume)
 {
 	if (mutant_is(MUTANT_B2) && volume->electing) {
 		return;
 	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
-		struct leg *leg = volume->legs[i];
-
-		if (leg->ready && !leg->refence && !leg->accepted && !leg->accept_io.busy &&
-			(voters_has(&volume->cfg, leg) || voters_has(&volume->proposal, leg))) {
-			member_send_accept(volume, leg);
+		if (member_wants_accept(volume, volume->legs[i])) {
+			member_send_accept(volume, volume->legs[i]);
 		}
 	}
+}
+
+/* The newcomer has accepted, and the others were not asked yet. */
+static bool member_others_are_next(const struct volume *volume)
+{
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if (!volume->legs[i]->asked && member_wants_accept(volume, volume->legs[i])) {
+			return true;
+		}
+	}
+	return false;
 }
 
 /* Those who are not ready any more do not answer in time. */
@@ -420,6 +456,9 @@ void member_step(struct task *task)
 				}
 				if (!proposal_is_wish(volume)) {
 					break;
+				}
+				if (member_others_are_next(volume)) {
+					continue;
 				}
 				/* Votes are missing: they may come later, but for an opener's. */
 				task_wake(&volume->open_task);

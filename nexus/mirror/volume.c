@@ -171,7 +171,8 @@ static void volume_tick_step(struct task *task)
 	bool late =
 		now_ns > volume->tick_due_ns + IO_NS_PER_S; /* answers may wait in the sockets */
 	bool more = now_ns < volume->ack_not_before_ns || volume->lease_waiters ||
-		    eject_wants_tick(volume) || quorum_wants_tick(volume);
+		    eject_wants_tick(volume) || quorum_wants_tick(volume) ||
+		    replace_wants_tick(volume);
 	uint64_t next_ns = UINT64_MAX;
 
 	volume_works(volume, TRACE_WORK_TICK);
@@ -187,6 +188,7 @@ static void volume_tick_step(struct task *task)
 	}
 	eject_tick(volume);
 	quorum_tick(volume, now_ns, late);
+	replace_tick(volume, now_ns);
 	slow_tick(volume, now_ns, late);
 	more = rebuilds_tick(volume, now_ns) || more;
 	if (volume->lease_waiters || volume->ack_not_before_ns != 0) {

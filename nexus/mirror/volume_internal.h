@@ -727,4 +727,11 @@ void eject_returned(struct leg *leg);
 void eject_tick(struct volume *volume);
 bool eject_wants_tick(const struct volume *volume);
 
+/* ---- replace.c ---- */
+
+/* This member of S has been out for a minute, and a change of V needs a record without it. */
+bool replace_may_leave_out(const struct volume *volume, const struct leg *leg);
+void replace_tick(struct volume *volume, uint64_t now_ns);
+bool replace_wants_tick(const struct volume *volume);
+
 #endif

@@ -425,6 +425,8 @@ int volume_add_voter(struct volume *volume, const struct volume_voter *voter, st
 	}
 	if (leg != NULL) {
 		peers_set_address(&volume->nexus->peers, &voter->agent, &voter->address);
+		leg->resize.refused_bytes = 0; /* asked anew */
+		task_wake(&volume->resizer.task);
 	} else {
 		result = leg_add(volume, voter, err);
 	}

@@ -368,6 +368,34 @@ static void test_newcomer_is_small(struct scenario *scenario)
 	await_whole(scenario);
 }
 
+/* One whose pool-agent failed to grow it is tried again when it is asked for again. */
+static void test_newcomer_is_asked_again(struct scenario *scenario)
+{
+	struct node_agent *node = &scenario->world.agents[D];
+	struct volume_voter place;
+	struct err err = {0};
+
+	open_whole(scenario);
+	assert_true(agent_make_replica(node, VOTER_DATA));
+	while (node->making) {
+		assert_true(sim_step(scenario->world.sim));
+	}
+	assert_int_equal(resize(scenario, BIG), 0);
+	place = agent_place(node, slot_of(scenario));
+	places_add(&slot_of(scenario)->file, &place);
+	assert_int_equal(volume_add_voter(scenario_volume(scenario), &place, &err), 0);
+	while (!scenario_leg(scenario, D)->resize.io.busy) {
+		assert_true(sim_step(scenario->world.sim));
+	}
+	sim_process_fail_allocation(node->process, 1);
+	run_ms(scenario, 1000);
+	sim_process_fail_allocation(node->process, 0);
+	assert_int_not_equal(scenario_leg(scenario, D)->resize.refused_bytes, 0);
+	assert_int_equal(volume_add_voter(scenario_volume(scenario), &place, &err), 0);
+	await_replica(scenario, D, REPLICA_INSYNC);
+	await_whole(scenario);
+}
+
 /* Members fail at every step of it, and requests go on. */
 static void test_members_fail_meanwhile(struct scenario *scenario)
 {
@@ -413,6 +441,8 @@ int main(void)
 				.start_blocks = SMALL + 1,
 				.region_bytes = 1u << 20}},
 		{"test_newcomer_is_small", test_newcomer_is_small, {SIZES, .spares = 1}},
+		{"test_newcomer_is_asked_again", test_newcomer_is_asked_again,
+			{SIZES, .spares = 1}},
 		CASE(test_members_fail_meanwhile),
 	};
 

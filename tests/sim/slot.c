@@ -465,6 +465,7 @@ void slot_open(struct slot *slot, uint32_t attach)
 		.buffer_bytes = world->options.nexus_buffers,
 		.slow_ns = world->options.slow_ns,
 		.eject_away_ns = world->options.eject_away_ns,
+		.lost_ns = world->options.eject_away_ns,
 		.checkpoint_ns = world->options.checkpoint_ns,
 		.dirty_bytes = world->options.dirty_bytes,
 		.rebuilds = (unsigned)world->options.rebuilds,

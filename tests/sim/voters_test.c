@@ -1,105 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Voters that come and go (docs/protocol.md 1.7), step by step; D and E are agents without a
  * replica in the beginning. */
-#include "tests/sim/scenario.h"
+#include "tests/sim/scenario_voters.h"
 
 #include <errno.h>
 #include <string.h>
-
-#define D       3
-#define E       4
-#define LONG_NS (60 * IO_NS_PER_S)
-
-static void open_whole(struct scenario *scenario)
-{
-	scenario_open(scenario, 0);
-	await_whole(scenario);
-}
-
-static struct slot *slot_of(struct scenario *scenario)
-{
-	return &scenario->world.slots[scenario->writer];
-}
-
-static const struct cfg *cfg_of(struct scenario *scenario)
-{
-	return &scenario_volume(scenario)->cfg;
-}
-
-static bool is_proposing(void *scenario)
-{
-	return scenario_volume(scenario)->proposal_open;
-}
-
-static bool is_voter(struct scenario *scenario, unsigned agent)
-{
-	const struct volume *volume = scenario_volume(scenario);
-
-	return volume->committed &&
-	       cfg_find(&volume->cfg, &scenario->world.agents[agent].replica_id) >= 0;
-}
-
-/* ---- asking ---- */
-
-static void make(struct scenario *scenario, unsigned agent, enum voter_kind kind)
-{
-	struct node_agent *node = &scenario->world.agents[agent];
-
-	assert_true(agent_make_replica(node, kind));
-	while (node->making) {
-		assert_true(sim_step(scenario->world.sim));
-	}
-	assert_true(node->has_replica && node->nsid != 0);
-}
-
-static int ask_add(struct scenario *scenario, unsigned agent, struct err *err)
-{
-	struct volume_voter place = agent_place(&scenario->world.agents[agent], slot_of(scenario));
-
-	places_add(&slot_of(scenario)->file, &place);
-	return volume_add_voter(scenario_volume(scenario), &place, err);
-}
-
-static int ask_remove(struct scenario *scenario, unsigned agent, struct err *err)
-{
-	return volume_remove_voter(
-		scenario_volume(scenario), &scenario->world.agents[agent].replica_id, err);
-}
-
-static void begin_add(struct scenario *scenario, unsigned agent)
-{
-	struct err err = {0};
-
-	assert_int_equal(ask_add(scenario, agent, &err), 0);
-}
-
-static void await_voter(struct scenario *scenario, unsigned agent, bool wanted)
-{
-	uint64_t end_ns = sim_now_ns(scenario->world.sim) + LONG_NS;
-
-	while (is_voter(scenario, agent) != wanted) {
-		assert_true(sim_now_ns(scenario->world.sim) < end_ns);
-		assert_true(sim_step(scenario->world.sim));
-	}
-}
-
-static void add(struct scenario *scenario, unsigned agent, enum voter_kind kind)
-{
-	make(scenario, agent, kind);
-	begin_add(scenario, agent);
-	await_voter(scenario, agent, true);
-	if (kind == VOTER_DATA) {
-		await_replica(scenario, agent, REPLICA_INSYNC);
-	}
-}
-
-static void drop(struct scenario *scenario, unsigned agent)
-{
-	struct err err = {0};
-
-	assert_int_equal(ask_remove(scenario, agent, &err), 0);
-	await_voter(scenario, agent, false);
-}
 
 /* What the API tells is as old as the volume. */
 static void api_is_stale(struct scenario *scenario)
@@ -108,24 +13,6 @@ static void api_is_stale(struct scenario *scenario)
 
 	sim_cancel(world->sim, &world->api_saved);
 	world->api = world->api_next = (struct places){0};
-}
-
-/* It knows the places of all who have a replica. */
-static void api_is_current(struct scenario *scenario)
-{
-	struct world *world = &scenario->world;
-	struct places places = {.cfg = *cfg_of(scenario)};
-
-	for (unsigned i = 0; i < world->options.voters; i++) {
-		if (world->agents[i].has_replica) {
-			struct volume_voter place =
-				agent_place(&world->agents[i], slot_of(scenario));
-
-			places_add(&places, &place);
-		}
-	}
-	sim_cancel(world->sim, &world->api_saved);
-	world->api = world->api_next = places;
 }
 
 static bool reason_has(struct scenario *scenario, const char *text)
@@ -256,52 +143,6 @@ static void test_replace_the_dead(struct scenario *scenario)
 	come_back(scenario, A);
 	come_back(scenario, B);
 	await_whole(scenario);
-}
-
-/* min_insync copies are needed and one is lost for good: the one that takes its place comes in,
- * too, and nothing is acknowledged before it has caught up. */
-static void test_replace_below_minimum(struct scenario *scenario)
-{
-	struct scenario_request *write;
-
-	open_whole(scenario);
-	write_all(scenario);
-	go_away(scenario, B);
-	write = submit_write(scenario, 0, 8);
-	run_ms(scenario, 4000);
-	assert_int_equal(cfg_insync_count(cfg_of(scenario)), 2);
-	make(scenario, D, VOTER_DATA);
-	disk_slow(scenario, D, 10);
-	begin_add(scenario, D);
-	await_voter(scenario, D, true);
-	assert_int_equal(cfg_insync_count(cfg_of(scenario)), 1);
-	assert_false(write->done);
-	assert_int_equal(answer_of(scenario, write), 0);
-	assert_int_equal(write->usable, 2);
-	drop(scenario, B);
-	nexus_crash(scenario, true);
-	assert_int_equal(do_read(scenario, 0, 8), 0);
-	await_whole(scenario);
-}
-
-/* The same, but the lost one is back before its place is taken. */
-static void test_returns_below_minimum(struct scenario *scenario)
-{
-	open_whole(scenario);
-	write_all(scenario);
-	go_away(scenario, B);
-	(void)submit_write(scenario, 0, 8);
-	run_ms(scenario, 4000);
-	make(scenario, D, VOTER_DATA);
-	disk_slow(scenario, D, 20);
-	begin_add(scenario, D);
-	await_voter(scenario, D, true);
-	come_back(scenario, B);
-	go_away(scenario, D);
-	assert_int_equal(do_write(scenario, 4, 8), 0);
-	come_back(scenario, D);
-	await_whole(scenario);
-	assert_int_equal(cfg_insync_count(cfg_of(scenario)), 3);
 }
 
 /* 36: metadata that cannot be read are no empty replica; another takes its place. */
@@ -713,11 +554,6 @@ static void test_half_removed(struct scenario *scenario)
 	await_whole(scenario);
 }
 
-static bool is_committed(void *scenario)
-{
-	return scenario_volume(scenario)->committed;
-}
-
 /* Its removal has to wait for a voter that is away, and until then it is needed: it is rebuilt. */
 static void test_needed_until_removed(struct scenario *scenario)
 {
@@ -753,10 +589,6 @@ int main(void)
 		{CASE(test_wanted_again)},
 		{CASE(test_replace_the_dead), .options = {.spares = 1}},
 		{CASE(test_needed_until_removed)},
-		{CASE(test_replace_below_minimum),
-			.options = {.data_replicas = 2, .spares = 1, .min_insync = 2}},
-		{CASE(test_returns_below_minimum),
-			.options = {.data_replicas = 2, .spares = 1, .min_insync = 2}},
 		{CASE(test_unreadable_metadata), .options = {.spares = 1}},
 		{CASE(test_one_at_a_time), .options = {.spares = 2}},
 		{CASE(test_taken_back_is_settled_first), .options = {.spares = 2}},

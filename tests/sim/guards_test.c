@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Guards of clean, todo and windows that only rare histories need (docs/invariants.md). */
+#include "tests/sim/scenario_voters.h"
+
+static bool windows_are_valid(void *ctx)
+{
+	struct scenario *scenario = ctx;
+
+	for (unsigned i = 0; i < 3; i++) {
+		if (!scenario_leg(scenario, i)->resynced ||
+			scenario_leg(scenario, i)->resynced_io.busy) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool is_serving(void *scenario)
+{
+	return scenario_volume(scenario)->serving;
+}
+
+static bool is_clean(void *ctx)
+{
+	struct volume *volume = scenario_volume(ctx);
+
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if (volume->legs[i]->clean != volume->wgen - 1) {
+			return false;
+		}
+	}
+	return volume->wgen == volume->wgen_proposed;
+}
+
+static bool checkpoint_is_committed(void *ctx)
+{
+	return !is_clean(ctx) && scenario_volume(ctx)->wgen == scenario_volume(ctx)->wgen_proposed;
+}
+
+static bool c_is_out(void *scenario)
+{
+	return scenario_leg(scenario, C)->out;
+}
+
+/* C loses what was written after it accepted a checkpoint, just before all are flushed.  It is out,
+ * but in S, and its rebuild is not begun yet, as it had one a moment ago: what it was told to be
+ * clean then would not be copied to it when it is fenced anew. */
+static void test_clean_beside_one_that_is_out(struct scenario *scenario)
+{
+	struct volume *volume;
+
+	open_whole(scenario);
+	write_all(scenario);
+	go_away(scenario, C);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	come_back(scenario, C);
+	await_replica(scenario, C, REPLICA_INSYNC);
+	volume = scenario_volume(scenario);
+	volume_set_min_insync(volume, 3);
+	volume->checkpoint_pays = true;
+	task_wake(&volume->checkpoint_task);
+	await(scenario, is_proposing);
+	disk_slow(scenario, A, 40);
+	run_ms(scenario, 5); /* C has accepted it, and flushed what it had */
+	assert_int_equal(do_write(scenario, 96, 8), 0);
+	assert_true(is_proposing(scenario));
+	disk_sound(scenario, A);
+	await(scenario, checkpoint_is_committed);
+	lose_power(scenario, C, 20);
+	await(scenario, c_is_out);
+	run_ms(scenario, 150);
+	assert_true(c_is_out(scenario) && !scenario_leg(scenario, C)->target);
+	go_away(scenario, C);
+	come_back(scenario, C);
+	await_whole(scenario);
+}
+
+static bool target_is_asked(void *scenario)
+{
+	return scenario_leg(scenario, C)->compute_state == COMPUTE_AWAIT_TARGET;
+}
+
+/* What a rebuild has to copy is computed from A, which lacks a write that B has.  A cannot be
+ * read then, and R is copied from B while the target is asked for its stamps. */
+static void test_source_of_R_changes(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_all(scenario); /* or A reads a hole, which no disk refuses */
+	nexus_crash(scenario, true);
+	await_whole(scenario);
+	await(scenario, is_clean);
+	await(scenario, windows_are_valid);
+	go_away(scenario, C);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	cut_off(scenario, A, true, false);
+	(void)submit_write(scenario, 96, 8);
+	run_ms(scenario, 2);
+	slot_crash(&scenario->world.slots[0], false);
+	sim_heal_all(scenario->world.sim);
+	come_back(scenario, C);
+	scenario_open(scenario, 1);
+	await(scenario, is_serving);
+	sim_disk_set_faults(
+		scenario->world.agents[A].disk, &(struct sim_disk_faults){.read_error_percent = 100,
+							.slow_percent = 100,
+							.slow_max_ns = 15 * IO_NS_PER_MS});
+	await(scenario, target_is_asked);
+	assert_true(scenario_volume(scenario)->resync.count > 0);
+	freeze(scenario, C, 1500);
+	run_ms(scenario, 1400);
+	assert_true(scenario_volume(scenario)->resync.count == 0 && target_is_asked(scenario));
+	disk_sound(scenario, A);
+	await_whole(scenario);
+}
+
+/* A write that ended in an error is on A alone: while it is not settled the window of A must keep
+ * it, whatever is written then. */
+static void test_settled_beside_a_failed_write(struct scenario *scenario)
+{
+	struct scenario_request *write;
+
+	open_whole(scenario);
+	await(scenario, windows_are_valid);
+	volume_set_no_quorum(scenario_volume(scenario), 3 * IO_NS_PER_S);
+	cut_off(scenario, B, true, true);
+	write = submit_write(scenario, 0, 8);
+	assert_int_not_equal(answer_of(scenario, write), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		disk_slow(scenario, i, 2000);
+	}
+	sim_heal_all(scenario->world.sim);
+	while (scenario_volume(scenario)->failing) {
+		assert_true(sim_step(scenario->world.sim));
+	}
+	assert_true(scenario_volume(scenario)->resync.count > 0);
+	(void)submit_write(scenario, 96, 8);
+	(void)submit_write(scenario, 64, 8);
+	run_ms(scenario, 5);
+	assert_true(scenario_volume(scenario)->resync.count > 0);
+	slot_crash(&scenario->world.slots[0], false);
+	for (unsigned i = 0; i < 3; i++) {
+		disk_sound(scenario, i);
+	}
+	scenario_open(scenario, 1);
+	await(scenario, is_serving);
+	assert_true(scenario_volume(scenario)->scan_windows);
+	await_whole(scenario);
+}
+
+#define CASE(function) .name = #function, .run = function
+
+int main(void)
+{
+	static const struct scenario_case cases[] = {
+		{CASE(test_clean_beside_one_that_is_out), .options = {.min_insync = 2}},
+		{CASE(test_source_of_R_changes), .options = {.min_insync = 2}},
+		{CASE(test_settled_beside_a_failed_write), .options = {.min_insync = 3}},
+	};
+
+	return scenario_run_all("guards", cases, ARRAY_COUNT(cases));
+}
