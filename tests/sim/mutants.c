@@ -77,6 +77,10 @@ const char *mutant_scenario(enum mutant mutant)
 		return "sim_voters_test test_unfenced_is_not_removed_early";
 	case MUTANT_CLEAN_OLDER:
 		return "sim_tracking_test test_write_outlasts_a_checkpoint";
+	case MUTANT_CLEAN_BESIDE_OUT:
+		return "sim_guards_test test_clean_beside_one_that_is_out";
+	case MUTANT_SETTLED_IN_R:
+		return "sim_guards_test test_settled_beside_a_failed_write";
 	case MUTANT_JOIN_EARLY:
 		return "sim_tracking_test test_write_outlasts_a_rebuild";
 	default:
