@@ -54,6 +54,8 @@
 	X(HASH_STALE, "hash-stale") /* hosts write while a piece is compared */ \
 	X(JOIN_EARLY, "join-early") /* who joins may lack what was acknowledged before */ \
 	X(CLEAN_OLDER, "clean-older") /* clean is raised beside writes of an older generation */ \
+	X(CLEAN_BESIDE_OUT, "clean-beside-out") /* clean is raised on a member that lost its power */ \
+	X(SETTLED_IN_R, "settled-in-R") /* commands count as settled beside one that failed on some */ \
 	X(LATE_REGISTER, "late-register") /* writes while a rebuild starts are not noted */ \
 	X(POWER_IGNORED, "power-ignored") /* a member that lost power stays in S */ \
 	X(FORGETS_FAULT, "forgets-fault") /* an opener goes on although unflushed writes are gone */ \

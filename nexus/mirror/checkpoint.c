@@ -27,13 +27,18 @@ static bool raise_is_over(const struct volume *volume)
 
 static bool volume_is_quiet(const struct volume *volume)
 {
+	leg_mask out = volume_out_mask(volume);
+
 	if (mutant_is(MUTANT_B9)) {
 		return true;
+	}
+	if (mutant_is(MUTANT_CLEAN_BESIDE_OUT)) {
+		out = 0;
 	}
 	return (volume->resync.count == 0 || mutant_is(MUTANT_B14)) && !volume->proposal_open &&
 	       volume->joiner == NULL && list_is_empty(&volume->repairs) &&
 	       volume->repairer.repair == NULL &&
-	       (volume->member_mask & (volume_out_mask(volume) | ~volume_ready_mask(volume))) == 0;
+	       (volume->member_mask & (out | ~volume_ready_mask(volume))) == 0;
 }
 
 /* ---- when a checkpoint is worth it ---- */

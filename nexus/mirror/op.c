@@ -161,7 +161,7 @@ uint64_t volume_settled(const struct volume *volume)
 	if (mutant_is(MUTANT_B15)) {
 		return volume->seq; /* Deliberate bug: nobody's answer is waited for. */
 	}
-	if (volume->resync.count > 0) {
+	if (volume->resync.count > 0 && !mutant_is(MUTANT_SETTLED_IN_R)) {
 		return 0;
 	}
 	return first == NULL ? volume->seq : container_of(first, struct vol_op, seq_node)->seq - 1;

@@ -81,6 +81,10 @@ const char *mutant_scenario(enum mutant mutant)
 		return "sim_tracking_test test_write_outlasts_a_checkpoint";
 	case MUTANT_TARGET_INTACT:
 		return "sim_snapshot_test test_all_lose_power_in_a_layer";
+	case MUTANT_CLEAN_BESIDE_OUT:
+		return "sim_guards_test test_clean_beside_one_that_is_out";
+	case MUTANT_SETTLED_IN_R:
+		return "sim_guards_test test_settled_beside_a_failed_write";
 	case MUTANT_JOIN_EARLY:
 		return "sim_tracking_test test_write_outlasts_a_rebuild";
 	case MUTANT_LINEAGE_GOES_ON:

@@ -11,9 +11,10 @@
 #include "pool-agent/store/snapshot.h"
 
 /* Of a block. */
-#define IMAGE_DAMAGED    INT64_C(-2) /* what was never there */
-#define IMAGE_UNREADABLE INT64_C(-3) /* marked when it was PREPARED, or the disk does not give it  \
-				      */
+#define IMAGE_DAMAGED INT64_C(-2) /* what was never there */
+#define IMAGE_UNREADABLE                                                                           \
+	INT64_C(-3) /* marked when it was PREPARED, or the disk does not give it                   \
+		     */
 
 struct node_agent;
 
