@@ -295,6 +295,16 @@ static void go_on_writing(struct world *world)
 	}
 }
 
+/* Marked, by a rebuild that it was in the middle of: nothing is to be learned, a read of it ends in
+ * an error until it is written. */
+static bool is_lost(const struct node_agent *node)
+{
+	const struct marks *marks = &store_replica_vmeta(node->replica)->marks;
+
+	return marks_touch(marks, node->world->recovery.io.offset / ORACLE_BLOCK_BYTES,
+		READ_BYTES / ORACLE_BLOCK_BYTES);
+}
+
 /* As fast as it goes; an agent that dies in between holds the same afterwards. */
 static void go_on_reading(struct world *world)
 {
@@ -305,8 +315,11 @@ static void go_on_reading(struct world *world)
 	if (!agent_has_replica_now(node) || (is_same && !recovery->answered)) {
 		return;
 	}
-	if (is_same && recovery->io.iov_count == 1 && recovery->io.result == 0) {
-		learn_block(world, recovery->io.offset / ORACLE_BLOCK_BYTES, recovery->buffer);
+	if (is_same && recovery->io.iov_count == 1 && (recovery->io.result == 0 || is_lost(node))) {
+		if (recovery->io.result == 0) {
+			learn_block(
+				world, recovery->io.offset / ORACLE_BLOCK_BYTES, recovery->buffer);
+		}
 		recovery->io.offset += READ_BYTES;
 		recovery->io.iov_count = 0;
 	}

@@ -117,7 +117,8 @@ void image_lose(struct node_agent *node, uint64_t number)
 void image_spoil(struct node_agent *node, uint64_t number, size_t block)
 {
 	for (unsigned i = 0; i < IMAGES_MAX; i++) {
-		if (node->images.images[i].number == number) {
+		if (node->images.images[i].number == number &&
+			is_of(&node->images.images[i], &node->replica_id)) {
 			node->images.images[i].blocks[block] = IMAGE_UNREADABLE;
 		}
 	}
