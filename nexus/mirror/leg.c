@@ -53,13 +53,15 @@ static void leg_count_unread(struct leg *leg, enum leg_result result)
 	}
 }
 
-/* Nobody has it: that says nothing about this one. */
+/* Nobody has it, or it is of a snapshot's image: that says nothing about what it holds now. */
 static bool leg_read_what_is_lost(const struct leg *leg, const struct nvmeh_cmd *cmd)
 {
 	struct wire_io wio;
 
-	return leg->volume->lost.count > 0 && wire_io_decode(&cmd->sqe, &wio) == 0 &&
-	       marks_touch(&leg->volume->lost, wio.slba, wio.block_count);
+	return wire_io_decode(&cmd->sqe, &wio) == 0 &&
+	       (wio.snapshot != 0 ||
+		       (leg->volume->lost.count > 0 &&
+			       marks_touch(&leg->volume->lost, wio.slba, wio.block_count)));
 }
 
 static void leg_cmd_done(struct nvmeh_cmd *cmd)
@@ -96,7 +98,7 @@ static void leg_cmd_done(struct nvmeh_cmd *cmd)
 		task_wake(&leg->volume->voters_task);
 	}
 	lio->done(lio);
-	if (is_read && !leg_read_what_is_lost(leg, cmd)) {
+	if (is_read && (result == LEG_OK || !leg_read_what_is_lost(leg, cmd))) {
 		leg_count_unread(leg, result);
 	}
 	runq_work_done(&io->runq);
