@@ -52,6 +52,7 @@
 	X(COPY_NO_ZEROS, "copy-no-zeros") /* zeros are not copied */ \
 	X(EQUAL_NO_STAMP, "equal-no-stamp") /* what is found equal keeps its stamp */ \
 	X(HASH_STALE, "hash-stale") /* hosts write while a piece is compared */ \
+	X(JOINS_LAST, "joins-last") /* others accept a configuration before the target that joins with it */ \
 	X(JOIN_EARLY, "join-early") /* who joins may lack what was acknowledged before */ \
 	X(CLEAN_OLDER, "clean-older") /* clean is raised beside writes of an older generation */ \
 	X(CLEAN_BESIDE_OUT, "clean-beside-out") /* clean is raised on a member that lost its power */ \

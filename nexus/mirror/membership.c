@@ -233,19 +233,21 @@ static void member_send_accept(struct volume *volume, struct leg *leg)
 	leg_submit(leg, lio, true, &lio->iov, 1);
 }
 
-static bool member_is_newcomer(const struct volume *volume, const struct leg *leg)
+/* A new voter, or the target that joins S. */
+static bool member_accepts_first(const struct volume *volume, const struct leg *leg)
 {
-	return voters_has(&volume->proposal, leg) && !voters_has(&volume->cfg, leg);
+	return (voters_has(&volume->proposal, leg) && !voters_has(&volume->cfg, leg)) ||
+	       (volume->joiner_proposed && volume->joiner == leg && !mutant_is(MUTANT_JOINS_LAST));
 }
 
-/* A newcomer accepts first: nobody else has a record that needs its vote before it has given it, or
- * who opens then would need it, too. */
-static bool member_newcomer_is_due(const struct volume *volume)
+/* Nobody else has a record that needs a new voter's vote, or a target that is still being rebuilt,
+ * before that one has accepted it, or who opens then would need it, too. */
+static bool member_first_is_due(const struct volume *volume)
 {
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		const struct leg *leg = volume->legs[i];
 
-		if (!leg->accepted && member_is_newcomer(volume, leg)) {
+		if (!leg->accepted && member_accepts_first(volume, leg)) {
 			return true;
 		}
 	}
@@ -256,7 +258,7 @@ static bool member_wants_accept(const struct volume *volume, const struct leg *l
 {
 	return leg->ready && !leg->refence && !leg->accepted && !leg->accept_io.busy &&
 	       (voters_has(&volume->cfg, leg) || voters_has(&volume->proposal, leg)) &&
-	       (member_is_newcomer(volume, leg) || !member_newcomer_is_due(volume));
+	       (member_accepts_first(volume, leg) || !member_first_is_due(volume));
 }
 
 static void member_send_accepts(struct volume *volume)
@@ -271,7 +273,7 @@ static void member_send_accepts(struct volume *volume)
 	}
 }
 
-/* The newcomer has accepted, and the others were not asked yet. */
+/* Who accepts first has, and the others were not asked yet. */
 static bool member_others_are_next(const struct volume *volume)
 {
 	for (unsigned i = 0; i < volume->leg_count; i++) {

@@ -85,6 +85,8 @@ const char *mutant_scenario(enum mutant mutant)
 		return "sim_guards_test test_clean_beside_one_that_is_out";
 	case MUTANT_SETTLED_IN_R:
 		return "sim_guards_test test_settled_beside_a_failed_write";
+	case MUTANT_JOINS_LAST:
+		return "sim_review_test test_joiner_accepts_first";
 	case MUTANT_JOIN_EARLY:
 		return "sim_tracking_test test_write_outlasts_a_rebuild";
 	case MUTANT_LINEAGE_GOES_ON:

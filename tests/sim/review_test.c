@@ -298,6 +298,36 @@ static void test_joiner_flaps(struct scenario *scenario)
 	}
 }
 
+static bool b_is_flushed(void *scenario)
+{
+	return scenario_leg(scenario, B)->join_state == JOIN_AWAIT_FLUSH;
+}
+
+/* It takes the place of the last member and has not accepted that when the nexus ends: nobody has a
+ * configuration with it alone, for which the member would be no source any more. */
+static void test_joiner_accepts_first(struct scenario *scenario)
+{
+	open_whole(scenario);
+	write_range(scenario, 0, 32);
+	go_away(scenario, B);
+	write_range(scenario, 0, 32);
+	come_back(scenario, B);
+	await(scenario, b_is_flushed);
+	leg_fail(scenario_leg(scenario, A), "the test wants it");
+	go_away(scenario, A);
+	await(scenario, joiner_is_proposed);
+	assert_int_equal(mask_count(scenario_volume(scenario)->proposed_mask), 1);
+	cut_off(scenario, B, true, true);
+	run_ms(scenario, 100);
+	go_away(scenario, B);
+	nexus_crash(scenario, true);
+	sim_heal_all(scenario->world.sim);
+	come_back(scenario, A);
+	come_back(scenario, B);
+	await_whole(scenario);
+	assert_int_equal(do_read(scenario, 0, 32), 0);
+}
+
 /* It fails while the configuration with itself in the place of a lost member is on its way, and
  * without it there are not enough: it is rebuilt again, or nothing would ever go on. */
 static void test_joiner_fails_below_the_minimum(struct scenario *scenario)
@@ -511,6 +541,7 @@ int main(void)
 			.options = {.data_replicas = 2, .small_agent = A + 1, .block_count = 512}},
 		{CASE(test_failed_store_is_not_asked_all_the_time),
 			.options = {.data_replicas = 2, .min_insync = 2}},
+		{CASE(test_joiner_accepts_first), .options = {.data_replicas = 2}},
 		{CASE(test_joiner_flaps)},
 		{CASE(test_joiner_fails_below_the_minimum)},
 		{CASE(test_two_are_rebuilt_in_place), .options = {.min_insync = 3}},
