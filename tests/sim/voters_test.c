@@ -398,8 +398,7 @@ static void test_unfenced_is_not_removed_early(struct scenario *scenario)
 	slot_crash(&scenario->world.slots[1], false);
 	api_is_stale(scenario);
 	scenario_open(scenario, 2);
-	(void)submit_write(scenario, 0, 8);
-	run_ms(scenario, 200);
+	assert_int_equal(do_write(scenario, 0, 8), 0);
 	scenario->writer = 0;
 	for (unsigned i = 0; i < 12; i++) {
 		(void)submit(scenario, BLK_READ, i % 8, 1); /* they take turns */
