@@ -189,7 +189,7 @@ int hashers_init(struct agent *agent)
 		struct hasher *hasher = &agent->hashers[i];
 
 		hasher->agent = agent;
-		hasher->buffer = io_zalloc_aligned(io, STORE_BLOCK_BYTES, HASH_PART_BYTES);
+		hasher->buffer = io_zalloc_data(io, HASH_PART_BYTES);
 		task_init(&hasher->task, &io->runq, hasher_step);
 		if (hasher->buffer == NULL) {
 			hashers_done(agent);
@@ -206,7 +206,7 @@ void hashers_done(struct agent *agent)
 
 		if (hasher->agent != NULL) {
 			task_done(&hasher->task);
-			io_free(agent->io, hasher->buffer);
+			io_free_data(agent->io, hasher->buffer, HASH_PART_BYTES);
 		}
 	}
 	io_free(agent->io, agent->hashers);

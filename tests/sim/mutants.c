@@ -20,10 +20,20 @@ const char *mutant_name(enum mutant mutant)
 	"replicas=2 voters=3 spares=0 voter_changes=0 small=-1 local=-1 absent=-1 rotten=-1 "      \
 	"rotten_too=-1 kube=0 snapshots=0 recover=0 min_insync=1 fault_count=30 kinds=0x20002a1"
 
+#define PLAIN "voter_changes=0 kube=0 snapshots=0 recover=0 "
+
 /* Other bugs are met by seeds as they come. */
 const char *mutant_options(enum mutant mutant)
 {
 	switch ((unsigned)mutant) {
+	case MUTANT_NO_DRAIN: /* disks that are late, and nexuses that take over */
+		return PLAIN "kinds=0x3000a0";
+	case MUTANT_NO_LEASE: /* an isolated nexus that is overtaken */
+		return PLAIN "kinds=0x480";
+	case MUTANT_B13:
+		return PLAIN "kinds=0x3f";
+	case MUTANT_FLUSH_LACKS_ONE: /* losses of power */
+		return PLAIN "kinds=0x7";
 	case MUTANT_B4: /* dirty maps and windows know what the stamps would say */
 		return "voter_changes=0 dirty=1 windows=1";
 	case MUTANT_EQUAL_NO_STAMP: /* two away at once, of whom the second is rebuilt from the
