@@ -128,7 +128,8 @@ static void window_step(struct pace *pace, uint64_t now_ns)
 	window_begin(pace, now_ns);
 }
 
-/* true: no copies for now, so that it is learned what the host's requests take without them. */
+/* true: a pause of at most PACE_PAUSE_NS without copies, in which it is learned what the host's
+ * requests take without them. */
 static bool pause_step(struct pace *pace, uint64_t now_ns)
 {
 	if (now_ns < pace->learned_ns + PACE_LEARN_NS) {

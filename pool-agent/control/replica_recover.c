@@ -23,29 +23,41 @@ static void take_result(struct replica_job *rj, const struct agent_change *chang
 	}
 }
 
-static void recover_step(struct task *task)
+/* The ladder of both: finds the replica, asks the agent, takes its answer. */
+static void decide(
+	struct replica_job *rj, struct agent_change *change, void (*ask)(struct replica_job *rj))
 {
-	struct replica_job *rj = container_of(task, struct replica_job, job.task);
-	struct control *control = rj->job.control;
-
 	switch (rj->state) {
 	case REPLICA_JOB_START:
-		rj->replica = replica_find(control, &rj->name, &rj->pool_index, &rj->job.err);
+		rj->replica =
+			replica_find(rj->job.control, &rj->name, &rj->pool_index, &rj->job.err);
 		if (rj->replica == NULL) {
 			job_end(&rj->job);
 			return;
 		}
-		rj->recovery.change.done = recover_changed;
-		rj->recovery.change.ctx = &rj->job;
+		change->done = recover_changed;
+		change->ctx = &rj->job;
 		rj->job.done = false;
-		agent_replica_recover(control->agent, rj->replica, &rj->recovery);
+		ask(rj);
 		AWAIT(rj, REPLICA_JOB_AWAIT_1, rj->job.done);
-		take_result(rj, &rj->recovery.change);
+		take_result(rj, change);
 		job_end(&rj->job);
 		return;
 	case REPLICA_JOB_AWAIT_2:
 		assert(false && "not a state of this");
 	}
+}
+
+static void ask_recover(struct replica_job *rj)
+{
+	agent_replica_recover(rj->job.control->agent, rj->replica, &rj->recovery);
+}
+
+static void recover_step(struct task *task)
+{
+	struct replica_job *rj = container_of(task, struct replica_job, job.task);
+
+	decide(rj, &rj->recovery.change, ask_recover);
 }
 
 static void recover_begin(struct job *job)
@@ -92,29 +104,16 @@ void replica_recover(struct grpc_call *call)
 	}
 }
 
+static void ask_fence(struct replica_job *rj)
+{
+	agent_replica_fence(rj->job.control->agent, rj->replica, &rj->fencing);
+}
+
 static void fence_step(struct task *task)
 {
 	struct replica_job *rj = container_of(task, struct replica_job, job.task);
-	struct control *control = rj->job.control;
 
-	switch (rj->state) {
-	case REPLICA_JOB_START:
-		rj->replica = replica_find(control, &rj->name, &rj->pool_index, &rj->job.err);
-		if (rj->replica == NULL) {
-			job_end(&rj->job);
-			return;
-		}
-		rj->fencing.change.done = recover_changed;
-		rj->fencing.change.ctx = &rj->job;
-		rj->job.done = false;
-		agent_replica_fence(control->agent, rj->replica, &rj->fencing);
-		AWAIT(rj, REPLICA_JOB_AWAIT_1, rj->job.done);
-		take_result(rj, &rj->fencing.change);
-		job_end(&rj->job);
-		return;
-	case REPLICA_JOB_AWAIT_2:
-		assert(false && "not a state of this");
-	}
+	decide(rj, &rj->fencing.change, ask_fence);
 }
 
 static void fence_begin(struct job *job)
