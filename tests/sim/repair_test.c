@@ -347,6 +347,42 @@ static void test_bad_block_in_r(struct scenario *scenario)
 	}
 }
 
+static bool hash_is_under_way(void *scenario)
+{
+	const struct volume *volume = scenario_volume(scenario);
+
+	for (unsigned i = 0; i < COPIERS; i++) {
+		const struct copier *copier = &volume->copiers[i];
+
+		if (copier->state == COPY_AWAIT_COMPARED && !copier->read_io.busy &&
+			copier->read_io.result == LEG_MEDIA &&
+			(copier->pending & LEG_BIT(scenario_leg(scenario, B)))) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A destination is given up whose answer may still arrive, in the buffer: that is not given back
+ * before, although the source's error is repaired. */
+static void test_bad_source_and_late_hash(struct scenario *scenario)
+{
+	open_and_write_all(scenario);
+	cut_off(scenario, C, true, false);
+	(void)submit_write(scenario, 0, 4);
+	run_ms(scenario, 2);
+	slot_crash(&scenario->world.slots[scenario->writer], false);
+	sim_heal_all(scenario->world.sim);
+	rot(scenario, A, 0, 4);
+	disk_slow(scenario, B, 400);
+	scenario_open(scenario, 1 - scenario->writer);
+	await(scenario, hash_is_under_way);
+	leg_fail(scenario_leg(scenario, B), "the test wants it");
+	run_ms(scenario, 1000);
+	disk_sound(scenario, B);
+	await_whole(scenario);
+}
+
 /* The same, but nobody has one of them: the rest of R gets equal, and R ends. */
 static void test_lost_block_in_r(struct scenario *scenario)
 {
@@ -519,6 +555,7 @@ int main(void)
 		{CASE(test_no_room_for_marks), .options = {.block_count = 192}},
 		{CASE(test_bad_block_in_r)},
 		{CASE(test_lost_block_in_r)},
+		{CASE(test_bad_source_and_late_hash)},
 		{CASE(test_bad_block_while_a_member_returns), .options = {.data_replicas = 2}},
 		{CASE(test_bit_rot)},
 		{CASE(test_rot_on_the_source)},
