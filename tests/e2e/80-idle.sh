@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What the daemons cost with one open volume: memory after a load (asserted: 32 MiB each), CPU of 10 idle seconds (printed only).
 # And all that the data path needs is there before the first request: it meets no page fault.
+# Alone: it looks at what idle daemons cost.
 . "$(dirname "$0")/lib.sh" idle
 cluster 512M
 volume 256M

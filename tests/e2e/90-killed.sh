@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # A test that is killed in its middle leaves things behind; tests/clean takes all of it away, and the same test runs again.
+# Alone: it uses another test's folder.
 set -u
 cd "$(dirname "$0")/../.."
 [ "$(id -u)" -eq 0 ] && [ -c /dev/fuse ] && [ -c /dev/loop-control ] ||
