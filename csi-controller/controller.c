@@ -43,6 +43,20 @@ static void look_at_users_of_pool(struct controller *controller, const struct wo
 	}
 }
 
+/* Its condition Redundant does not tell: all of its data are in sync. */
+static bool lacks_arbiter(const struct world_volume *volume)
+{
+	list_for_each (&volume->replicas, node) {
+		const struct world_replica *replica =
+			container_of(node, struct world_replica, in_volume);
+
+		if (replica->object.is_arbiter && !replica->object.meta.is_deleted) {
+			return false;
+		}
+	}
+	return volume->object.replicas % 2 == 0;
+}
+
 /* There may be room now. */
 static void look_at_unplaced(struct controller *controller)
 {
@@ -53,7 +67,8 @@ static void look_at_unplaced(struct controller *controller)
 		const struct world_volume *volume = container_of(entry, struct world_volume, entry);
 
 		if (volume->is_valid &&
-			(!volume->object.is_available || !volume->object.is_redundant)) {
+			(!volume->object.is_available || !volume->object.is_redundant ||
+				lacks_arbiter(volume))) {
 			look_at(controller, QUEUE_VOLUMES, entry->key);
 		}
 	}

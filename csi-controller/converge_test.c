@@ -266,7 +266,7 @@ static void call_create(void)
 	(void)begin(service_create_volume, &request.base);
 }
 
-static void call_publish(void)
+static void publish_on(const char *name, const char *node)
 {
 	Csi__V1__ControllerPublishVolumeRequest request =
 		CSI__V1__CONTROLLER_PUBLISH_VOLUME_REQUEST__INIT;
@@ -274,18 +274,23 @@ static void call_publish(void)
 	Csi__V1__VolumeCapability__AccessMode mode = CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__INIT;
 	Csi__V1__VolumeCapability__BlockVolume block =
 		CSI__V1__VOLUME_CAPABILITY__BLOCK_VOLUME__INIT;
-	char name[16], node[8];
 
 	mode.mode = CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_WRITER;
 	capability.access_mode = &mode;
 	capability.access_type_case = CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_BLOCK;
 	capability.block = &block;
-	(void)snprintf(node, sizeof(node), "n%u", (unsigned)rng_below(&sim.rng, NODES));
-	any_volume(name);
-	request.volume_id = name;
-	request.node_id = node;
+	request.volume_id = (char *)(uintptr_t)name;
+	request.node_id = (char *)(uintptr_t)node;
 	request.volume_capability = &capability;
 	(void)begin(service_publish_volume, &request.base);
+}
+
+static void call_publish(void)
+{
+	char name[16], node[8];
+
+	(void)snprintf(node, sizeof(node), "n%u", (unsigned)rng_below(&sim.rng, NODES));
+	publish_on(any_volume(name), node);
 }
 
 static void call_unpublish(const char *volume_id)
@@ -534,15 +539,12 @@ static bool come_to_rest(void)
 	return quiet == 5;
 }
 
-/* Whether a volume that is not available could be. */
-static void check_place(const json_t *volume)
+/* What a volume lacks must have no place. */
+static void check_no_place(const json_t *volume, unsigned missing, uint64_t size)
 {
 	struct survey of_volume = survey(volume, NULL);
-	unsigned missing = (unsigned)kube_number(volume, "spec.replicas", 0) - of_volume.data;
 	json_t *nodes = json_object();
-	uint64_t size = 0;
 
-	assert_int_equal(kube_quantity_parse(kube_text(volume, "spec.size"), &size), 0);
 	for (unsigned i = 0; i < POOLS; i++) {
 		char name[8];
 
@@ -558,10 +560,21 @@ static void check_place(const json_t *volume)
 		survey_done(&of_pool);
 	}
 	if (missing == 0 || json_object_size(nodes) >= missing) {
-		wrong("volume %s is not available: %s", kube_name(volume),
+		wrong("volume %s lacks %u, and there is a place: %s", kube_name(volume), missing,
 			kube_text(volume, "status.reason"));
 	}
 	json_decref(nodes);
+	survey_done(&of_volume);
+}
+
+static void check_place(const json_t *volume)
+{
+	struct survey of_volume = survey(volume, NULL);
+	uint64_t size = 0;
+
+	assert_int_equal(kube_quantity_parse(kube_text(volume, "spec.size"), &size), 0);
+	check_no_place(
+		volume, (unsigned)kube_number(volume, "spec.replicas", 0) - of_volume.data, size);
 	survey_done(&of_volume);
 }
 
@@ -590,6 +603,8 @@ static void check_voters(const json_t *volume)
 	}
 	if (of_volume.data < wanted) {
 		check_place(volume);
+	} else if (wanted % 2 == 0 && of_volume.live == of_volume.data) {
+		check_no_place(volume, 1, 0);
 	}
 	survey_done(&of_volume);
 }
@@ -640,9 +655,9 @@ static void check_rest(void)
 
 /* ---- a seed ---- */
 
-static void run_seed(uint64_t seed)
+static void begin_world(uint64_t seed, unsigned nodes, unsigned pools)
 {
-	char name[8];
+	char name[16];
 
 	sim.seed = seed;
 	sim.is_resized = false;
@@ -650,16 +665,36 @@ static void run_seed(uint64_t seed)
 	fake_server_init(&sim.server, NOW_S);
 	sim.server.changed = changed;
 	sim.nodes = (struct fake_nodes){&sim.server, &sim.rng, 20, json_object()};
-	for (unsigned i = 0; i < NODES; i++) {
+	for (unsigned i = 0; i < nodes; i++) {
 		(void)snprintf(name, sizeof(name), "n%u", i);
 		fake_node_put(&sim.server, name, true);
 	}
-	for (unsigned i = 0; i < POOLS; i++) {
+	for (unsigned i = 0; i < pools; i++) {
 		put_pool(i);
 	}
 	sim.leader = &sim.parts[0];
 	start_controller(sim.leader);
 	fake_kube_lead(sim.leader->kube, true);
+}
+
+static void end_world(void)
+{
+	while (!list_is_empty(&sim.leader->controller.waits)) {
+		end_a_wait();
+	}
+	kill_controller(sim.leader);
+	for (unsigned i = 0; i < CALLS; i++) {
+		assert_null(sim.calls[i]);
+	}
+	fake_server_done(&sim.server);
+	json_decref(sim.nodes.voters);
+}
+
+static void run_seed(uint64_t seed)
+{
+	char name[8];
+
+	begin_world(seed, NODES, POOLS);
 	for (unsigned i = 0; i < STEPS; i++) {
 		step();
 	}
@@ -672,15 +707,38 @@ static void run_seed(uint64_t seed)
 		wrong("it does not come to rest");
 	}
 	check_rest();
-	while (!list_is_empty(&sim.leader->controller.waits)) {
-		end_a_wait();
-	}
-	kill_controller(sim.leader);
-	for (unsigned i = 0; i < CALLS; i++) {
-		assert_null(sim.calls[i]);
-	}
-	fake_server_done(&sim.server);
-	json_decref(sim.nodes.voters);
+	end_world();
+}
+
+/* A volume whose replicas are all in sync lacks only an arbiter, which has no place before a third
+ * node is Ready. */
+static void test_arbiter_waits_for_a_place(void **state)
+{
+	struct survey of_volume;
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(loop_new(&sim.loop, &err), 0);
+	begin_world(1, 3, 3);
+	sim.nodes.refuse_percent = 0;
+	fake_node_put(&sim.server, "n2", false);
+	fake_server_put(&sim.server, "volumes",
+		json_pack("{s:{s:s}, s:{s:s, s:i}}", "metadata", "name", "v0", "spec", "size",
+			"2Gi", "replicas", 2));
+	assert_true(come_to_rest());
+	publish_on("v0", "n0");
+	assert_true(come_to_rest());
+	of_volume = survey(fake_server_get(&sim.server, "volumes", "v0"), NULL);
+	assert_int_equal(of_volume.live, 2);
+	survey_done(&of_volume);
+	fake_node_put(&sim.server, "n2", true);
+	assert_true(come_to_rest());
+	of_volume = survey(fake_server_get(&sim.server, "volumes", "v0"), NULL);
+	assert_int_equal(of_volume.live, 3);
+	survey_done(&of_volume);
+	check_rest();
+	end_world();
+	loop_free(sim.loop);
 }
 
 static void test_everything_converges(void **state)
@@ -711,6 +769,7 @@ static void test_everything_converges(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_arbiter_waits_for_a_place),
 		cmocka_unit_test_prestate(test_everything_converges, argc > 1 ? argv[1] : NULL),
 	};
 

@@ -90,7 +90,7 @@ no_place() { object volumes.strake.io "$volume" '{.status.conditions[?(@.type=="
 wait_for 90 "no place" no_place
 note "With two wanted, it is the one that goes"
 want 2
-without_it() { volume_is "$volume" '{.status.inSync}' 2/2 && [[ "$(replicas)" == "Data n1 n2"* ]]; }
+without_it() { volume_is "$volume" '{.status.inSync}' 2/2 && [[ "$(replicas)" != *n3* ]]; }
 wait_for 120 "n3's replica to leave: $(replicas)" without_it
 load_runs
 signal_daemon n3 kubelet CONT
