@@ -302,23 +302,40 @@ static const char *choose_reason(const struct world *world, const struct world_v
 	return bad_why;
 }
 
-/* "attach.inc/generation lineage" of the newest configuration that was heard of; a csi-node of an
- * earlier version tells no lineage. */
+/* Reads status.record and its like; a csi-node of an earlier version tells no lineage. */
+static bool parse_record(const char *text, unsigned number[3], char lineage[OBJECTS_LINEAGE_SIZE])
+{
+	lineage[0] = '\0';
+	number[0] = number[1] = number[2] = 0;
+	return sscanf(text, "%u.%u/%u %16[0-9a-f]", &number[0], &number[1], &number[2], lineage) >=
+	       3;
+}
+
+/* What the nexus tells: what an operator decided there, or what is committed. */
+static bool nexus_record(
+	const struct volume_nexus *nexus, unsigned number[3], char lineage[OBJECTS_LINEAGE_SIZE])
+{
+	if (nexus->is_there && nexus->record[0] != '\0') {
+		return parse_record(nexus->record, number, lineage);
+	}
+	(void)snprintf(lineage, OBJECTS_LINEAGE_SIZE, "%s", nexus->lineage);
+	number[2] = nexus->generation;
+	return nexus->is_there && nexus->generation > 0 &&
+	       sscanf(nexus->epoch, "%u.%u", &number[0], &number[1]) == 2;
+}
+
+/* Of the newest configuration that was heard of, or of a forced recovery. */
 static void set_record(json_t *status, const struct world_volume *volume)
 {
-	const struct volume_nexus *nexus = &volume->object.nexus;
 	const char *last = kube_text(volume->json, "status.record");
-	unsigned was[3] = {0}, is[3] = {0};
-	char lineage[OBJECTS_LINEAGE_SIZE] = "", text[64];
+	unsigned was[3], is[3];
+	char was_of[OBJECTS_LINEAGE_SIZE], of[OBJECTS_LINEAGE_SIZE], text[OBJECTS_RECORD_SIZE];
 	int order = 0;
 
-	if (last[0] != '\0' &&
-		sscanf(last, "%u.%u/%u %16[0-9a-f]", &was[0], &was[1], &was[2], lineage) < 3) {
+	if (!parse_record(last, was, was_of)) {
 		last = "";
 	}
-	if (nexus->is_there && nexus->generation > 0 &&
-		sscanf(nexus->epoch, "%u.%u", &is[0], &is[1]) == 2) {
-		is[2] = nexus->generation;
+	if (nexus_record(&volume->object.nexus, is, of)) {
 		for (unsigned i = 0; i < 3 && order == 0; i++) {
 			order = is[i] > was[i] ? 1 : is[i] < was[i] ? -1 : 0;
 		}
@@ -326,10 +343,10 @@ static void set_record(json_t *status, const struct world_volume *volume)
 		order = -1;
 	}
 	if (order >= 0) {
-		const char *of = nexus->lineage[0] != '\0' ? nexus->lineage : lineage;
+		const char *lineage = of[0] != '\0' ? of : was_of;
 
 		(void)snprintf(text, sizeof(text), "%u.%u/%u%s%s", is[0], is[1], is[2],
-			of[0] != '\0' ? " " : "", of);
+			lineage[0] != '\0' ? " " : "", lineage);
 		last = text;
 	}
 	if (last[0] != '\0') {

@@ -409,6 +409,17 @@ static void test_the_lineage_is_recorded(void **state)
 	assert_string_equal(
 		record_of("3.1/9 00000000000000ab", NEXUS ", 'lineage': '00000000000000cd'"),
 		"3.2/4 00000000000000cd");
+	/* An operator decided. */
+#define RECOVERED "'epoch': '0.0', 'generation': 0, 'record': '4.0/0 00000000000000ef'"
+	assert_string_equal(
+		record_of("3.2/4 00000000000000ab", RECOVERED), "4.0/0 00000000000000ef");
+	assert_string_equal(
+		record_of("5.1/1 00000000000000ab", RECOVERED), "5.1/1 00000000000000ab");
+	assert_string_equal(
+		record_of("4.0/0 00000000000000ef", "'epoch': '4.1', 'generation': 1, 'lineage': "
+						    "'00000000000000ef'"),
+		"4.1/1 00000000000000ef");
+#undef RECOVERED
 #undef NEXUS
 }
 

@@ -129,6 +129,9 @@ void plan_volume(const struct volume_facts *facts, struct volume_plan *ret_plan)
 json_t *plan_nexus_json(const char *node, const struct volume_object *object,
 	const Strake__V1__Volume *volume, const json_t *before, const char *time_now);
 bool plan_nexus_is_open(const Strake__V1__Volume *volume);
+/* An operator decided for a lineage on this node (docs/protocol.md 1.12), and status.record, by
+ * which other openings are told it, does not have it yet. */
+bool plan_recovery_is_news(const struct volume_object *object, const Strake__V1__Volume *volume);
 
 /* ---- for the plan files ---- */
 

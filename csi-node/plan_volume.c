@@ -23,6 +23,12 @@ static bool is_ahead(const struct volume_object *object, const Strake__V1__Volum
 	       volume->attach > object->attach_number;
 }
 
+bool plan_recovery_is_news(const struct volume_object *object, const Strake__V1__Volume *volume)
+{
+	return volume->recovered && !plan_nexus_is_open(volume) &&
+	       object->lineage != volume->lineage;
+}
+
 /* ---- status.nexus ---- */
 
 static void set_text(json_t *to, const char *key, const char *text)
@@ -112,7 +118,14 @@ json_t *plan_nexus_json(const char *node, const struct volume_object *object,
 	}
 	uint32_t superseded_by = volume->superseded_by;
 
-	if (is_ahead(object, volume)) {
+	if (plan_recovery_is_news(object, volume)) {
+		char record[OBJECTS_RECORD_SIZE];
+
+		(void)snprintf(record, sizeof(record), "%" PRIu32 ".0/0 %016" PRIx64,
+			volume->attach, volume->lineage);
+		set_text(json, "record", record);
+	}
+	if (is_ahead(object, volume) || plan_recovery_is_news(object, volume)) {
 		superseded_by = volume->attach;
 		set_text(json, "state", NEXUS_SUPERSEDED);
 		set_text(json, "reason",
@@ -269,6 +282,14 @@ static bool is_this_one(const struct volume_object *object, const Strake__V1__Vo
 	return strcasecmp(volume->uuid, uuid_to_text(&object->uuid, text)) == 0;
 }
 
+/* Closed, and yet there is something to say. */
+static bool is_at_rest_but_news(
+	const struct volume_object *object, const Strake__V1__Volume *volume)
+{
+	return is_ahead(object, volume) ||
+	       (volume != NULL && plan_recovery_is_news(object, volume));
+}
+
 void plan_volume(const struct volume_facts *facts, struct volume_plan *ret_plan)
 {
 	struct volume_plan *plan = ret_plan;
@@ -287,7 +308,7 @@ void plan_volume(const struct volume_facts *facts, struct volume_plan *ret_plan)
 		   (!is_ours || !is_this_one(facts->object, facts->volume))) {
 		plan->action = VOLUME_LOST;
 	} else if (plan_nexus_is_open(facts->volume) ||
-		   (is_ours && is_ahead(facts->object, facts->volume))) {
+		   (is_ours && is_at_rest_but_news(facts->object, facts->volume))) {
 		plan_writing(facts, before, plan);
 		/* A failure is tried again when its time has come. */
 		if (plan->action == VOLUME_NOTHING && facts->failure.code == 0) {

@@ -346,6 +346,8 @@ struct unstage {
 	struct service_job job;
 	struct path_wish wish;
 	struct kube_request request;
+	struct volume_object volume;
+	bool has_volume; /* it is attached here, as far as is known */
 };
 
 /* Pods still have it: the kubelet unpublishes first. */
@@ -367,6 +369,14 @@ static int check_unused(const struct unstage *unstage, struct err *err)
 			result = err_set(err, -EBUSY, "volume %s is still mounted at %s",
 				unstage->wish.volume, user->path);
 		}
+	}
+	/* Nobody else knows: were it forgotten here, the next opening would be told the old one. */
+	if (result == 0 && volume != NULL && unstage->has_volume &&
+		plan_recovery_is_news(&unstage->volume, volume)) {
+		result = err_set(err, -EAGAIN,
+			"volume %s was recovered on this node; waiting for csi-controller to say "
+			"so in status.record",
+			unstage->wish.volume);
 	}
 	mounts_done(&mounts);
 	daemon_message_free(volume);
@@ -447,7 +457,12 @@ void service_unstage(struct grpc_call *call, const ProtobufCMessage *message)
 		service_job_new(call, wish.volume, "NodeUnstageVolume", sizeof(*unstage));
 
 	if (unstage != NULL) {
+		const json_t *json =
+			kube_cache_get(unstage->job.node->caches[CACHE_VOLUMES], wish.volume);
+
 		unstage->wish = wish;
+		unstage->has_volume =
+			json != NULL && volume_object_decode(json, &unstage->volume, &err) == 0;
 		service_job_run(&unstage->job, unstage_run, unstage_done);
 	}
 }

@@ -276,6 +276,7 @@ static void take_nexus(struct decoder *decoder, struct volume_nexus *nexus)
 	copy_text(decoder, "status.nexus.device", nexus->device, sizeof(nexus->device));
 	copy_text(decoder, "status.nexus.epoch", nexus->epoch, sizeof(nexus->epoch));
 	copy_text(decoder, "status.nexus.lineage", nexus->lineage, sizeof(nexus->lineage));
+	copy_text(decoder, "status.nexus.record", nexus->record, sizeof(nexus->record));
 	copy_text(decoder, "status.nexus.state", nexus->state, sizeof(nexus->state));
 	copy_text(decoder, "status.nexus.reason", nexus->reason, sizeof(nexus->reason));
 	nexus->superseded_by =

@@ -108,6 +108,8 @@ struct replica_object {
 
 /* 16 hexadecimal digits: which of the volume's lineages (docs/protocol.md 1.12). */
 #define OBJECTS_LINEAGE_SIZE 17
+/* "attach.inc/generation lineage" */
+#define OBJECTS_RECORD_SIZE 64
 
 /* What the nexus that has it open says: status.nexus. */
 struct volume_nexus {
@@ -116,6 +118,7 @@ struct volume_nexus {
 	char device[64], state[32], reason[OBJECTS_REASON_SIZE];
 	char epoch[32];                     /* attach.inc */
 	char lineage[OBJECTS_LINEAGE_SIZE]; /* "": not known */
+	char record[OBJECTS_RECORD_SIZE];   /* a forced recovery, for status.record; "": none */
 	uint32_t superseded_by;             /* attach number; 0: it is not */
 	uint32_t generation;
 	unsigned replica_count;

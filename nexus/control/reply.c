@@ -189,6 +189,7 @@ static void fill(struct volume_reply *reply)
 	message->size_bytes = record->size_bytes;
 	message->attach = record->attach;
 	message->lineage = record->lineage_known ? record->lineage : 0;
+	message->recovered = record->recovered;
 	message->min_insync = record->min_insync;
 	message->no_quorum_s = record->no_quorum_s;
 	message->state = text_of(volume_state_name(VOLUME_CLOSED));

@@ -276,6 +276,7 @@ static int recover_record(const Strake__V1__RecoverVolumeRequest *request,
 	record->size_bytes = request->size_bytes;
 	record->lineage = request->lineage;
 	record->lineage_known = true;
+	record->recovered = true;
 	record->used = true;
 	record->boot_id[0] = '\0';
 	record->voter_count = 1;

@@ -227,9 +227,10 @@ bool volume_record_follow(
 		}
 	}
 	changed = changed || kept != record->voter_count || record->size_bytes != cfg->size_bytes ||
-		  !record->lineage_known || record->lineage != cfg->lineage;
+		  !record->lineage_known || record->lineage != cfg->lineage || record->recovered;
 	record->lineage = cfg->lineage;
 	record->lineage_known = true;
+	record->recovered = false;
 	record->size_bytes = cfg->size_bytes;
 	record->voter_count = kept;
 	record->used = true;
@@ -244,6 +245,7 @@ bool volume_record_take_lineage(struct volume_record *record, uint64_t lineage, 
 	}
 	record->lineage = lineage;
 	record->lineage_known = true;
+	record->recovered = false;
 	return true;
 }
 
@@ -313,7 +315,7 @@ static json_t *record_to_json(const struct volume_record *record)
 		record->waited.attach, record->waited.inc, record->waited.nonce);
 	return json_pack(
 		"{s:i, s:s, s:s, s:I, s:s, s:b, s:I, s:s, s:I, s:s, s:I, s:I, s:s, s:b, s:s, s:I, "
-		"s:b, "
+		"s:b, s:b, "
 		"s:o}",
 		"format", FORMAT, "name", record->name, "uuid", uuid_to_text(&record->uuid, uuid),
 		"size_bytes", (json_int_t)record->size_bytes, "lineage", lineage, "lineage_known",
@@ -322,7 +324,8 @@ static json_t *record_to_json(const struct volume_record *record)
 		"waited", waited, "min_insync", (json_int_t)record->min_insync, "no_quorum_s",
 		(json_int_t)record->no_quorum_s, "boot_id", record->boot_id, "opened",
 		(int)record->opened, "frontend", frontend_kind_name(record->frontend), "copies",
-		(json_int_t)record->copies, "used", (int)record->used, "voters", voters);
+		(json_int_t)record->copies, "used", (int)record->used, "recovered",
+		(int)record->recovered, "voters", voters);
 }
 
 static int record_path(
@@ -425,21 +428,22 @@ static int parse_record(json_t *json, struct volume_record *record)
 {
 	const char *name, *uuid, *lineage, *boot_id, *frontend, *capability = "", *waited = "0.0.0";
 	json_int_t size, attach, inc, min_insync, no_quorum_s = 0, copies = 0;
-	int format, opened, used = 0, lineage_known = 0;
+	int format, opened, used = 0, lineage_known = 0, recovered = 0;
 	json_t *voters;
 	char *end;
 
 	/* Files of earlier versions lack `lineage_known`, `capability`, `waited`, `no_quorum_s`,
-	 * `copies` and `used`. */
+	 * `copies`, `used` and `recovered`. */
 	if (json_unpack(json,
 		    "{s:i, s:s, s:s, s:I, s:s, s?b, s:I, s?s, s:I, s?s, s:I, s?I, s:s, s:b, s:s, "
-		    "s?I, s?b, "
+		    "s?I, s?b, s?b, "
 		    "s:o}",
 		    "format", &format, "name", &name, "uuid", &uuid, "size_bytes", &size, "lineage",
 		    &lineage, "lineage_known", &lineage_known, "attach", &attach, "capability",
 		    &capability, "inc", &inc, "waited", &waited, "min_insync", &min_insync,
 		    "no_quorum_s", &no_quorum_s, "boot_id", &boot_id, "opened", &opened, "frontend",
-		    &frontend, "copies", &copies, "used", &used, "voters", &voters) < 0 ||
+		    &frontend, "copies", &copies, "used", &used, "recovered", &recovered, "voters",
+		    &voters) < 0 ||
 		format != FORMAT || !json_is_array(voters) ||
 		json_array_size(voters) > REPL_VOTERS_MAX) {
 		return -EINVAL;
@@ -464,6 +468,7 @@ static int parse_record(json_t *json, struct volume_record *record)
 	record->copies = (unsigned)copies;
 	record->used = used != 0;
 	record->lineage_known = lineage_known != 0;
+	record->recovered = recovered != 0;
 	record->voter_count = (unsigned)json_array_size(voters);
 	for (unsigned i = 0; i < record->voter_count; i++) {
 		if (parse_voter(json_array_get(voters, i), &record->voters[i]) < 0) {

@@ -17,6 +17,7 @@ struct volume_record {
 	uint64_t size_bytes;
 	uint64_t lineage;
 	bool lineage_known; /* a configuration of it was committed, or an operator decided for it */
+	bool recovered;     /* an operator decided for it, and nobody has opened it since */
 	uint32_t attach;    /* of the last open; rises only */
 	struct capability capability; /* for it; version 0: none */
 	uint32_t inc;                 /* the largest that was used with this attach */

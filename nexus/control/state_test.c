@@ -107,7 +107,7 @@ static void test_record_comes_back_as_saved(void **state)
 	record.used = true;
 	record.waited =
 		(struct epoch){.attach = 3, .inc = 4, .nonce = UINT64_C(0x8123456789abcdef)};
-	record.lineage_known = true;
+	record.lineage_known = record.recovered = true;
 	assert_int_equal(volume_record_save(folder, &record, &err), 0);
 	record.inc++;
 	assert_int_equal(volume_record_save(folder, &record, &err), 0);
@@ -250,8 +250,10 @@ static void test_a_lineage_is_told(void **state)
 	assert_false(volume_record_take_lineage(&record, 43, 5));
 	assert_int_equal(record.lineage, 42);
 	/* Recovered elsewhere since. */
+	record.recovered = true;
 	assert_true(volume_record_take_lineage(&record, 43, 6));
 	assert_int_equal(record.lineage, 43);
+	assert_false(record.recovered);
 	/* An operator's word. */
 	assert_true(volume_record_take_lineage(&record, 44, 0));
 	assert_int_equal(record.lineage, 44);
@@ -314,6 +316,10 @@ static void test_voters_follow(void **state)
 	/* Which lineage is the volume's is known from the first commit on. */
 	assert_true(record.lineage_known);
 	assert_int_equal(record.lineage, 42);
+	/* A recovery is over when it was opened. */
+	record.recovered = true;
+	assert_true(volume_record_follow(&record, &cfg, &voter.replica));
+	assert_false(record.recovered);
 	cfg.size_bytes += 4096;
 	assert_true(volume_record_follow(&record, &cfg, &voter.replica));
 	assert_true(volume_record_follow(&record, &cfg, &nobody));
