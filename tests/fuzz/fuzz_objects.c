@@ -77,6 +77,17 @@ static void check_volume(const json_t *json)
 	}
 }
 
+static void check_snapshot(const json_t *json)
+{
+	struct snapshot_object snapshot;
+	struct err err = {0};
+
+	if (is_taken(snapshot_object_decode(json, &snapshot, &err), &err)) {
+		require(snapshot.meta.name[0] != '\0' && snapshot.volume[0] != '\0');
+		require(snapshot_state_name(snapshot.state)[0] != '?');
+	}
+}
+
 static void check_json(void (*check)(const json_t *json), const uint8_t *data, size_t size)
 {
 	struct err err = {0};
@@ -201,7 +212,8 @@ static void check_stats(const ProtobufCMessage *request)
 
 /* ---- which ---- */
 
-static void (*const objects[])(const json_t *json) = {check_pool, check_volume, check_replica};
+static void (*const objects[])(const json_t *json) = {
+	check_pool, check_volume, check_replica, check_snapshot};
 
 #define REQUEST(name, check) {&csi__v1__##name##_request__descriptor, check}
 
