@@ -21,7 +21,7 @@ static void release_snapshot(struct act *act, const struct world_snapshot *snaps
 	struct act_request *request =
 		act_request_new(act, KUBE_MERGE_PATCH, &objects_snapshots, act->key);
 
-	/* Without its finalizer it is gone: nothing for the cache. */
+	/* Without its finalizer it may be gone: nothing for the cache. */
 	act_send(request, finalizer_patch(snapshot->json, OBJECTS_FINALIZER_SNAPSHOT, false));
 }
 

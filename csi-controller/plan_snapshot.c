@@ -142,9 +142,7 @@ static void plan_deletion(const struct world_snapshot *snapshot, struct snapshot
 	if (!snapshot->object.meta.has_finalizer) {
 		return;
 	}
-	if (!snapshot->object.is_ready_to_use) {
-		plan->action = SNAPSHOT_RELEASE;
-	} else if (volume_is_gone(snapshot)) {
+	if (volume_is_gone(snapshot)) {
 		plan_losing(snapshot, plan);
 	} else {
 		plan_keeping(snapshot, plan);
@@ -162,7 +160,9 @@ void plan_snapshot(const struct world *world, const struct world_snapshot *snaps
 	}
 	bool is_over = object->state == SNAPSHOT_READY || object->state == SNAPSHOT_FAILED;
 
-	if (object->meta.is_deleted) {
+	if (object->meta.has_finalizer && !object->is_ready_to_use) {
+		ret_plan->action = SNAPSHOT_RELEASE;
+	} else if (object->meta.is_deleted) {
 		plan_deletion(snapshot, ret_plan);
 	} else if (uuid_is_nil(&object->uuid)) {
 		ret_plan->action = SNAPSHOT_FILL;

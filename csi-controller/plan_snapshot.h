@@ -12,7 +12,7 @@ enum snapshot_action {
 	SNAPSHOT_HOLD,         /* the finalizer: it was made */
 	SNAPSHOT_WRITE_STATUS, /* `status`: a merge patch */
 	SNAPSHOT_LOSE,         /* `status`, when its Volume is really gone: looked for once more */
-	SNAPSHOT_RELEASE,      /* takes the finalizer away */
+	SNAPSHOT_RELEASE,      /* takes the finalizer away: there is nothing to hold */
 };
 
 struct snapshot_plan {

@@ -198,11 +198,14 @@ static void test_a_deleted_one_stays_as_long_as_its_volume_has_it(void **state)
 	assert_int_equal(ask(), SNAPSHOT_RELEASE);
 }
 
-static void test_a_deleted_one_that_was_not_made_goes(void **state)
+static void test_what_was_not_made_or_is_lost_is_not_held(void **state)
 {
 	(void)state;
 	set_attached_volume(ATTACHED);
 	set_snapshot(DELETED HELD, "", "");
+	assert_int_equal(ask(), SNAPSHOT_RELEASE);
+	/* Once csi-controller is uninstalled nobody would do it. */
+	set_snapshot(HELD, UUID, "'state': 'Failed', 'readyToUse': false");
 	assert_int_equal(ask(), SNAPSHOT_RELEASE);
 	/* Another one's finalizer. */
 	set_snapshot(DELETED "'finalizers': ['a/b'],", UUID, "'state': 'Failed'");
@@ -243,7 +246,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			test_a_deleted_one_stays_as_long_as_its_volume_has_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(
-			test_a_deleted_one_that_was_not_made_goes, setup, teardown),
+			test_what_was_not_made_or_is_lost_is_not_held, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_it_is_gone_with_its_volume_also_when_there_is_another_of_the_name,
 			setup, teardown),
