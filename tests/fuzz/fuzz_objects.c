@@ -56,7 +56,7 @@ static void check_replica(const json_t *json)
 	if (is_taken(replica_object_decode(json, &replica, &err), &err)) {
 		require(replica.meta.name[0] != '\0' && replica.volume[0] != '\0');
 		require(replica.pool[0] != '\0' && replica.node[0] != '\0');
-		require(is_size(replica.size_bytes));
+		require(replica.is_arbiter ? replica.size_bytes == 0 : is_size(replica.size_bytes));
 		require(replica_state_name(replica.state)[0] != '?');
 	}
 }
@@ -71,7 +71,7 @@ static void check_volume(const json_t *json)
 		require(volume.meta.name[0] != '\0' && is_size(volume.size_bytes));
 		require(volume.replicas >= 1 && volume.replicas <= OBJECTS_REPLICAS_MAX);
 		require(volume.min_insync <= volume.replicas);
-		require(volume.nexus.replica_count <= OBJECTS_REPLICAS_MAX);
+		require(volume.nexus.replica_count <= OBJECTS_VOTERS_MAX);
 		require(volume_state_name(volume.state)[0] != '?');
 		replica_name_make(volume.meta.name, &volume.uuid, 0, name);
 	}
