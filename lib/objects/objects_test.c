@@ -167,12 +167,13 @@ static void a_snapshot_is_decoded_and_what_is_missing_is_the_default(void **stat
 	json_decref(json);
 }
 
+#define SIXTEEN "0123456789abcdef"
+
 static void a_snapshot_that_makes_no_sense_is_refused_by_name(void **state)
 {
 	static const char *const objects[] = {"\"spec\":{}", "\"spec\":{\"volume\":\"\"}",
 		"\"spec\":{\"volume\":7}",
-		"\"spec\":{\"volume\":\"0123456789012345678901234567890123456789012345678901234567"
-		"890123\"}",
+		"\"spec\":{\"volume\":\"" SIXTEEN SIXTEEN SIXTEEN SIXTEEN "\"}",
 		"\"spec\":{\"volume\":\"db\",\"uuid\":\"x\"}",
 		"\"spec\":{\"volume\":\"db\"},\"status\":{\"volumeUUID\":\"x\"}"};
 
