@@ -44,7 +44,7 @@ static const struct grpc_method methods[] = {
 	METHOD("Nexus", "DeleteVolume", delete_volume_request, delete_volume_response),
 	METHOD("Nexus", "SetVolume", set_volume_request, volume),
 	METHOD("Nexus", "ResizeVolume", resize_volume_request, volume),
-	METHOD("Nexus", "CreateSnapshot", create_snapshot_request, volume),
+	METHOD("Nexus", "CreateSnapshot", create_snapshot_request, snapshot),
 	METHOD("Nexus", "AddReplica", add_replica_request, volume),
 	METHOD("Nexus", "RemoveReplica", remove_replica_request, volume),
 	METHOD("Nexus", "RecoverVolume", recover_volume_request, volume),

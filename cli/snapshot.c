@@ -24,10 +24,29 @@ static void print_snapshots(struct cli *cli, const Strake__V1__Volume *volume)
 	table_free(table);
 }
 
+static void print_made(struct cli *cli, const Strake__V1__Snapshot *snapshot)
+{
+	static const char *const headers[] = {"NUMBER", "ID", "REPLICAS", "READY"};
+	struct table *table;
+
+	if (cli->args.output == OUTPUT_JSON) {
+		json_print_message(&snapshot->base, stdout);
+		return;
+	}
+	table = table_new(ARRAY_COUNT(headers), headers);
+	table_cell(table, "%" PRIu64, snapshot->number);
+	table_cell(table, "%s", snapshot->id);
+	table_cell(table, "%zu", snapshot->n_replicas);
+	table_cell(table, "%s", snapshot->ready ? "yes" : "no");
+	table_print(table, stdout);
+	table_free(table);
+}
+
 int snapshot_create(struct cli *cli)
 {
 	Strake__V1__CreateSnapshotRequest request = STRAKE__V1__CREATE_SNAPSHOT_REQUEST__INIT;
 	Strake__V1__Volume *volume = NULL;
+	Strake__V1__Snapshot *snapshot;
 	struct err err = {0};
 	struct daemon *nexus = cli_find_volume(cli, cli->args.name, &volume);
 
@@ -37,12 +56,12 @@ int snapshot_create(struct cli *cli)
 	cli_free(volume);
 	request.name = (char *)(uintptr_t)cli->args.name;
 	request.snapshot = (char *)(uintptr_t)cli->args.second;
-	volume = cli_call(nexus, "CreateSnapshot", &request.base, &err);
-	if (volume == NULL) {
+	snapshot = cli_call(nexus, "CreateSnapshot", &request.base, &err);
+	if (snapshot == NULL) {
 		return cli_fail("%s: %s", nexus->name, err.text);
 	}
-	print_snapshots(cli, volume);
-	cli_free(volume);
+	print_made(cli, snapshot);
+	cli_free(snapshot);
 	return 0;
 }
 

@@ -31,6 +31,7 @@ struct act_request {
 void act_on_volume(void *controller, const char *key);
 void act_on_pool(void *controller, const char *key);
 void act_on_replica(void *controller, const char *key);
+void act_on_snapshot(void *controller, const char *key);
 void act_on_node(void *controller, const char *key);
 void act_on_master(void *controller, const char *key);
 

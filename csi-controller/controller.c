@@ -31,6 +31,15 @@ static void look_at_replicas_of_volume(
 	}
 }
 
+static void look_at_snapshots_of_volume(
+	struct controller *controller, const struct world_volume *volume)
+{
+	list_for_each (&volume->snapshots, node) {
+		look_at(controller, QUEUE_SNAPSHOTS,
+			container_of(node, struct world_snapshot, in_volume)->entry.key);
+	}
+}
+
 /* The pool's replicas, and their volumes. */
 static void look_at_users_of_pool(struct controller *controller, const struct world_pool *pool)
 {
@@ -81,6 +90,7 @@ void controller_look_at_all(struct controller *controller)
 		[QUEUE_POOLS] = &controller->world.pools,
 		[QUEUE_VOLUMES] = &controller->world.volumes,
 		[QUEUE_REPLICAS] = &controller->world.replicas,
+		[QUEUE_SNAPSHOTS] = &controller->world.snapshots,
 	};
 
 	look_at(controller, QUEUE_MASTER, CONTROLLER_MASTER_SECRET);
@@ -101,6 +111,15 @@ static void note_invalid(struct controller *controller, int result, const struct
 	}
 }
 
+/* It is there, attached where, and which one it is. */
+static bool is_other_for_snapshots(const json_t *before, const json_t *object)
+{
+	return (before == NULL) != (object == NULL) ||
+	       strcmp(kube_text(before, "spec.uuid"), kube_text(object, "spec.uuid")) != 0 ||
+	       strcmp(kube_text(before, "status.attachment.node"),
+		       kube_text(object, "status.attachment.node")) != 0;
+}
+
 static void volume_changed(void *ctx, const char *key, const json_t *before, const json_t *object)
 {
 	struct controller *controller = ctx;
@@ -112,6 +131,9 @@ static void volume_changed(void *ctx, const char *key, const json_t *before, con
 	volume = world_volume(&controller->world, key);
 	if ((before == NULL || object == NULL) && volume != NULL) {
 		look_at_replicas_of_volume(controller, volume);
+	}
+	if (volume != NULL && is_other_for_snapshots(before, object)) {
+		look_at_snapshots_of_volume(controller, volume);
 	}
 	waits_check(controller, key);
 }
@@ -131,6 +153,16 @@ static void replica_changed(void *ctx, const char *key, const json_t *before, co
 	if (object == NULL) {
 		look_at_unplaced(controller);
 	}
+}
+
+static void snapshot_changed(void *ctx, const char *key, const json_t *before, const json_t *object)
+{
+	struct controller *controller = ctx;
+	struct err err = {0};
+
+	(void)before;
+	note_invalid(controller, world_set_snapshot(&controller->world, key, object, &err), &err);
+	look_at(controller, QUEUE_SNAPSHOTS, key);
 }
 
 /* Whether placement and volumes see a difference; used space changes all the time. */
@@ -204,6 +236,7 @@ static void node_changed(void *ctx, const char *key, const json_t *before, const
 		if (volume->is_valid && (strcmp(volume->object.nexus.node, key) == 0 ||
 						strcmp(volume->object.attached_node, key) == 0)) {
 			look_at(controller, QUEUE_VOLUMES, entry->key);
+			look_at_snapshots_of_volume(controller, volume);
 		}
 	}
 	look_at_unplaced(controller);
@@ -302,6 +335,7 @@ static int start_caches(struct controller *controller, struct err *err)
 		[CACHE_POOLS] = {.kind = &objects_pools, .changed = pool_changed},
 		[CACHE_VOLUMES] = {.kind = &objects_volumes, .changed = volume_changed},
 		[CACHE_REPLICAS] = {.kind = &objects_replicas, .changed = replica_changed},
+		[CACHE_SNAPSHOTS] = {.kind = &objects_snapshots, .changed = snapshot_changed},
 	};
 	int result = 0;
 
@@ -322,6 +356,7 @@ static int start_queues(struct controller *controller, struct err *err)
 		[QUEUE_POOLS] = {.name = "pools", .work = act_on_pool},
 		[QUEUE_VOLUMES] = {.name = "volumes", .work = act_on_volume},
 		[QUEUE_REPLICAS] = {.name = "replicas", .work = act_on_replica},
+		[QUEUE_SNAPSHOTS] = {.name = "snapshots", .work = act_on_snapshot},
 		[QUEUE_MASTER] = {.name = "master", .work = act_on_master},
 	};
 	int result = 0;

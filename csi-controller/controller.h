@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The controller: caches of Pools, Volumes, Replicas and Nodes feed the world, changes put keys
- * into queues, a key's work is one step of its plan, and CSI calls change the same objects and wait
- * for them. Everything runs on the control loop, and acts only while it holds the Lease.
+ * The controller: caches of Pools, Volumes, Replicas, Snapshots and Nodes feed the world, changes
+ * put keys into queues, a key's work is one step of its plan, and CSI calls change the same objects
+ * and wait for them. Everything runs on the control loop, and acts only while it holds the Lease.
  */
 #ifndef CSI_CONTROLLER_CONTROLLER_H
 #define CSI_CONTROLLER_CONTROLLER_H
@@ -27,8 +27,23 @@ struct controller_options {
 	void *ctx;
 };
 
-enum { CACHE_NODES, CACHE_POOLS, CACHE_VOLUMES, CACHE_REPLICAS, CACHE_COUNT };
-enum { QUEUE_NODES, QUEUE_POOLS, QUEUE_VOLUMES, QUEUE_REPLICAS, QUEUE_MASTER, QUEUE_COUNT };
+enum {
+	CACHE_NODES,
+	CACHE_POOLS,
+	CACHE_VOLUMES,
+	CACHE_REPLICAS,
+	CACHE_SNAPSHOTS,
+	CACHE_COUNT,
+};
+enum {
+	QUEUE_NODES,
+	QUEUE_POOLS,
+	QUEUE_VOLUMES,
+	QUEUE_REPLICAS,
+	QUEUE_SNAPSHOTS,
+	QUEUE_MASTER,
+	QUEUE_COUNT,
+};
 
 /* In options.namespace: "key" is the master secret, "number" (1 without one) the number of the
  * volume keys that are made of it. */

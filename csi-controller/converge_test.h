@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define SEEDS       60
-#define STEPS       4000
+#define STEPS       5000
 #define NODES       5
 #define POOLS       6
 #define VOLUMES     6

@@ -80,6 +80,7 @@ static struct world_volume *need_volume(struct world *world, const char *name)
 	if (volume == NULL) {
 		volume = must_alloc(sizeof(*volume));
 		list_init(&volume->replicas);
+		list_init(&volume->snapshots);
 		table_add(&world->volumes, &volume->entry, name);
 	}
 	return volume;
@@ -103,7 +104,8 @@ static void drop_pool(struct world *world, struct world_pool *pool)
 
 static void drop_volume(struct world *world, struct world_volume *volume)
 {
-	if (volume != NULL && !volume->is_there && list_is_empty(&volume->replicas)) {
+	if (volume != NULL && !volume->is_there && list_is_empty(&volume->replicas) &&
+		list_is_empty(&volume->snapshots)) {
 		table_remove(&world->volumes, &volume->entry);
 		free(volume);
 	}
@@ -363,6 +365,54 @@ void world_forget_asked(struct world *world)
 	}
 }
 
+/* ---- snapshots ---- */
+
+static void unlink_snapshot(struct world *world, struct world_snapshot *snapshot)
+{
+	struct world_volume *volume = snapshot->volume;
+
+	if (snapshot->is_valid) {
+		list_remove(&snapshot->in_volume);
+		snapshot->volume = NULL;
+		snapshot->is_valid = false;
+		drop_volume(world, volume);
+	}
+}
+
+static void free_snapshot(struct world *world, struct world_snapshot *snapshot)
+{
+	unlink_snapshot(world, snapshot);
+	json_decref(snapshot->json);
+	table_remove(&world->snapshots, &snapshot->entry);
+	free(snapshot);
+}
+
+int world_set_snapshot(struct world *world, const char *name, const json_t *json, struct err *err)
+{
+	struct world_snapshot *snapshot = world_snapshot(world, name);
+	int result;
+
+	if (json == NULL) {
+		if (snapshot != NULL) {
+			free_snapshot(world, snapshot);
+		}
+		return 0;
+	}
+	if (snapshot == NULL) {
+		snapshot = must_alloc(sizeof(*snapshot));
+		table_add(&world->snapshots, &snapshot->entry, name);
+	}
+	unlink_snapshot(world, snapshot);
+	replace_json(&snapshot->json, json);
+	result = snapshot_object_decode(json, &snapshot->object, err);
+	if (result == 0) {
+		snapshot->is_valid = true;
+		snapshot->volume = need_volume(world, snapshot->object.volume);
+		list_push_back(&snapshot->volume->snapshots, &snapshot->in_volume);
+	}
+	return result;
+}
+
 /* ---- the whole ---- */
 
 void world_init(struct world *world, unsigned overcommit_percent)
@@ -376,6 +426,9 @@ void world_done(struct world *world)
 
 	while ((entry = table_next(&world->replicas, NULL)) != NULL) {
 		free_replica(world, container_of(entry, struct world_replica, entry));
+	}
+	while ((entry = table_next(&world->snapshots, NULL)) != NULL) {
+		free_snapshot(world, container_of(entry, struct world_snapshot, entry));
 	}
 	while ((entry = table_next(&world->volumes, NULL)) != NULL) {
 		struct world_volume *volume = container_of(entry, struct world_volume, entry);
@@ -398,6 +451,7 @@ void world_done(struct world *world)
 		free(node);
 	}
 	table_done(&world->replicas);
+	table_done(&world->snapshots);
 	table_done(&world->volumes);
 	table_done(&world->pools);
 	table_done(&world->nodes);
@@ -431,6 +485,13 @@ struct world_replica *world_replica(const struct world *world, const char *name)
 	struct table_entry *entry = table_find(&world->replicas, name);
 
 	return entry == NULL ? NULL : container_of(entry, struct world_replica, entry);
+}
+
+struct world_snapshot *world_snapshot(const struct world *world, const char *name)
+{
+	struct table_entry *entry = table_find(&world->snapshots, name);
+
+	return entry == NULL ? NULL : container_of(entry, struct world_snapshot, entry);
 }
 
 bool world_is_of(const struct world_replica *replica, const struct world_volume *volume)

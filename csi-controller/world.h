@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The objects as the caches know them, decoded and linked: a Volume to its Replicas, a Replica to
- * its Pool, a Pool to its Node.  Plans read it and nothing else.
+ * The objects as the caches know them, decoded and linked: a Volume to its Replicas and Snapshots,
+ * a Replica to its Pool, a Pool to its Node.  Plans read it and nothing else.
  *
  * What is named but not there (a Replica's Pool that was deleted) is an entry with is_there false,
  * which goes with the last that names it.
@@ -50,8 +50,9 @@ struct world_volume {
 	json_t *json;
 	/* Read afresh, with its replicas, since we lead: what the leader before us did is in it. */
 	bool is_verified;
-	int64_t deleted_s;    /* Unix time of the deletionTimestamp, 0: not deleted */
-	struct list replicas; /* all that name it, also those of an earlier one of the same name */
+	int64_t deleted_s;     /* Unix time of the deletionTimestamp, 0: not deleted */
+	struct list replicas;  /* all that name it, also those of an earlier one of the same name */
+	struct list snapshots; /* likewise */
 };
 
 struct world_replica {
@@ -73,8 +74,17 @@ struct world_replica {
 	struct list_node in_pool, in_volume;
 };
 
+struct world_snapshot {
+	struct table_entry entry;
+	bool is_valid;
+	struct snapshot_object object;
+	json_t *json;                /* owned */
+	struct world_volume *volume; /* NULL when not valid */
+	struct list_node in_volume;
+};
+
 struct world {
-	struct table nodes, pools, volumes, replicas;
+	struct table nodes, pools, volumes, replicas, snapshots;
 	int64_t now_s;               /* Unix time; set by the owner before a plan */
 	unsigned overcommit_percent; /* of a pool's capacity that may be reserved */
 	unsigned replace_after_s;    /* a replica that is away for so long is replaced */
@@ -89,6 +99,7 @@ void world_set_node(struct world *world, const char *name, const json_t *json);
 int world_set_pool(struct world *world, const char *name, const json_t *json, struct err *err);
 int world_set_volume(struct world *world, const char *name, const json_t *json, struct err *err);
 int world_set_replica(struct world *world, const char *name, const json_t *json, struct err *err);
+int world_set_snapshot(struct world *world, const char *name, const json_t *json, struct err *err);
 
 /* Takes the room of a replica that is being created, until world_set_replica or world_unreserve;
  * one that is there, or reserved already, stays as it is. */
@@ -105,6 +116,7 @@ struct world_node *world_node(const struct world *world, const char *name);
 struct world_pool *world_pool(const struct world *world, const char *name);
 struct world_volume *world_volume(const struct world *world, const char *name);
 struct world_replica *world_replica(const struct world *world, const char *name);
+struct world_snapshot *world_snapshot(const struct world *world, const char *name);
 
 /* A replica of the volume as it is now, not of an earlier one of the same name. */
 bool world_is_of(const struct world_replica *replica, const struct world_volume *volume);

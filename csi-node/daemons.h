@@ -99,6 +99,10 @@ int nexus_remove_voter(const char *socket, const char *volume, const struct uuid
 	struct err *err) __must_check;
 int nexus_resize(
 	const char *socket, const char *volume, uint64_t size_bytes, struct err *err) __must_check;
+/* Again with the same name: the one that it made; -EAGAIN: again, with the same name; -EOPNOTSUPP:
+ * a replica's pool has no snapshots.  *ret_snapshot is freed with daemon_message_free(). */
+int nexus_snapshot(const char *socket, const char *volume, const char *name,
+	Strake__V1__Snapshot **ret_snapshot, struct err *err) __must_check;
 int nexus_set_min_insync(
 	const char *socket, const char *volume, unsigned min_insync, struct err *err) __must_check;
 

@@ -32,6 +32,8 @@ static const struct grpc_method remove_replica =
 	METHOD("RemoveReplica", remove_replica_request, volume);
 static const struct grpc_method resize_volume =
 	METHOD("ResizeVolume", resize_volume_request, volume);
+static const struct grpc_method create_snapshot =
+	METHOD("CreateSnapshot", create_snapshot_request, snapshot);
 static const struct grpc_method set_volume = METHOD("SetVolume", set_volume_request, volume);
 static const struct grpc_method publish_volume =
 	METHOD("PublishVolume", publish_volume_request, volume);
@@ -422,4 +424,25 @@ int nexus_set_min_insync(
 	request.set_min_insync = true;
 	request.min_insync = min_insync;
 	return call_once(socket, &set_volume, &request.base, err);
+}
+
+int nexus_snapshot(const char *socket, const char *volume, const char *name,
+	Strake__V1__Snapshot **ret_snapshot, struct err *err)
+{
+	Strake__V1__CreateSnapshotRequest request = STRAKE__V1__CREATE_SNAPSHOT_REQUEST__INIT;
+	ProtobufCMessage *response = NULL;
+	struct grpc_client *client;
+	int result = connect_to(socket, &client, err);
+
+	*ret_snapshot = NULL;
+	if (result < 0) {
+		return result;
+	}
+	request.name = text_of(volume);
+	request.snapshot = text_of(name);
+	result = grpc_client_call(
+		client, &create_snapshot, &request.base, CHANGE_MS, &response, err);
+	grpc_client_free(client);
+	*ret_snapshot = (void *)response;
+	return result;
 }

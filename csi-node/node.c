@@ -216,6 +216,17 @@ static void volume_changed(void *ctx, const char *key, const json_t *before, con
 	}
 }
 
+static void snapshot_changed(void *ctx, const char *key, const json_t *before, const json_t *object)
+{
+	struct node *node = ctx;
+
+	(void)before;
+	look_at(node, QUEUE_SNAPSHOTS, key);
+	if (object == NULL) {
+		note_forget(node, QUEUE_SNAPSHOTS, key);
+	}
+}
+
 void node_absorb_volume(struct node *node, const json_t *json)
 {
 	if (strcmp(kube_text(json, "status.attachment.node"), node->options.name) == 0) {
@@ -249,6 +260,7 @@ static void cache_synced(void *ctx)
 static int start_caches(struct node *node, struct err *err)
 {
 	char by_node[OBJECTS_NAME_SIZE + 32], by_attachment[OBJECTS_NAME_SIZE + 32];
+	char by_taker[OBJECTS_NAME_SIZE + 32];
 	const struct kube_cache_options options[CACHE_COUNT] = {
 		[CACHE_POOLS] = {.kind = &objects_pools,
 			.field_selector = by_node,
@@ -259,12 +271,16 @@ static int start_caches(struct node *node, struct err *err)
 		[CACHE_VOLUMES] = {.kind = &objects_volumes,
 			.field_selector = by_attachment,
 			.changed = volume_changed},
+		[CACHE_SNAPSHOTS] = {.kind = &objects_snapshots,
+			.field_selector = by_taker,
+			.changed = snapshot_changed},
 	};
 	int result = 0;
 
 	(void)snprintf(by_node, sizeof(by_node), "spec.node=%s", node->options.name);
 	(void)snprintf(by_attachment, sizeof(by_attachment), "status.attachment.node=%s",
 		node->options.name);
+	(void)snprintf(by_taker, sizeof(by_taker), "status.node=%s", node->options.name);
 	for (unsigned i = 0; i < CACHE_COUNT && result == 0; i++) {
 		struct kube_cache_options with_ctx = options[i];
 
@@ -281,6 +297,7 @@ static int start_queues(struct node *node, struct err *err)
 		[QUEUE_POOLS] = {.name = "pools", .work = act_on_pool},
 		[QUEUE_REPLICAS] = {.name = "replicas", .work = act_on_replica},
 		[QUEUE_VOLUMES] = {.name = "volumes", .work = act_on_volume},
+		[QUEUE_SNAPSHOTS] = {.name = "snapshots", .work = act_on_snapshot},
 	};
 	int result = 0;
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * csi-node: caches of this node's Pools, Replicas and attached Volumes, views of what its daemons
- * have, queues whose works are one step of a plan each, and the CSI Node service.  All on the
- * control loop, but for works on threads (worker.h), which have copies of what they need.
+ * csi-node: caches of this node's Pools, Replicas, attached Volumes and the Snapshots to be taken
+ * of them, views of what its daemons have, queues whose works are one step of a plan each, and the
+ * CSI Node service.  All on the control loop, but for works on threads (worker.h), which have
+ * copies of what they need.
  *
  * Rules:
  *  1 One operation on a volume at a time (struct op): a CSI call, or a take-away.
@@ -32,8 +33,8 @@ struct node_options {
 	void *ctx;
 };
 
-enum { CACHE_POOLS, CACHE_REPLICAS, CACHE_VOLUMES, CACHE_COUNT };
-enum { QUEUE_POOLS, QUEUE_REPLICAS, QUEUE_VOLUMES, QUEUE_COUNT };
+enum { CACHE_POOLS, CACHE_REPLICAS, CACHE_VOLUMES, CACHE_SNAPSHOTS, CACHE_COUNT };
+enum { QUEUE_POOLS, QUEUE_REPLICAS, QUEUE_VOLUMES, QUEUE_SNAPSHOTS, QUEUE_COUNT };
 
 /* What is remembered of an object between two steps. */
 struct note {
@@ -154,6 +155,7 @@ const char *view_failure(const struct view *view);
 void act_on_pool(void *node, const char *key);
 void act_on_replica(void *node, const char *key);
 void act_on_volume(void *node, const char *key);
+void act_on_snapshot(void *node, const char *key);
 /* Carries out a change of the voters; ends the work on the key. */
 void act_on_voters(struct node *node, const char *key, const struct volume_object *volume,
 	const struct volume_plan *plan);

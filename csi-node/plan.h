@@ -132,6 +132,38 @@ bool plan_nexus_is_open(const Strake__V1__Volume *volume);
 /* An operator decided for a lineage on this node (docs/protocol.md 1.12), and status.record, by
  * which other openings are told it, does not have it yet. */
 bool plan_recovery_is_news(const struct volume_object *object, const Strake__V1__Volume *volume);
+/* It serves: then it knows who has a vote. */
+bool plan_nexus_is_serving(const Strake__V1__Volume *volume);
+/* It is of this Volume, not of another one of the name. */
+bool plan_nexus_is_of(const struct volume_object *object, const Strake__V1__Volume *volume);
+
+/* ---- snapshots ---- */
+
+struct snapshot_facts {
+	const char *node; /* ours */
+	const json_t *json;
+	const struct snapshot_object *object;
+	const struct volume_object *volume_object; /* NULL: not attached here */
+	const char *nexus_failure;                 /* NULL: the nexus answers */
+	const Strake__V1__Volume *volume;          /* of the nexus; NULL: it does not have it */
+	struct plan_failure failure;               /* of the last question for it */
+};
+
+enum snapshot_action {
+	SNAPSHOT_NOTHING,
+	SNAPSHOT_ASK, /* the nexus for it, by its uuid */
+	SNAPSHOT_WRITE_STATUS,
+};
+
+struct snapshot_plan {
+	enum snapshot_action action;
+	json_t *status;
+};
+
+void plan_snapshot(const struct snapshot_facts *facts, struct snapshot_plan *ret_plan);
+/* What it says when the nexus has made it, and it is ready; the Volume is there. */
+json_t *plan_snapshot_made(
+	const struct snapshot_facts *facts, const Strake__V1__Snapshot *made, const char *time_now);
 
 /* ---- for the plan files ---- */
 

@@ -57,8 +57,7 @@ static json_t *replica_json(const Strake__V1__VolumeReplica *replica)
 	return json;
 }
 
-/* Then the nexus knows who has a vote. */
-static bool is_serving(const Strake__V1__Volume *volume)
+bool plan_nexus_is_serving(const Strake__V1__Volume *volume)
 {
 	return strcmp(volume->state, NEXUS_ONLINE) == 0 ||
 	       strcmp(volume->state, NEXUS_DEGRADED) == 0;
@@ -82,7 +81,7 @@ static json_t *removed_json(const struct volume_object *object, const Strake__V1
 {
 	json_t *removed = json_array();
 
-	for (unsigned i = 0; i < object->member_count && is_serving(volume); i++) {
+	for (unsigned i = 0; i < object->member_count && plan_nexus_is_serving(volume); i++) {
 		const struct volume_member *member = &object->members[i];
 
 		if (member->is_leaving && voter_of(volume, member->uuid) == NULL) {
@@ -113,7 +112,7 @@ json_t *plan_nexus_json(const char *node, const struct volume_object *object,
 		(void)snprintf(lineage, sizeof(lineage), "%016" PRIx64, volume->lineage);
 		set_text(json, "lineage", lineage);
 	}
-	if (is_serving(volume)) {
+	if (plan_nexus_is_serving(volume)) {
 		(void)json_object_set_new(json, "size", plan_quantity(volume->size_bytes));
 	}
 	uint32_t superseded_by = volume->superseded_by;
@@ -222,7 +221,7 @@ static void plan_voters(const struct volume_facts *facts, struct volume_plan *pl
 	const Strake__V1__Volume *volume = facts->volume;
 	bool is_whole = object->member_count > 0;
 
-	if (!is_serving(volume)) {
+	if (!plan_nexus_is_serving(volume)) {
 		return;
 	}
 	for (unsigned i = 0; i < object->member_count; i++) {
@@ -275,7 +274,7 @@ static void plan_unheard(
 
 /* ---- what is to be done ---- */
 
-static bool is_this_one(const struct volume_object *object, const Strake__V1__Volume *volume)
+bool plan_nexus_is_of(const struct volume_object *object, const Strake__V1__Volume *volume)
 {
 	char text[UUID_TEXT_SIZE];
 
@@ -305,7 +304,7 @@ void plan_volume(const struct volume_facts *facts, struct volume_plan *ret_plan)
 			plan_unheard(facts, before, plan);
 		}
 	} else if (facts->volume != NULL &&
-		   (!is_ours || !is_this_one(facts->object, facts->volume))) {
+		   (!is_ours || !plan_nexus_is_of(facts->object, facts->volume))) {
 		plan->action = VOLUME_LOST;
 	} else if (plan_nexus_is_open(facts->volume) ||
 		   (is_ours && is_at_rest_but_news(facts->object, facts->volume))) {

@@ -174,6 +174,14 @@ static void add_volume(void *ctx, const char *key, const json_t *object)
 	kube_queue_add(node->queues[QUEUE_VOLUMES], key);
 }
 
+static void add_snapshot(void *ctx, const char *key, const json_t *object)
+{
+	struct node *node = ctx;
+
+	(void)object;
+	kube_queue_add(node->queues[QUEUE_SNAPSHOTS], key);
+}
+
 static void nexus_done(struct work *work)
 {
 	struct view *view = container_of(work, struct view, work);
@@ -188,6 +196,7 @@ static void nexus_done(struct work *work)
 	view->new_volumes = NULL;
 	volume_count = node->volumes != NULL ? node->volumes->n_volumes : 0;
 	kube_cache_each(node->caches[CACHE_VOLUMES], add_volume, node);
+	kube_cache_each(node->caches[CACHE_SNAPSHOTS], add_snapshot, node);
 	for (size_t i = 0; i < volume_count; i++) {
 		kube_queue_add(node->queues[QUEUE_VOLUMES], node->volumes->volumes[i]->name);
 	}

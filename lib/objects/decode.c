@@ -327,6 +327,7 @@ static void take_members(const json_t *json, struct volume_object *volume)
 			volume->member_count = 0;
 			return;
 		}
+		(void)snprintf(member->name, sizeof(member->name), "%s", kube_text(item, "name"));
 		(void)snprintf(member->uuid, sizeof(member->uuid), "%s", kube_text(item, "uuid"));
 		member->is_arbiter = strcmp(kube_text(item, "kind"), "Arbiter") == 0;
 		member->is_leaving = kube_bool(item, "leaving");
@@ -391,5 +392,32 @@ int volume_object_decode(const json_t *json, struct volume_object *ret_volume, s
 		sizeof(volume->claim_namespace));
 	take_text(&decoder, "spec.claim.name", volume->claim_name, sizeof(volume->claim_name));
 	take_status(&decoder, volume);
+	return decoder.result;
+}
+
+/* ---- Snapshot ---- */
+
+static const char *snapshot_name_of(unsigned state)
+{
+	return snapshot_state_name((enum snapshot_object_state)state);
+}
+
+int snapshot_object_decode(
+	const json_t *json, struct snapshot_object *ret_snapshot, struct err *err)
+{
+	struct decoder decoder = {.json = json, .kind = "Snapshot", .err = err};
+	struct snapshot_object *snapshot = ret_snapshot;
+	unsigned state =
+		state_of(kube_text(json, "status.state"), snapshot_name_of, SNAPSHOT_FAILED + 1);
+
+	memset(snapshot, 0, sizeof(*snapshot));
+	take_meta(&decoder, OBJECTS_FINALIZER_SNAPSHOT, &snapshot->meta);
+	take_required(&decoder, "spec.volume", snapshot->volume, sizeof(snapshot->volume));
+	take_uuid(&decoder, "spec.uuid", &snapshot->uuid, false);
+	copy_text(&decoder, "status.node", snapshot->node, sizeof(snapshot->node));
+	snapshot->state =
+		state > SNAPSHOT_FAILED ? SNAPSHOT_PENDING : (enum snapshot_object_state)state;
+	snapshot->is_ready_to_use = kube_bool(json, "status.readyToUse");
+	take_uuid(&decoder, "status.volumeUUID", &snapshot->volume_uuid, false);
 	return decoder.result;
 }

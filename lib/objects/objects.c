@@ -21,6 +21,10 @@ const struct kube_kind objects_replicas = {.group = OBJECTS_GROUP,
 	.version = OBJECTS_VERSION,
 	.plural = "replicas",
 	.kind = "Replica"};
+const struct kube_kind objects_snapshots = {.group = OBJECTS_GROUP,
+	.version = OBJECTS_VERSION,
+	.plural = "snapshots",
+	.kind = "Snapshot"};
 
 const char *pool_state_name(enum pool_state state)
 {
@@ -73,6 +77,21 @@ const char *volume_state_name(enum volume_state state)
 		return "Faulted";
 	case VOLUME_DELETING:
 		return "Deleting";
+	}
+	return "?";
+}
+
+const char *snapshot_state_name(enum snapshot_object_state state)
+{
+	switch (state) {
+	case SNAPSHOT_PENDING:
+		return "Pending";
+	case SNAPSHOT_CREATING:
+		return "Creating";
+	case SNAPSHOT_READY:
+		return "Ready";
+	case SNAPSHOT_FAILED:
+		return "Failed";
 	}
 	return "?";
 }

@@ -15,11 +15,12 @@
 #define OBJECTS_VERSION "v1alpha1"
 #define OBJECTS_DRIVER  "csi.strake.io"
 
-#define OBJECTS_FINALIZER_POOL    "strake.io/in-use"
-#define OBJECTS_FINALIZER_VOLUME  "strake.io/volume"
-#define OBJECTS_FINALIZER_REPLICA "strake.io/erase"
-#define OBJECTS_LABEL_POOL_AGENT  "strake.io/pool-agent" /* on Nodes: "true" */
-#define OBJECTS_TOPOLOGY_NODE     OBJECTS_DRIVER "/node"
+#define OBJECTS_FINALIZER_POOL     "strake.io/in-use"
+#define OBJECTS_FINALIZER_VOLUME   "strake.io/volume"
+#define OBJECTS_FINALIZER_REPLICA  "strake.io/erase"
+#define OBJECTS_FINALIZER_SNAPSHOT "strake.io/snapshot"
+#define OBJECTS_LABEL_POOL_AGENT   "strake.io/pool-agent" /* on Nodes: "true" */
+#define OBJECTS_TOPOLOGY_NODE      OBJECTS_DRIVER "/node"
 
 #define OBJECTS_MANAGER_CONTROLLER "strake-controller"
 #define OBJECTS_MANAGER_NODE       "strake-node"
@@ -38,7 +39,7 @@
 #define OBJECTS_SIZE_MIN  OBJECTS_SIZE_UNIT
 #define OBJECTS_SIZE_MAX  (UINT64_C(64) << 40)
 
-extern const struct kube_kind objects_pools, objects_volumes, objects_replicas;
+extern const struct kube_kind objects_pools, objects_volumes, objects_replicas, objects_snapshots;
 
 enum pool_state { POOL_CREATING, POOL_ONLINE, POOL_FAULTED, POOL_UNKNOWN, POOL_RELEASED };
 enum replica_state {
@@ -58,10 +59,18 @@ enum volume_state {
 	VOLUME_DELETING,
 };
 
+enum snapshot_object_state {
+	SNAPSHOT_PENDING,  /* nobody can take it now */
+	SNAPSHOT_CREATING, /* csi-node of status.node takes it */
+	SNAPSHOT_READY,
+	SNAPSHOT_FAILED, /* for good */
+};
+
 /* As they are written in objects: "Online". */
 const char *pool_state_name(enum pool_state state);
 const char *replica_state_name(enum replica_state state);
 const char *volume_state_name(enum volume_state state);
+const char *snapshot_state_name(enum snapshot_object_state state);
 
 /* The end of metadata that decisions need. */
 struct object_meta {
@@ -134,6 +143,7 @@ struct volume_nexus {
 
 /* Which replicas the volume shall have: status.replicas. */
 struct volume_member {
+	char name[OBJECTS_NAME_SIZE];
 	char uuid[UUID_TEXT_SIZE];
 	bool is_arbiter;
 	bool is_leaving; /* it shall have no vote any more */
@@ -169,6 +179,17 @@ struct volume_object {
 	struct volume_member members[OBJECTS_VOTERS_MAX];
 };
 
+struct snapshot_object {
+	struct object_meta meta;
+	char volume[OBJECTS_VOLUME_SIZE];
+	struct uuid uuid; /* nil until filled in */
+	/* status */
+	char node[OBJECTS_NAME_SIZE]; /* whose csi-node is to take it; "": nobody's */
+	enum snapshot_object_state state;
+	bool is_ready_to_use;
+	struct uuid volume_uuid; /* of the volume that it was taken of; nil: of none yet */
+};
+
 /* 0 or -EINVAL with a text that names object and field: an object that CEL and schema should have
  * refused, or of a newer version.  A status that is not there yet is empty. */
 int pool_object_decode(
@@ -177,6 +198,8 @@ int replica_object_decode(
 	const json_t *json, struct replica_object *ret_replica, struct err *err) __must_check;
 int volume_object_decode(
 	const json_t *json, struct volume_object *ret_volume, struct err *err) __must_check;
+int snapshot_object_decode(
+	const json_t *json, struct snapshot_object *ret_snapshot, struct err *err) __must_check;
 
 /* {apiVersion, kind, metadata: {name}}: what a server-side apply begins with.  A new reference. */
 json_t *object_new(const struct kube_kind *kind, const char *name);

@@ -139,6 +139,60 @@ static void a_volume_of_an_impossible_size_is_refused(void **state)
 	}
 }
 
+static void a_snapshot_is_decoded_and_what_is_missing_is_the_default(void **state)
+{
+	struct snapshot_object snapshot;
+	struct err err = {0};
+	json_t *json = parse("{\"metadata\":{\"name\":\"daily\",\"finalizers\":[\"strake.io/"
+			     "snapshot\"]},\"spec\":"
+			     "{\"volume\":\"db\",\"uuid\":\"" UUID_A
+			     "\"},\"status\":{\"state\":\"Ready\",\"node\":"
+			     "\"n1\",\"readyToUse\":true,\"volumeUUID\":\"" UUID_B "\"}}");
+	json_t *fresh = parse("{\"metadata\":{\"name\":\"daily\"},\"spec\":{\"volume\":\"db\"}}");
+	struct uuid uuid;
+
+	(void)state;
+	assert_int_equal(snapshot_object_decode(json, &snapshot, &err), 0);
+	assert_true(snapshot.meta.has_finalizer && snapshot.is_ready_to_use);
+	assert_string_equal(snapshot.volume, "db");
+	assert_string_equal(snapshot.node, "n1");
+	assert_int_equal(snapshot.state, SNAPSHOT_READY);
+	assert_int_equal(uuid_parse(UUID_B, &uuid), 0);
+	assert_true(uuid_equal(&snapshot.volume_uuid, &uuid));
+	assert_int_equal(snapshot_object_decode(fresh, &snapshot, &err), 0);
+	assert_true(uuid_is_nil(&snapshot.uuid) && uuid_is_nil(&snapshot.volume_uuid));
+	assert_false(snapshot.meta.has_finalizer || snapshot.is_ready_to_use);
+	assert_int_equal(snapshot.state, SNAPSHOT_PENDING);
+	json_decref(fresh);
+	json_decref(json);
+}
+
+#define SIXTEEN "0123456789abcdef"
+
+static void a_snapshot_that_makes_no_sense_is_refused_by_name(void **state)
+{
+	static const char *const objects[] = {"\"spec\":{}", "\"spec\":{\"volume\":\"\"}",
+		"\"spec\":{\"volume\":7}",
+		"\"spec\":{\"volume\":\"" SIXTEEN SIXTEEN SIXTEEN SIXTEEN "\"}",
+		"\"spec\":{\"volume\":\"db\",\"uuid\":\"x\"}",
+		"\"spec\":{\"volume\":\"db\"},\"status\":{\"volumeUUID\":\"x\"}"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(objects) / sizeof(objects[0]); i++) {
+		struct snapshot_object snapshot;
+		struct err err = {0};
+		char text[256];
+
+		(void)snprintf(
+			text, sizeof(text), "{\"metadata\":{\"name\":\"daily\"},%s}", objects[i]);
+		json_t *json = parse(text);
+
+		assert_int_equal(snapshot_object_decode(json, &snapshot, &err), -EINVAL);
+		assert_non_null(strstr(err.text, "Snapshot daily: s"));
+		json_decref(json);
+	}
+}
+
 static void names_are_labels_and_stay_the_same(void **state)
 {
 	char name[OBJECTS_VOLUME_SIZE], again[OBJECTS_VOLUME_SIZE];
@@ -178,6 +232,8 @@ int main(void)
 		cmocka_unit_test(a_replica_is_decoded),
 		cmocka_unit_test(a_volume_is_decoded_and_what_is_missing_is_the_default),
 		cmocka_unit_test(a_volume_of_an_impossible_size_is_refused),
+		cmocka_unit_test(a_snapshot_is_decoded_and_what_is_missing_is_the_default),
+		cmocka_unit_test(a_snapshot_that_makes_no_sense_is_refused_by_name),
 		cmocka_unit_test(names_are_labels_and_stay_the_same),
 	};
 

@@ -504,7 +504,7 @@ const struct grpc_method control_methods[] = {
 	METHOD("DeleteVolume", delete_volume_request, delete_volume_response, delete_volume),
 	METHOD("SetVolume", set_volume_request, volume, set_volume),
 	METHOD("ResizeVolume", resize_volume_request, volume, resize_volume),
-	METHOD("CreateSnapshot", create_snapshot_request, volume, create_snapshot),
+	METHOD("CreateSnapshot", create_snapshot_request, snapshot, create_snapshot),
 	METHOD("AddReplica", add_replica_request, volume, add_replica),
 	METHOD("RemoveReplica", remove_replica_request, volume, remove_replica),
 	METHOD("RecoverVolume", recover_volume_request, volume, recover_volume),

@@ -15,6 +15,7 @@ struct snapshot_job {
 	struct job job;
 	enum snapshot_state state;
 	struct volume_snapshot snapshot;
+	struct volume_status status; /* of the volume, when it was made */
 };
 
 static struct snapshot_job *snapshot_job_of(struct job *job)
@@ -49,6 +50,9 @@ static void snapshot_made(struct volume_snapshot *snapshot)
 
 	its->job.result = snapshot->result;
 	its->job.err = snapshot->err;
+	if (snapshot->result == 0) {
+		volume_get_status(its->job.cv->volume, &its->status);
+	}
 	reactor_call_return(&its->job.reactor_call);
 }
 
@@ -59,6 +63,28 @@ static void snapshot_there(struct job *job)
 	its->snapshot.done = snapshot_made;
 	its->snapshot.ctx = its;
 	volume_snapshot(job->cv->volume, &its->snapshot);
+}
+
+/* Not the volume, as other jobs answer: of its snapshots that tells only how many they are. */
+static void snapshot_reply(struct snapshot_job *its)
+{
+	const struct cfg *cfg = &its->status.cfg;
+	Strake__V1__Snapshot message = STRAKE__V1__SNAPSHOT__INIT;
+	char id[UUID_TEXT_SIZE], texts[REPL_VOTERS_MAX][UUID_TEXT_SIZE], *replicas[REPL_VOTERS_MAX];
+
+	for (unsigned i = 0; i < cfg->voter_count; i++) {
+		if (cfg->voters[i].insync) {
+			replicas[message.n_replicas] = texts[message.n_replicas];
+			(void)uuid_to_text(&cfg->voters[i].id, texts[message.n_replicas++]);
+		}
+	}
+	message.id = uuid_to_text(&its->snapshot.id, id);
+	message.number = its->snapshot.number;
+	message.size_bytes = its->status.size_bytes;
+	message.ready = its->snapshot.ready;
+	message.replicas = replicas;
+	grpc_call_reply(its->job.call, &message.base);
+	its->job.call = NULL;
 }
 
 static void snapshot_step(struct job *job)
@@ -72,6 +98,9 @@ static void snapshot_step(struct job *job)
 		} else {
 			job_call(job, snapshot_there);
 			AWAIT(its, SNAPSHOT_AWAIT_REACTOR, !job->waiting);
+		}
+		if (job->result == 0 && job->call != NULL) {
+			snapshot_reply(its);
 		}
 		its->state = SNAPSHOT_DONE;
 		job_end(job);

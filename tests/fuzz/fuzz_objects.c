@@ -56,7 +56,7 @@ static void check_replica(const json_t *json)
 	if (is_taken(replica_object_decode(json, &replica, &err), &err)) {
 		require(replica.meta.name[0] != '\0' && replica.volume[0] != '\0');
 		require(replica.pool[0] != '\0' && replica.node[0] != '\0');
-		require(is_size(replica.size_bytes));
+		require(replica.is_arbiter ? replica.size_bytes == 0 : is_size(replica.size_bytes));
 		require(replica_state_name(replica.state)[0] != '?');
 	}
 }
@@ -71,9 +71,20 @@ static void check_volume(const json_t *json)
 		require(volume.meta.name[0] != '\0' && is_size(volume.size_bytes));
 		require(volume.replicas >= 1 && volume.replicas <= OBJECTS_REPLICAS_MAX);
 		require(volume.min_insync <= volume.replicas);
-		require(volume.nexus.replica_count <= OBJECTS_REPLICAS_MAX);
+		require(volume.nexus.replica_count <= OBJECTS_VOTERS_MAX);
 		require(volume_state_name(volume.state)[0] != '?');
 		replica_name_make(volume.meta.name, &volume.uuid, 0, name);
+	}
+}
+
+static void check_snapshot(const json_t *json)
+{
+	struct snapshot_object snapshot;
+	struct err err = {0};
+
+	if (is_taken(snapshot_object_decode(json, &snapshot, &err), &err)) {
+		require(snapshot.meta.name[0] != '\0' && snapshot.volume[0] != '\0');
+		require(snapshot_state_name(snapshot.state)[0] != '?');
 	}
 }
 
@@ -201,7 +212,8 @@ static void check_stats(const ProtobufCMessage *request)
 
 /* ---- which ---- */
 
-static void (*const objects[])(const json_t *json) = {check_pool, check_volume, check_replica};
+static void (*const objects[])(const json_t *json) = {
+	check_pool, check_volume, check_replica, check_snapshot};
 
 #define REQUEST(name, check) {&csi__v1__##name##_request__descriptor, check}
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The definitions of Pool, Volume and Replica: what is right is taken, what is wrong is refused with the way out.
+# The definitions of Pool, Volume, Replica and Snapshot: what is right is taken, what is wrong is refused with the way out.
 . "$(dirname "$0")/lib.sh" objects
 api_up
 define_objects
@@ -12,6 +12,7 @@ json() { # kind name spec [rest]
 pool() { json Pool "$1" "$2"; }
 volume() { json Volume "$1" "$2"; }
 replica() { json Replica "$1" "$2"; }
+snapshot() { json Snapshot "$1" "$2"; }
 
 taken() { # object
 	kubectl apply --dry-run=server -f - <<<"$1" >"$dir/out" 2>&1 || die "refused: $1: $(cat "$dir/out")"
@@ -81,6 +82,20 @@ make "$(replica db-y "$(spec b n2)")"
 change_refused 'change its Volume' replicas.strake.io db-x '{"spec":{"node":"n2"}}'
 change_refused 'change its Volume' replicas.strake.io db-x '{"spec":{"size":"2Gi"}}'
 
+note "Snapshots"
+taken "$(snapshot daily '{"volume":"db"}')"
+taken "$(snapshot daily "{\"volume\":\"not-there-yet\",\"uuid\":\"$uuid\"}")"
+refused 'spec.volume' "$(snapshot daily '{}')"
+refused 'spec.volume' "$(snapshot daily '{"volume":""}')"
+refused 'spec.volume' "$(snapshot daily '{"volume":"a.b"}')"
+refused 'spec.volume' "$(snapshot daily "{\"volume\":\"$(printf 'x%.0s' {1..64})\"}")"
+refused 'spec.uuid' "$(snapshot daily '{"volume":"db","uuid":"x"}')"
+make "$(snapshot daily '{"volume":"db"}')"
+change_refused 'make another Snapshot' snapshots.strake.io daily '{"spec":{"volume":"other"}}'
+change snapshots.strake.io daily "{\"spec\":{\"uuid\":\"$uuid\"}}" || die "the uuid cannot be filled in: $(cat "$dir/out")"
+change_refused 'uuid of a snapshot cannot be changed' snapshots.strake.io daily '{"spec":{"uuid":"22222222-2222-4222-8222-222222222222"}}'
+change_refused 'uuid of a snapshot cannot be changed' snapshots.strake.io daily '{"spec":{"uuid":null}}'
+
 note "status is apart, and can be selected by"
 kubectl patch volumes.strake.io db --subresource status --type merge \
 	-p '{"status":{"state":"Online","inSync":"3/3","attachment":{"number":1,"node":"n2"}}}' >/dev/null || die "status"
@@ -94,9 +109,18 @@ select_names() { kubectl get "$1" --field-selector "$2" -o 'jsonpath={.items[*].
 kubectl patch volumes.strake.io db --subresource status --type merge -p '{"status":{"nexus":{"node":"n2"}}}' >/dev/null || die "status.nexus"
 [ "$(select_names volumes.strake.io status.nexus.node=n2)" = db ] || die "Volumes that are open on a node"
 kubectl patch volumes.strake.io db --subresource status --type merge -p '{"status":{"nexus":null}}' >/dev/null || die "status.nexus"
-if kubectl patch volumes.strake.io db --subresource status --type merge -p '{"status":{"state":"Splendid"}}' >/dev/null 2>&1; then
-	die "a state that is none"
-fi
+for kind in volumes.strake.io/db snapshots.strake.io/daily; do
+	if kubectl patch "${kind%/*}" "${kind#*/}" --subresource status --type merge -p '{"status":{"state":"Splendid"}}' >/dev/null 2>&1; then
+		die "a state that is none of $kind"
+	fi
+done
+[ "$(select_names snapshots.strake.io spec.volume=db)" = daily ] || die "Snapshots by volume"
+[ -z "$(select_names snapshots.strake.io status.node=n1)" ] || die "Snapshots that nobody is to take"
+kubectl patch snapshots.strake.io daily --subresource status --type merge -p "{\"status\":{\"state\":\"Ready\",\"readyToUse\":true,
+	\"node\":\"n1\",\"size\":\"2Gi\",\"creationTime\":\"2026-01-02T03:04:05Z\",\"volumeUUID\":\"$uuid\",
+	\"replicas\":[{\"uuid\":\"$uuid\",\"name\":\"db-x\",\"number\":1}]}}" >/dev/null || die "status of a Snapshot"
+[ "$(select_names snapshots.strake.io status.node=n1)" = daily ] || die "Snapshots by node"
+[ "$(object snapshots.strake.io daily '{.status.replicas[0].name} {.status.replicas[0].number}')" = 'db-x 1' ] || die "$(object snapshots.strake.io daily '{.status}')"
 
 status_refused() { # what it must say, status
 	if kubectl patch volumes.strake.io db --subresource status --type merge -p "{\"status\":$2}" >"$dir/out" 2>&1; then die "taken: $2"; fi
@@ -108,4 +132,5 @@ status_refused 'never lowered' '{"attachment":null}'
 note "for people"
 kubectl get strake >"$dir/out" 2>&1 || die "kubectl get strake: $(cat "$dir/out")"
 grep -qE '^volume.strake.io/db +2Gi +3/3 +Online +n2' "$dir/out" || die "columns: $(cat "$dir/out")"
-kubectl get skp a >/dev/null && kubectl get skv db >/dev/null && kubectl get skr db-x >/dev/null || die "short names"
+grep -qE '^snapshot.strake.io/daily +db +true +2Gi +Ready' "$dir/out" || die "columns: $(cat "$dir/out")"
+kubectl get sks daily >/dev/null && kubectl get skp a >/dev/null && kubectl get skv db >/dev/null && kubectl get skr db-x >/dev/null || die "short names"

@@ -56,6 +56,9 @@ done
 make <<-YAML
 {apiVersion: strake.io/v1alpha1, kind: Volume, metadata: {name: db}, spec: {size: 1Gi}}
 YAML
+make <<-YAML
+{apiVersion: strake.io/v1alpha1, kind: Snapshot, metadata: {name: daily}, spec: {volume: db, uuid: $uuid}}
+YAML
 admin_status() { kubectl patch "$1" "$2" --subresource status --type merge -p "{\"status\":$3}" >"$dir/out" 2>&1 || die "$(cat "$dir/out")"; }
 admin_status volumes.strake.io db '{"state":"Online","attachment":{"number":1,"node":"n1"}}'
 
@@ -108,7 +111,7 @@ set -f
 # shellcheck disable=SC2046
 {
 note "csi-node reads"
-for kind in pools volumes replicas; do may n1 get $kind.strake.io; done
+for kind in pools volumes replicas snapshots; do may n1 get $kind.strake.io; done
 for kind in nodes secrets configmaps pods persistentvolumes; do may_not forbidden n1 get $kind; done
 
 note "csi-node and Pools"
@@ -167,12 +170,31 @@ may_not 'of node n2' n1 $(status volumes db '{"status":{"nexus":null}}')
 applied n2 Volume volumes db '{}'
 [ -z "$(kubectl get volumes.strake.io db -o 'jsonpath={.status.nexus}')" ] || die "status.nexus is still there"
 
+note "csi-node and Snapshots"
+creating='{"state":"Creating","readyToUse":false,"conditions":[{"type":"Ready","status":"False"}]}'
+not_applied 'csi-node of n1 may not change snapshots of no node' n1 Snapshot snapshots daily "$creating"
+admin_status snapshots.strake.io daily '{"node":"n1","state":"Creating"}'
+applied n1 Snapshot snapshots daily "$creating"
+not_applied 'csi-node of n2 may not change snapshots of node n1' n2 Snapshot snapshots daily '{"state":"Ready","readyToUse":true}'
+may_not 'may not change status.node' n1 $(status snapshots daily '{"status":{"node":"n2"}}')
+may_not 'may not change status.node' n1 $(status snapshots daily '{"status":{"node":null}}')
+may_not forbidden n1 $(patch snapshots daily '{"metadata":{"finalizers":["strake.io/snapshot"]}}')
+may_not forbidden n1 $(patch snapshots daily '{"metadata":{"labels":{"a":"c"}}}')
+may_not forbidden n1 delete snapshots.strake.io daily
+may_not forbidden n1 create -f - <<<'{"apiVersion":"strake.io/v1alpha1","kind":"Snapshot","metadata":{"name":"x"},"spec":{"volume":"db"}}'
+admin_status snapshots.strake.io daily '{"node":"n2"}'
+applied n2 Snapshot snapshots daily '{"state":"Ready","readyToUse":true,"size":"1Gi"}'
+not_applied 'csi-node of n1 may not change snapshots of node n2' n1 Snapshot snapshots daily "$creating"
+
 note "others are not held"
 token_other=$token_controller
 may other $(status volumes db '{"status":{"state":"Degraded","attachment":{"number":3,"node":"n1"}}}')
 may other $(patch pools n1 '{"metadata":{"finalizers":["strake.io/in-use"]}}')
 may_not forbidden other get secrets
 may_not forbidden other delete pools.strake.io n1
+may other $(status snapshots daily '{"status":{"node":null}}')
+may other $(patch snapshots daily '{"metadata":{"finalizers":["strake.io/snapshot"]}}')
+may_not forbidden other delete snapshots.strake.io daily
 }
 
 note "uninstalling is refused while there are volumes"

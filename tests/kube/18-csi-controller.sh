@@ -132,6 +132,38 @@ set_node n5 True
 kubectl annotate volumes.strake.io held test/hold- >/dev/null
 csi delete held || die "delete held"
 
+note "Snapshots: whose csi-node takes them, and why nobody's does"
+make_snapshot() { # name volume
+	printf '{"apiVersion":"strake.io/v1alpha1","kind":"Snapshot","metadata":{"name":"%s"},"spec":{"volume":"%s"}}' "$1" "$2" |
+		kubectl create -f - >/dev/null || die "snapshot $1"
+}
+snapshot_is() { is snapshots.strake.io daily '{.status.state} {.status.node}' "$1"; } # state and node
+make_snapshot daily later
+wait_for 10 "no such Volume" is_condition snapshots.strake.io daily Ready message 'there is no Volume later'
+[ -n "$(object snapshots.strake.io daily '{.spec.uuid}')" ] || die "it has no uuid"
+csi create later size=$gib >/dev/null || die "later"
+wait_for 10 "attached nowhere" is_condition snapshots.strake.io daily Ready reason VolumeDetached
+snapshot_is 'Pending ' || die "$(object snapshots.strake.io daily '{.status}')"
+csi publish later n5 >/dev/null || die "publish later"
+wait_for 10 "n5 to be told" snapshot_is 'Creating n5'
+set_node n5 Unknown
+wait_for 10 "n5 is away" is_condition snapshots.strake.io daily Ready reason NodeNotReady
+snapshot_is 'Pending ' || die "$(object snapshots.strake.io daily '{.status}')"
+set_node n5 True
+wait_for 10 "n5 to be told again" snapshot_is 'Creating n5'
+# As its csi-node says it.
+kubectl patch snapshots.strake.io daily --subresource status --type merge -p '{"status":{"state":"Ready","readyToUse":true,
+	"volumeUUID":"'"$(object volumes.strake.io later '{.spec.uuid}')"'"}}' >/dev/null || die "status of daily"
+wait_for 10 "it is held, and no node's" is snapshots.strake.io daily '{.metadata.finalizers[0]}{.status.node}' strake.io/snapshot
+kubectl delete snapshot.strake.io daily --wait=false >/dev/null
+wait_for 10 "what keeps it" is_condition snapshots.strake.io daily Deletable message \
+	'a snapshot cannot be deleted alone yet: it goes with its Volume later'
+make_snapshot never nothing
+wait_for 10 "no such Volume" is_condition snapshots.strake.io never Ready reason VolumeNotFound
+kubectl delete snapshot.strake.io never --timeout=5s >/dev/null || die "one that was never made stays"
+csi unpublish later n5 && csi delete later || die "delete later"
+wait_for 10 "daily goes with its Volume" gone snapshots.strake.io daily
+
 note "20 at once spread, and no pool is promised twice"
 for i in {1..20}; do csi create many-$i size=$gib >"$dir/many-$i.out" 2>&1 & done
 wait $(jobs -p | grep -vxF "$(printf '%s\n' "${pids[@]}")")

@@ -92,6 +92,22 @@ calls n1 stats one "$(target n1 one a)" && grep -q '^bytes total=2' "$dir/out" &
 refused NOT_FOUND -- n1 stats one "$dir/n1/none"
 wait_for 10 "status.nexus to say Online" nexus_is one state Online
 
+note "snapshots: pool format 0 has none, and the nexus is asked once"
+make_snapshot() { # name volume number node: as csi-controller does
+	create "{\"apiVersion\":\"strake.io/v1alpha1\",\"kind\":\"Snapshot\",\"metadata\":{\"name\":\"$1\"},\"spec\":{\"volume\":\"$2\",\"uuid\":\"$(uuid_of "$3")\"}}"
+	kubectl patch snapshots.strake.io "$1" --subresource status --type merge -p "{\"status\":{\"node\":\"$4\"}}" >/dev/null || die "node of $1"
+}
+make_snapshot daily one 77 n1
+wait_for 20 "it has failed" is snapshots.strake.io daily '{.status.state} {.status.readyToUse}' 'Failed false'
+[ "$(condition snapshots.strake.io daily Ready reason)" = NotSupported ] || die "$(object snapshots.strake.io daily '{.status}')"
+condition snapshots.strake.io daily Ready message | grep -Eq 'volume one: a snapshot needs pool format 1: replica [0-9a-f-]{36} of pool [0-9a-f-]{36}$' ||
+	die "$(object snapshots.strake.io daily '{.status}')"
+make_snapshot other two 78 n1
+wait_for 20 "it is not open" is_condition snapshots.strake.io other Ready message 'volume two is not open yet on node n1'
+sleep 5
+[ "$(grep -c '"operation":"snapshot"' "$dir/n1-nexus.log")" = 1 ] || die "asked more than once: $(grep '"operation":"snapshot"' "$dir/n1-nexus.log")"
+for name in daily other; do kubectl delete snapshots.strake.io $name --timeout=5s >/dev/null || die "$name stays"; done
+
 note "csi-node killed and started: everything can be said again"
 kill_9 n1-csi
 start_csi_node n1

@@ -79,6 +79,14 @@ has_stats() {
 		jq -e '.pods[] | select(.podRef.name == "sleeper") | .volume[] | select(.pvcRef.name == "data") | .capacityBytes > 900000000 and .usedBytes > 64000000 and .inodes > 1000'
 }
 wait_for 90 "NodeGetVolumeStats in the kubelet's summary" has_stats
+
+note "A Snapshot of a volume in use: what it needs is said, and nothing of it is left"
+make "{apiVersion: strake.io/v1alpha1, kind: Snapshot, metadata: {name: daily}, spec: {volume: $data}}"
+says_what_it_needs() { condition snapshots.strake.io daily Ready message | grep -q "$data: a snapshot needs pool format 1: replica "; }
+wait_for 30 "the word of its nexus" says_what_it_needs
+is snapshots.strake.io daily '{.status.state} {.status.readyToUse} {.spec.uuid}' "Failed false $(object snapshots.strake.io daily '{.spec.uuid}')" ||
+	die "$(object snapshots.strake.io daily '{.status}')"
+delete snapshots.strake.io daily
 delete pod sleeper
 
 note "20 claims at once, pods on all nodes"

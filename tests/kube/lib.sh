@@ -92,8 +92,8 @@ create() { kubectl create -f - >/dev/null <<<"$1" || die "create $1"; }
 # The kinds of Strake, usable when it returns.
 define_objects() {
 	kubectl apply -f deploy/helm/templates/crd-pools.yaml -f deploy/helm/templates/crd-volumes.yaml \
-		-f deploy/helm/templates/crd-replicas.yaml >"$dir/crd.log" 2>&1 || die "the definitions are refused"
-	wait_for 30 "the kinds of Strake" kubectl get pools.strake.io,volumes.strake.io,replicas.strake.io
+		-f deploy/helm/templates/crd-replicas.yaml -f deploy/helm/templates/crd-snapshots.yaml >"$dir/crd.log" 2>&1 || die "the definitions are refused"
+	wait_for 30 "the kinds of Strake" kubectl get pools.strake.io,volumes.strake.io,replicas.strake.io,snapshots.strake.io
 }
 
 # Ends a process by its pid and waits for it.

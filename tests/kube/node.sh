@@ -16,8 +16,8 @@ node_rights() {
 	kind: ClusterRole
 	metadata: {name: csi-node}
 	rules:
-	- {apiGroups: [strake.io], resources: [pools, replicas, volumes], verbs: [get, list, watch]}
-	- {apiGroups: [strake.io], resources: [pools/status, replicas/status, volumes/status], verbs: [patch]}
+	- {apiGroups: [strake.io], resources: [pools, replicas, volumes, snapshots], verbs: [get, list, watch]}
+	- {apiGroups: [strake.io], resources: [pools/status, replicas/status, volumes/status, snapshots/status], verbs: [patch]}
 	- {apiGroups: [strake.io], resources: [replicas], verbs: [patch]}
 	---
 	apiVersion: rbac.authorization.k8s.io/v1

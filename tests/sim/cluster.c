@@ -46,7 +46,7 @@ void cluster_adapt_options(struct world_options *options)
 	}
 	options->min_insync = 0;
 	options->local_agent = 0;
-	options->snapshots = options->recover = 0; /* their oracles know who asks for them */
+	options->recover = 0; /* its oracle knows who asks for it */
 	options->rotten_too = -1;
 	options->small_agent = options->absent_agent = options->rotten_agent = -1;
 	options->start_blocks = START_BLOCKS;
@@ -138,6 +138,8 @@ void cluster_make(struct world *world)
 		.wrong = wrong,
 		.has_vote = cluster_has_vote,
 		.vote_count = cluster_vote_count,
+		.has_snapshots = world->options.snapshots != 0,
+		.is_snapshot = cluster_is_snapshot,
 	};
 
 	cluster->kube = kube_side_new(&kube);

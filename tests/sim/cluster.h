@@ -11,6 +11,9 @@
 #include "tests/sim/kube/kube.h"
 #include "tests/sim/world.h"
 
+/* Objects; after a restore each may have been made twice (SNAPSHOTS_OF_WORLD). */
+#define CLUSTER_SNAPSHOTS 5
+
 enum pod_state {
 	POD_NONE,      /* the volume is not available yet */
 	POD_PUBLISH,   /* being attached to `node` */
@@ -35,7 +38,7 @@ struct cluster {
 	uint64_t away_since_ms[AGENTS_MAX]; /* 0: the API hears of the node */
 	uint64_t cut_until_ms[AGENTS_MAX], outage_until_ms;
 	bool pool_is_gone[AGENTS_MAX], pool_is_taken[AGENTS_MAX];
-	unsigned pools_deleted;
+	unsigned pools_deleted, snapshots_made;
 	uint32_t backup_number;  /* of the attachment */
 	uint64_t away_at_end_ms; /* for so long a replica's node is away when the volume is deleted
 				  */
@@ -71,5 +74,6 @@ void cluster_end(struct cluster *cluster);
 void cluster_daemons_set(struct cluster *cluster);
 bool cluster_has_vote(void *cluster, const struct uuid *replica);
 unsigned cluster_vote_count(void *cluster);
+bool cluster_is_snapshot(void *cluster, const struct uuid *id, uint64_t number);
 
 #endif

@@ -88,6 +88,14 @@ unsigned cluster_vote_count(void *ctx)
 	return cfg != NULL ? cfg->voter_count : 0;
 }
 
+bool cluster_is_snapshot(void *ctx, const struct uuid *id, uint64_t number)
+{
+	const struct snapshots *snapshots = &((struct cluster *)ctx)->world->snapshots;
+
+	return number >= 1 && number <= snapshots->last &&
+	       uuid_equal(&snapshots->committed[number].id, id);
+}
+
 /* ---- messages ---- */
 
 /* protobuf-c's strings are not const; it does not write to them. */
@@ -644,6 +652,71 @@ int nexus_resize(const char *socket, const char *volume, uint64_t size_bytes, st
 		return err_set(err, -EALREADY, "the volume is being resized");
 	}
 	slot_resize(slot, (size_t)(size_bytes / ORACLE_BLOCK_BYTES));
+	return 0;
+}
+
+/* As nexus/control/snapshot.c. */
+static Strake__V1__Snapshot *snapshot_message(const struct uuid *id,
+	const struct volume_snapshot *snapshot, const struct volume_status *status)
+{
+	char text[UUID_TEXT_SIZE], texts[REPL_VOTERS_MAX][UUID_TEXT_SIZE],
+		*replicas[REPL_VOTERS_MAX];
+	Strake__V1__Snapshot message = STRAKE__V1__SNAPSHOT__INIT;
+
+	for (unsigned i = 0; i < status->cfg.voter_count; i++) {
+		if (status->cfg.voters[i].insync) {
+			replicas[message.n_replicas] = texts[message.n_replicas];
+			(void)uuid_to_text(&status->cfg.voters[i].id, texts[message.n_replicas++]);
+		}
+	}
+	message.id = uuid_to_text(id, text);
+	message.number = snapshot->number;
+	message.size_bytes = status->size_bytes;
+	message.ready = snapshot->ready;
+	message.replicas = replicas;
+	return copy_message(&message.base);
+}
+
+/* NULL: it has not ended yet, or its end was told. */
+static struct volume_snapshot *snapshot_answer(struct slot *slot, const struct uuid *id)
+{
+	for (unsigned i = 0; i < SLOT_ANSWERS; i++) {
+		if (uuid_equal(&slot->snapshot_answers[i].id, id)) {
+			return &slot->snapshot_answers[i];
+		}
+	}
+	return NULL;
+}
+
+/* Its name is a uuid, and that the id of the snapshot here. */
+int nexus_snapshot(const char *socket, const char *volume, const char *name,
+	Strake__V1__Snapshot **ret_snapshot, struct err *err)
+{
+	struct slot *slot = open_slot(socket, err);
+	struct volume_snapshot *answer;
+	struct volume_status status;
+	struct uuid id;
+
+	*ret_snapshot = NULL;
+	if (slot == NULL) {
+		return err->code;
+	}
+	if (uuid_parse(name, &id) < 0 || !slot_status(slot, &status)) {
+		assert(false);
+	}
+	answer = snapshot_answer(slot, &id);
+	if (answer == NULL) {
+		if (!slot->snapshotting) {
+			slot_snapshot(slot, &id);
+		}
+		return is_under_way(err, "a snapshot");
+	}
+	answer->id = (struct uuid){0};
+	if (answer->result < 0) {
+		return err_set(
+			err, answer->result, "snapshot volume %s: %s", volume, answer->err.text);
+	}
+	*ret_snapshot = snapshot_message(&id, answer, &status);
 	return 0;
 }
 

@@ -79,7 +79,8 @@ static bool nothing_is_left(struct world *world)
 		}
 	}
 	return !kube_volume_is_there(world->cluster->kube) &&
-	       kube_replica_count(world->cluster->kube) == 0;
+	       kube_replica_count(world->cluster->kube) == 0 &&
+	       kube_snapshot_count(world->cluster->kube) == 0;
 }
 
 void cluster_end(struct cluster *cluster)
@@ -98,6 +99,9 @@ void cluster_end(struct cluster *cluster)
 		sim_run_for_ns(world->sim, rng_below(&cluster->rng, 20) * IO_NS_PER_S);
 	}
 	kube_delete_volume(cluster->kube);
+	for (unsigned i = 0; i < CLUSTER_SNAPSHOTS; i++) {
+		kube_delete_snapshot(cluster->kube, i);
+	}
 	if (!run_slices_for(world, nothing_is_left, "deleting the volume", END_NS)) {
 		return;
 	}

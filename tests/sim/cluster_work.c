@@ -108,6 +108,21 @@ static void away_for_long(struct cluster *cluster)
 	}
 }
 
+static void take_snapshot(struct cluster *cluster)
+{
+	if (cluster->snapshots_made < CLUSTER_SNAPSHOTS) {
+		kube_create_snapshot(cluster->kube, cluster->snapshots_made++);
+	}
+}
+
+static void delete_snapshot(struct cluster *cluster)
+{
+	if (cluster->snapshots_made > 0) {
+		kube_delete_snapshot(
+			cluster->kube, (unsigned)rng_below(&cluster->rng, cluster->snapshots_made));
+	}
+}
+
 static const struct {
 	const char *name;
 	unsigned weight;
@@ -125,6 +140,8 @@ static const struct {
 	{"grow", 6, grow, false},
 	{"delete a pool", 4, delete_pool, false},
 	{"a node is away for long", 8, away_for_long, false},
+	{"take a snapshot", 8, take_snapshot, true},
+	{"delete a snapshot", 2, delete_snapshot, true},
 };
 
 static void on_work(struct sim_event *event)

@@ -345,6 +345,89 @@ static void test_kube_pool_deleted_while_away(struct scenario *scenario)
 	expect_progress(scenario);
 }
 
+static bool has_state(struct scenario *scenario, const char *state)
+{
+	return strcmp(kube_snapshot_state(cluster_of(scenario)->kube, 0), state) == 0;
+}
+
+static bool is_detached(void *ctx)
+{
+	return kube_attached_node(cluster_of(ctx)->kube) < 0;
+}
+
+static bool is_ready(void *ctx)
+{
+	return has_state(ctx, "Ready");
+}
+
+static bool is_failed(void *ctx)
+{
+	return has_state(ctx, "Failed");
+}
+
+/* A Snapshot of a Volume that is attached nowhere is taken as soon as it is open. */
+static void test_kube_snapshot_is_taken(struct scenario *scenario)
+{
+	struct cluster *cluster;
+
+	start(scenario);
+	cluster = cluster_of(scenario);
+	cluster_move(cluster, 1, false);
+	await_long(scenario, is_detached);
+	kube_create_snapshot(cluster->kube, 0);
+	await_long(scenario, is_ready);
+	assert_int_equal(scenario->result.snapshots, 1);
+	expect_progress(scenario);
+	/* Deleted, it stays, and says why: no nexus deletes one. */
+	kube_delete_snapshot(cluster->kube, 0);
+	run_ms(scenario, 5000);
+	assert_true(is_ready(scenario));
+	assert_non_null(strstr(
+		kube_snapshot_message(cluster->kube, 0, "Deletable"), "goes with its Volume v"));
+}
+
+static bool is_made(void *ctx)
+{
+	return ((struct scenario *)ctx)->result.snapshots == 1;
+}
+
+/* The node that has taken it does not reach the API to say so, and loses the volume: the next one
+ * asks again, and finds it. */
+static void test_kube_snapshot_is_taken_once(struct scenario *scenario)
+{
+	struct cluster *cluster;
+
+	start(scenario);
+	cluster = cluster_of(scenario);
+	kube_create_snapshot(cluster->kube, 0);
+	await_long(scenario, is_made);
+	cut_node(scenario, 0, 120);
+	assert_false(is_ready(scenario));
+	cluster_move(cluster, 1, true);
+	run_ms(scenario, 100);
+	await_pod(scenario, 1);
+	await_long(scenario, is_ready);
+	assert_int_equal(scenario->result.snapshots, 1);
+	expect_progress(scenario);
+}
+
+/* Pools without snapshots: the nexus is asked once, and what it says is the Snapshot's. */
+static void test_kube_snapshot_is_refused(struct scenario *scenario)
+{
+	struct cluster *cluster;
+
+	start(scenario);
+	cluster = cluster_of(scenario);
+	kube_create_snapshot(cluster->kube, 0);
+	await_long(scenario, is_failed);
+	assert_non_null(strstr(kube_snapshot_message(cluster->kube, 0, "Ready"),
+		"a snapshot needs pool format 1: replica "));
+	run_ms(scenario, 100000);
+	assert_true(is_failed(scenario));
+	kube_delete_snapshot(cluster->kube, 0);
+	assert_int_equal(kube_snapshot_count(cluster->kube), 0);
+}
+
 #define KUBE                                                                                       \
 	.kube = 1, .replace_after_s = 20, .ops_target = 300, .duration_ns = 30 * IO_NS_PER_S,      \
 	.depth = 4
@@ -369,6 +452,11 @@ int main(void)
 				.depth = 4,
 				.duration_ns = 30 * IO_NS_PER_S}},
 		{"test_kube_pool_deleted_while_away", test_kube_pool_deleted_while_away, {KUBE}},
+		{"test_kube_snapshot_is_taken", test_kube_snapshot_is_taken,
+			{KUBE, .snapshots = 1}},
+		{"test_kube_snapshot_is_taken_once", test_kube_snapshot_is_taken_once,
+			{KUBE, .snapshots = 1}},
+		{"test_kube_snapshot_is_refused", test_kube_snapshot_is_refused, {KUBE}},
 	};
 
 	return scenario_run_all("kube", cases, ARRAY_COUNT(cases));

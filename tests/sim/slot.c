@@ -501,6 +501,7 @@ void slot_open(struct slot *slot, uint32_t attach)
 	slot->committed.gen = 0;
 	slot->resizing = false;
 	slot->snapshotting = false;
+	memset(slot->snapshot_answers, 0, sizeof(slot->snapshot_answers));
 	slot->snapshot_attempt = 0;
 	volume_options_fill(slot, &options);
 	result = nexus_new(sim_process_io(slot->process), &nexus_options, &slot->nexus, &err);

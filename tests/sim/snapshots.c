@@ -266,6 +266,7 @@ static void on_snapshot(struct volume_snapshot *snapshot)
 	struct world *world = slot->world;
 
 	slot->snapshotting = false;
+	slot->snapshot_answers[slot->snapshot_answered++ % SLOT_ANSWERS] = *snapshot;
 	sim_trace(world->sim, "%s: snapshot: %d %s", slot->name, snapshot->result,
 		snapshot->result != 0 ? snapshot->err.text : "");
 	if (snapshot->result == 0 && slot->committed.lineage == world->lineage &&
@@ -306,7 +307,8 @@ static void on_event(struct sim_event *event)
 
 void snapshots_start(struct world *world)
 {
-	if (world->options.snapshots) {
+	/* With Kubernetes csi-node asks for them. */
+	if (world->options.snapshots && world->cluster == NULL) {
 		uuid_make(&world->snapshots.last_id, sim_rng(world->sim));
 		sim_at_ns(world->sim, &world->snapshots.event, sim_now_ns(world->sim) + IO_NS_PER_S,
 			on_event);

@@ -169,6 +169,8 @@ struct places {
 };
 
 /* A node that may run the nexus: the host's side of it survives the nexus process. */
+#define SLOT_ANSWERS 8
+
 struct slot {
 	struct world *world;
 	unsigned index;
@@ -203,6 +205,9 @@ struct slot {
 	bool resizing;
 	struct volume_snapshot snapshot; /* while snapshotting */
 	bool snapshotting;
+	/* The last ones that ended; cluster_daemons.c tells each once, and then its id is nil. */
+	struct volume_snapshot snapshot_answers[SLOT_ANSWERS];
+	unsigned snapshot_answered;
 	uint64_t snapshot_attempt; /* the last that was seen */
 	/* cluster_daemons.c: what a state file has beyond `file` and inc_file */
 	bool recorded; /* the nexus has the volume, open or about to be opened again */

@@ -116,6 +116,46 @@ int kube_replica_node(const struct kube_side *side, unsigned index)
 	return survey(side, index).found;
 }
 
+static void count_one(void *ctx, const json_t *object)
+{
+	(void)object;
+	++*(unsigned *)ctx;
+}
+
+unsigned kube_snapshot_count(const struct kube_side *side)
+{
+	unsigned count = 0;
+
+	fake_server_each(&side->server, "snapshots", count_one, &count);
+	return count;
+}
+
+static const json_t *snapshot_of(const struct kube_side *side, unsigned index)
+{
+	char name[8];
+
+	snapshot_name(index, name);
+	return fake_server_get(&side->server, "snapshots", name);
+}
+
+const char *kube_snapshot_state(const struct kube_side *side, unsigned index)
+{
+	return kube_text(snapshot_of(side, index), "status.state");
+}
+
+const char *kube_snapshot_message(
+	const struct kube_side *side, unsigned index, const char *condition)
+{
+	const json_t *list = kube_at(snapshot_of(side, index), "status.conditions");
+
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		if (strcmp(kube_text(json_array_get(list, i), "type"), condition) == 0) {
+			return kube_text(json_array_get(list, i), "message");
+		}
+	}
+	return "";
+}
+
 bool kube_nexus_is_said(const struct kube_side *side, unsigned node)
 {
 	const json_t *volume = volume_of(side);
@@ -182,6 +222,38 @@ static const char *replicas_are(const struct kube_side *side)
 	return NULL;
 }
 
+struct resting {
+	const struct kube_side *side;
+	const char *wrong;
+};
+
+/* Made where pools have them, and held then; else refused for good. */
+static void look_at_snapshot(void *ctx, const json_t *snapshot)
+{
+	struct resting *resting = ctx;
+	bool is_ready = kube_bool(snapshot, "status.readyToUse");
+
+	if (strcmp(kube_text(snapshot, "status.state"),
+		    resting->side->world.has_snapshots ? "Ready" : "Failed") != 0) {
+		resting->wrong = "a Snapshot is not what it comes to in the end";
+	} else if (is_ready != resting->side->world.has_snapshots ||
+		   is_ready != kube_has_finalizer(snapshot, OBJECTS_FINALIZER_SNAPSHOT)) {
+		resting->wrong = "a Snapshot is ready, or held, and should not, or the reverse";
+	} else if (kube_is_deleted(snapshot) && !is_ready) {
+		resting->wrong = "a deleted Snapshot that was never made is still there";
+	} else if (!kube_is_deleted(snapshot) && kube_text(snapshot, "status.node")[0] != '\0') {
+		resting->wrong = "a node still watches a Snapshot that is over";
+	}
+}
+
+static const char *snapshots_are(const struct kube_side *side)
+{
+	struct resting resting = {.side = side};
+
+	fake_server_each(&side->server, "snapshots", look_at_snapshot, &resting);
+	return resting.wrong;
+}
+
 bool kube_is_at_rest(const struct kube_side *side, const char *epoch, uint64_t size_bytes,
 	char *why, size_t size)
 {
@@ -189,6 +261,7 @@ bool kube_is_at_rest(const struct kube_side *side, const char *epoch, uint64_t s
 	const char *wrong = voters_are(side, nexus);
 
 	wrong = wrong != NULL ? wrong : replicas_are(side);
+	wrong = wrong != NULL ? wrong : snapshots_are(side);
 	if (wrong == NULL && strcmp(kube_text(nexus, "epoch"), epoch) != 0) {
 		wrong = "status.nexus.epoch is not the voters'";
 	}
@@ -313,6 +386,40 @@ static void check_replica(struct kube_side *side, const json_t *before, const js
 	}
 }
 
+/* What is ready was made, and is held as long as it is. */
+static void check_snapshot(struct kube_side *side, const json_t *before, const json_t *object)
+{
+	const json_t *replicas = kube_at(object, "status.replicas"), *replica;
+	struct uuid uuid;
+	size_t i;
+
+	if (kube_bool(before, "status.readyToUse") &&
+		kube_has_finalizer(before, OBJECTS_FINALIZER_SNAPSHOT) &&
+		(object == NULL || !kube_has_finalizer(object, OBJECTS_FINALIZER_SNAPSHOT))) {
+		side_wrong(side, "snapshot %s goes while it is ready", kube_name(before));
+	}
+	if (kube_bool(before, "status.readyToUse") && object != NULL &&
+		!kube_bool(object, "status.readyToUse") && volume_of(side) != NULL) {
+		side_wrong(side, "snapshot %s is ready no more, and its volume is there",
+			kube_name(before));
+	}
+	if (kube_bool(before, "status.readyToUse") || !kube_bool(object, "status.readyToUse")) {
+		return;
+	}
+	if (uuid_parse(kube_text(object, "spec.uuid"), &uuid) < 0 ||
+		json_array_size(replicas) == 0) {
+		side_wrong(side, "snapshot %s is ready without replicas", kube_name(object));
+	}
+	json_array_foreach((json_t *)(uintptr_t)replicas, i, replica)
+	{
+		if (!side->world.is_snapshot(
+			    side->world.ctx, &uuid, (uint64_t)kube_number(replica, "number", 0))) {
+			side_wrong(side, "snapshot %s is ready, and was never committed so",
+				kube_name(object));
+		}
+	}
+}
+
 void check_change(void *ctx, const char *key, const json_t *before, const json_t *object)
 {
 	struct kube_side *side = ctx;
@@ -324,5 +431,7 @@ void check_change(void *ctx, const char *key, const json_t *before, const json_t
 		check_volume(side, before, object);
 	} else if (strncmp(key, "replicas/", 9) == 0) {
 		check_replica(side, before, object);
+	} else if (strncmp(key, "snapshots/", 10) == 0) {
+		check_snapshot(side, before, object);
 	}
 }

@@ -36,6 +36,9 @@ struct kube_world {
 	/* Of the configuration that was committed last. */
 	bool (*has_vote)(void *ctx, const struct uuid *replica);
 	unsigned (*vote_count)(void *ctx);
+	bool has_snapshots; /* the pools have them */
+	/* It was committed, under this number. */
+	bool (*is_snapshot)(void *ctx, const struct uuid *id, uint64_t number);
 };
 
 struct kube_side *kube_side_new(const struct kube_world *world);
@@ -72,6 +75,9 @@ void kube_create_volume(struct kube_side *side, uint64_t size_bytes, unsigned re
 void kube_delete_volume(struct kube_side *side);
 void kube_set_replicas(struct kube_side *side, unsigned replicas);
 void kube_set_size(struct kube_side *side, uint64_t size_bytes);
+/* Of the volume; its name is made of the index. */
+void kube_create_snapshot(struct kube_side *side, unsigned index);
+void kube_delete_snapshot(struct kube_side *side, unsigned index);
 
 /* ---- calls of external-attacher and kubelets; one of each kind at a time ---- */
 
@@ -95,7 +101,13 @@ uint64_t kube_volume_size(const struct kube_side *side);
 uint32_t kube_attach_number(const struct kube_side *side);
 int kube_attached_node(const struct kube_side *side); /* -1: none */
 bool kube_pool_is_there(const struct kube_side *side, unsigned node);
-unsigned kube_replica_count(const struct kube_side *side); /* objects, deleted ones too */
+unsigned kube_replica_count(const struct kube_side *side);  /* objects, deleted ones too */
+unsigned kube_snapshot_count(const struct kube_side *side); /* objects */
+/* "" without an object, or before it says anything. */
+const char *kube_snapshot_state(const struct kube_side *side, unsigned index);
+/* Of its condition Ready, or Deletable. */
+const char *kube_snapshot_message(
+	const struct kube_side *side, unsigned index, const char *condition);
 /* The node of the live data replica (its voter) of so many; -1. */
 int kube_replica_node(const struct kube_side *side, unsigned index);
 /* Whether all is as it is wanted, while the volume is open with this epoch; else `why` says what is

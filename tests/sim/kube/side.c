@@ -335,6 +335,29 @@ void kube_set_size(struct kube_side *side, uint64_t size_bytes)
 	set_spec(side, "size", json_string(kube_quantity_to_text(size_bytes, size)));
 }
 
+void snapshot_name(unsigned index, char name[8])
+{
+	(void)snprintf(name, 8, "s%u", index % 100);
+}
+
+void kube_create_snapshot(struct kube_side *side, unsigned index)
+{
+	char name[8];
+
+	snapshot_name(index, name);
+	fake_server_put(&side->server, "snapshots",
+		json_pack("{s:{s:s}, s:{s:s}}", "metadata", "name", name, "spec", "volume",
+			KUBE_VOLUME));
+}
+
+void kube_delete_snapshot(struct kube_side *side, unsigned index)
+{
+	char name[8];
+
+	snapshot_name(index, name);
+	fake_server_delete(&side->server, "snapshots", name);
+}
+
 /* ---- calls ---- */
 
 void kube_call_begin(struct kube_side *side, enum kube_call kind, unsigned node)

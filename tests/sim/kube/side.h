@@ -58,6 +58,8 @@ void node_process_kill(struct process *process);
 void node_call(struct process *process, enum kube_call call, struct grpc_call *grpc,
 	int64_t attach_number);
 
+void snapshot_name(unsigned index, char name[8]);
+
 /* check.c: the server's look at each change */
 void check_change(void *side, const char *key, const json_t *before, const json_t *object);
 
