@@ -137,7 +137,8 @@ void job_open(struct cvolume *cv, uint32_t attach, const struct capability *capa
 	struct grpc_call *call);
 void job_close(struct cvolume *cv, struct grpc_call *call);
 void job_publish(struct cvolume *cv, enum frontend_kind frontend, struct grpc_call *call);
-/* `force`: also while another operation is under way, which it ends. */
+/* `force`: also while another operation is under way, which it ends.  One that publishes is ended in
+ * any case. */
 void job_unpublish(struct cvolume *cv, bool force, struct grpc_call *call);
 /* voters.c */
 void job_add_voter(struct cvolume *cv, const struct volume_voter *voter, struct grpc_call *call);

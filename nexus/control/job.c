@@ -604,11 +604,18 @@ static void unpublish_by_force(struct cvolume *cv, struct grpc_call *call)
 	job_wake(cv);
 }
 
+/* Nobody has seen a device yet, so taking it back by force loses nothing.  It may wait for ever: the
+ * kernel flushes what it binds a loop device to, which a volume without a quorum does not answer. */
+static bool is_publishing(const struct cvolume *cv)
+{
+	return cv->job != NULL && cv->job->step == publish_step;
+}
+
 void job_unpublish(struct cvolume *cv, bool force, struct grpc_call *call)
 {
 	struct unpublish_job *unpublish;
 
-	if (force && cv->job != NULL && !cv->control->stopping) {
+	if ((force ? cv->job != NULL : is_publishing(cv)) && !cv->control->stopping) {
 		unpublish_by_force(cv, call);
 		return;
 	}

@@ -45,6 +45,12 @@ wait_for 20 "the status to say what it needs" needs
 sleep 3
 [ "$(state)" = Opening ] || die "the stale one was opened: $(state)"
 refused 'unpublish v --force' strake volume recover v "$a" --accept-data-loss
+# The kernel flushes what it binds a loop device to: publishing waits for the volume, and must not keep it.
+strake volume publish v >"$dir/publish" 2>&1 &
+publish=$!
+sleep 1
+timeout 10 "$bin/cli/strake" --run-dir "$run" volume unpublish v || die "what is just being published is not taken back"
+wait $publish && die "it was published: $(cat "$dir/publish")"
 strake volume close v || die "close"
 
 note "an operator decides"
