@@ -250,6 +250,7 @@ struct slot {
 	uint64_t seq;          /* highest good one */
 	uint8_t *repair[2][2]; /* [pair][member], owned while opening: to be written there */
 	bool abstains;         /* a pair, or a page of stamps, is bad on both sides */
+	bool newer;            /* so because it is of a version that this program does not know */
 	bool unreadable;       /* so because a read failed: another open may succeed */
 	bool unmapped;         /* its clusters are not in the map: nobody knows what they are for */
 	uint64_t clusters;     /* that belong to it, in the table */

@@ -70,6 +70,8 @@ const char *mutant_options(enum mutant mutant)
 		return "recover=1 snapshots=0 voter_changes=1 absent=-1 small=-1 rotten=-1";
 	case MUTANT_RECOVER_SNAPSHOTS:
 		return "recover=1 snapshots=1 voter_changes=1 absent=-1 small=-1 rotten=-1";
+	case MUTANT_VERSION_IGNORED: /* needs programs of two versions */
+		return PLAIN "version=2";
 	case MUTANT_ATTACH_REUSED:
 	case MUTANT_DELETES_VOTER:
 	case MUTANT_TWO_ON_A_NODE:

@@ -73,6 +73,8 @@ struct world_options {
 	uint64_t down_at_end; /* how many agents stay away when the faults end, at first */
 	uint64_t power_cycle_at_end;
 	uint64_t snapshots; /* the pools have them, and somebody asks for some: snapshots.c */
+	uint64_t version;   /* configurations need it, and programs know it, but for those that are
+			       older; 0: as shipped */
 	uint64_t recover; /* once, all but a replica is lost, and an operator makes it the volume */
 };
 
@@ -106,6 +108,7 @@ struct node_agent {
 	bool remade;           /* its replica was made while the world runs */
 	int made_result;       /* of the last attempt */
 	bool may_abstain;      /* its metadata were damaged on purpose */
+	bool older;            /* its program is the shipped one, whatever `version` says */
 	struct layout layout;  /* of its pool */
 	enum agent_state state;
 	struct sim_process *process; /* NULL when down */
@@ -176,6 +179,7 @@ struct slot {
 	struct sim_host *host;
 	struct uuid host_uuid;
 	struct sim_process *process; /* NULL when the nexus is down */
+	bool older;                  /* as of an agent */
 	struct nexus *nexus;
 	struct volume *volume;
 	uint32_t attach;     /* 0: never attached */
