@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fabrics commands: Connect, properties. */
 #include "base/bytes.h"
+#include "base/mutant.h"
 #include "nvmet/internal.h"
 
 /* Places of Connect's parameters, for the answer that refuses one. */
@@ -135,6 +136,29 @@ static uint16_t connect_io(struct conn *conn, const struct nvme_connect_cmd *cmd
 	return status;
 }
 
+/*
+ * The host sends again what was not answered on a connection that it has given up, and goes on:
+ * what it sent there first may still be on its way, or at the device.
+ */
+static bool connect_must_wait(struct nvmet *target, const struct nvme_connect_data *data)
+{
+	const struct nvmet_subsys *subsys = target_find_subsys(target, data->subnqn);
+	bool waits = false;
+
+	if (subsys == NULL || !subsys->one_each_host || mutant_is(MUTANT_OLD_PATH)) {
+		return false;
+	}
+	list_for_each (&target->ctrls, node) {
+		struct nvmet_ctrl *ctrl = container_of(node, struct nvmet_ctrl, node);
+
+		if (ctrl->subsys == subsys && strcmp(ctrl->hostnqn, data->hostnqn) == 0) {
+			nvmet_ctrl_drop(ctrl);
+			waits = true;
+		}
+	}
+	return waits;
+}
+
 static void connect_command(struct request *request)
 {
 	struct conn *conn = request->conn;
@@ -148,6 +172,10 @@ static void connect_command(struct request *request)
 		return;
 	}
 	status = judge_connect(conn, &request->req.sqe, data, &result);
+	if (status == 0 && cmd.qid == 0 && connect_must_wait(conn->target, data)) {
+		conn->connect = request;
+		return;
+	}
 	if (status == 0) {
 		status = cmd.qid == 0 ? connect_admin(conn, &cmd, data, &result)
 				      : connect_io(conn, &cmd, data, &result);
@@ -158,6 +186,24 @@ static void connect_command(struct request *request)
 	log_debug(&conn->target->io->log, "nvmet", "connect", "host=%.223s queue=%u status=%03x",
 		data->hostnqn, cmd.qid, status);
 	nvmet_req_complete(&request->req, status, result);
+}
+
+void fabrics_run_connects(struct nvmet *target)
+{
+	list_for_each (&target->conns, node) {
+		struct conn *conn = container_of(node, struct conn, node);
+		struct request *request = conn->connect;
+
+		if (request == NULL) {
+			continue;
+		}
+		conn->connect = NULL;
+		if (conn_is_over(conn)) {
+			nvmet_req_complete(&request->req, NVME_SC_CONNECT_CONTROLLER_BUSY, 0);
+		} else {
+			connect_command(request);
+		}
+	}
 }
 
 /* ---- properties ---- */
