@@ -40,6 +40,7 @@ struct world_options {
 	uint64_t cluster_bytes;
 	uint64_t region_bytes;
 	uint64_t pool_bytes;
+	uint64_t pool_slots;                   /* replicas of a pool, at most; 0: 8 */
 	uint64_t journal_blocks;               /* a small one is full all the time */
 	uint64_t agent_buffers, nexus_buffers; /* bytes: few make requests wait for each other */
 	int64_t small_agent;  /* whose pool is too small for the volume; -1 none, -2 all */
