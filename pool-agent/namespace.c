@@ -90,6 +90,12 @@ static void ns_metrics_remove(struct ns *ns)
 	agent_metric_remove(ns->agent, &ns->refused);
 }
 
+const char *ns_why_abstains(const struct ns *ns)
+{
+	return ns->newer ? "its metadata are newer than this pool-agent: upgrade the pool-agent"
+			 : "its metadata are unreadable: delete it and make a new one";
+}
+
 /* What is newer than this program is left as it is, for the one that comes after it. */
 static void ns_judge_version(struct ns *ns)
 {
@@ -104,14 +110,8 @@ static void ns_judge_version(struct ns *ns)
 	ns->abstains = true;
 	uuid_to_text(&store_replica_vmeta(ns->replica)->replica, id);
 	log_error(&ns->agent->io->log, "pool-agent", "replica-newer",
-		"replica=%s nsid=%u needs=%u knows=%u: upgrade this pool-agent", id, ns->nsid,
-		needed, ns->agent->cfg_version);
-}
-
-const char *ns_why_abstains(const struct ns *ns)
-{
-	return ns->newer ? "its metadata are newer than this pool-agent: upgrade the pool-agent"
-			 : "its metadata are unreadable: delete it and make a new one";
+		"replica=%s nsid=%u needs=%u knows=%u reason=%s", id, ns->nsid, needed,
+		ns->agent->cfg_version, ns_why_abstains(ns));
 }
 
 /* cur is what was promised before, with no association: nobody writes before the next FENCE. */

@@ -61,6 +61,32 @@ static uint16_t queue_prepare(struct conn *conn, const struct nvme_connect_cmd *
 	return NVME_SC_SUCCESS;
 }
 
+/* Not a status: it is decided later. */
+#define CONNECT_WAITS UINT16_MAX
+
+/*
+ * The host sends again what was not answered on a connection that it has given up, and goes on:
+ * what it sent there first may still be on its way, or at the device.
+ */
+static bool connect_must_wait(
+	struct nvmet *target, const struct nvmet_subsys *subsys, const char *hostnqn)
+{
+	bool waits = false;
+
+	if (!subsys->one_each_host || mutant_is(MUTANT_OLD_PATH)) {
+		return false;
+	}
+	list_for_each (&target->ctrls, node) {
+		struct nvmet_ctrl *ctrl = container_of(node, struct nvmet_ctrl, node);
+
+		if (ctrl->subsys == subsys && strcmp(ctrl->hostnqn, hostnqn) == 0) {
+			nvmet_ctrl_drop(ctrl);
+			waits = true;
+		}
+	}
+	return waits;
+}
+
 static uint16_t connect_admin(struct conn *conn, const struct nvme_connect_cmd *cmd,
 	const struct nvme_connect_data *data, uint64_t *ret_result)
 {
@@ -79,6 +105,9 @@ static uint16_t connect_admin(struct conn *conn, const struct nvme_connect_cmd *
 	}
 	if (data->cntlid != NVME_CNTLID_DYNAMIC) {
 		return refuse_parameter(AT_CNTLID, ret_result);
+	}
+	if (connect_must_wait(target, subsys, data->hostnqn)) {
+		return CONNECT_WAITS;
 	}
 	ctrl = ctrl_new(target, subsys, data);
 	if (ctrl == NULL) {
@@ -136,29 +165,6 @@ static uint16_t connect_io(struct conn *conn, const struct nvme_connect_cmd *cmd
 	return status;
 }
 
-/*
- * The host sends again what was not answered on a connection that it has given up, and goes on:
- * what it sent there first may still be on its way, or at the device.
- */
-static bool connect_must_wait(struct nvmet *target, const struct nvme_connect_data *data)
-{
-	const struct nvmet_subsys *subsys = target_find_subsys(target, data->subnqn);
-	bool waits = false;
-
-	if (subsys == NULL || !subsys->one_each_host || mutant_is(MUTANT_OLD_PATH)) {
-		return false;
-	}
-	list_for_each (&target->ctrls, node) {
-		struct nvmet_ctrl *ctrl = container_of(node, struct nvmet_ctrl, node);
-
-		if (ctrl->subsys == subsys && strcmp(ctrl->hostnqn, data->hostnqn) == 0) {
-			nvmet_ctrl_drop(ctrl);
-			waits = true;
-		}
-	}
-	return waits;
-}
-
 static void connect_command(struct request *request)
 {
 	struct conn *conn = request->conn;
@@ -172,13 +178,13 @@ static void connect_command(struct request *request)
 		return;
 	}
 	status = judge_connect(conn, &request->req.sqe, data, &result);
-	if (status == 0 && cmd.qid == 0 && connect_must_wait(conn->target, data)) {
-		conn->connect = request;
-		return;
-	}
 	if (status == 0) {
 		status = cmd.qid == 0 ? connect_admin(conn, &cmd, data, &result)
 				      : connect_io(conn, &cmd, data, &result);
+	}
+	if (status == CONNECT_WAITS) {
+		conn->connect = request;
+		return;
 	}
 	if (status == 0) {
 		result = conn->ctrl->cntlid;
