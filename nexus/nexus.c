@@ -38,6 +38,9 @@ int nexus_new(struct io *io, const struct nexus_options *options, struct nexus *
 	}
 	nexus->io = io;
 	nexus->options = *options;
+	if (nexus->options.cfg_version == 0) {
+		nexus->options.cfg_version = CFG_VERSION;
+	}
 	list_init(&nexus->volumes);
 	task_init(&nexus->close_task, &io->runq, nexus_close_step);
 	io_timer_init(&nexus->close_timer, io, &nexus->close_task);

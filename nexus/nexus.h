@@ -33,6 +33,10 @@ struct nexus_options {
 	 * requests get; never more than max (no limit). */
 	unsigned rebuilds;
 	uint64_t rebuild_rate_min, rebuild_rate_max;
+	/* The newest configuration that it understands; 0: CFG_VERSION.  What it commits needs
+	 * cfg_needs at least (cfg.min_version): nothing does yet.  For tests, which have older and
+	 * newer programs that way. */
+	uint32_t cfg_version, cfg_needs;
 };
 
 int nexus_new(struct io *io, const struct nexus_options *options, struct nexus **ret_nexus,

@@ -101,6 +101,7 @@ int agent_new(struct io *io, const struct agent_options *options, struct agent *
 	agent->boot = rng_u64(&io->rng);
 	list_init(&agent->assocs);
 	agent->restart_wait_ms = options->restart_wait_ms;
+	agent->cfg_version = options->cfg_version != 0 ? options->cfg_version : CFG_VERSION;
 	task_init(&agent->close_task, &io->runq, close_step);
 	io_timer_init(&agent->close_timer, io, &agent->close_task);
 	agent->ios = io_zalloc(io, AGENT_REQUESTS * sizeof(*agent->ios));

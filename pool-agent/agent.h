@@ -23,6 +23,9 @@ struct agent_options {
 	/* After agent_close(), which announces it: for how long nexuses wait for the next process
 	 * before its replicas leave S; at most 10 s.  0: they leave at once. */
 	uint32_t restart_wait_ms;
+	/* The newest configuration that it understands; 0: CFG_VERSION.  For tests, which have
+	 * older and newer programs that way. */
+	uint32_t cfg_version;
 };
 
 /* NQN of the data subsystem: nqn.2025-01.io.strake:pool-agent:<uuid>; hosts must be

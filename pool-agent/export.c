@@ -120,8 +120,7 @@ static int export_judge(const struct ns *ns, bool read_only, struct err *err)
 	const struct vmeta *vmeta;
 
 	if (ns->abstains) {
-		return err_set(
-			err, -EIO, "its metadata are unreadable: delete it and make a new one");
+		return err_set(err, -EIO, "%s", ns_why_abstains(ns));
 	}
 	vmeta = store_replica_vmeta(ns->replica);
 	if (ns->kind == VOTER_ARBITER) {

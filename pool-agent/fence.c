@@ -384,6 +384,8 @@ void fence_voter_state(struct agent *agent, struct nvmet_req *req)
 	state.power = ns->pool->power;
 	state.boot = agent->boot;
 	state.block_bytes = STORE_BLOCK_BYTES;
+	state.cfg_version = agent->cfg_version;
+	state.newer = ns->abstains && ns->newer;
 	state.window_valid = ns->window.valid;
 	if (!ns->abstains && state.status != WIRE_STATUS_UNAUTHORIZED) {
 		state.region_bytes = store_replica_region_bytes(ns->replica);

@@ -27,9 +27,6 @@
 #define FENCE_WAIT_NS     (100 * IO_NS_PER_MS)
 #define AGENT_HOST_PREFIX "nqn.2025-01.io.strake:host:"
 
-/* The newest meaning of a configuration record that this program knows (cfg.min_version). */
-#define AGENT_CFG_VERSION 1u
-
 struct agent_pool;
 struct export;
 
@@ -86,6 +83,7 @@ struct ns {
 	enum voter_kind kind;
 	uint64_t size_bytes;
 	bool abstains;
+	bool newer; /* it abstains: what it has is of a newer version than this program */
 
 	/* Who may write. */
 	struct token cur;
@@ -148,6 +146,7 @@ struct agent {
 	struct io *io;
 	struct uuid uuid;
 	uint64_t boot;
+	uint32_t cfg_version; /* agent_options */
 	struct bufpool *buffers;
 	struct nvmet *target;
 	struct nvmet_subsys subsys;
@@ -189,6 +188,8 @@ struct ns *agent_find_replica(struct agent *agent, const struct store_replica *r
 /* Takes the namespace away when nothing of it is in flight any more and someone waits for that. */
 void ns_progress(struct ns *ns);
 bool ns_is_idle(const struct ns *ns);
+/* With the way out. */
+const char *ns_why_abstains(const struct ns *ns);
 /* With nothing in flight. */
 void agent_free_pools(struct agent *agent);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pools and the namespaces of their replicas: how they come and go. */
+#include "base/mutant.h"
 #include "pool-agent/internal.h"
 
 #include <assert.h>
@@ -89,6 +90,30 @@ static void ns_metrics_remove(struct ns *ns)
 	agent_metric_remove(ns->agent, &ns->refused);
 }
 
+const char *ns_why_abstains(const struct ns *ns)
+{
+	return ns->newer ? "its metadata are newer than this pool-agent: upgrade the pool-agent"
+			 : "its metadata are unreadable: delete it and make a new one";
+}
+
+/* What is newer than this program is left as it is, for the one that comes after it. */
+static void ns_judge_version(struct ns *ns)
+{
+	uint32_t needed = store_replica_vmeta(ns->replica)->cfg.min_version;
+	char id[UUID_TEXT_SIZE];
+
+	ns->newer = store_replica_is_newer(ns->replica) ||
+		    (!ns->abstains && needed > ns->agent->cfg_version);
+	if (!ns->newer || mutant_is(MUTANT_VERSION_IGNORED)) {
+		return;
+	}
+	ns->abstains = true;
+	uuid_to_text(&store_replica_vmeta(ns->replica)->replica, id);
+	log_error(&ns->agent->io->log, "pool-agent", "replica-newer",
+		"replica=%s nsid=%u needs=%u knows=%u reason=%s", id, ns->nsid, needed,
+		ns->agent->cfg_version, ns_why_abstains(ns));
+}
+
 /* cur is what was promised before, with no association: nobody writes before the next FENCE. */
 static struct ns *ns_new(
 	struct agent_pool *pool, uint32_t first_nsid, struct store_replica *replica)
@@ -106,6 +131,7 @@ static struct ns *ns_new(
 	ns->replica = replica;
 	ns->nsid = first_nsid + slot;
 	ns->abstains = store_replica_abstains(replica);
+	ns_judge_version(ns);
 	list_init(&ns->claims);
 	if (!ns->abstains) {
 		const struct vmeta *vmeta = store_replica_vmeta(replica);

@@ -84,9 +84,6 @@ static int recover_judge(struct agent_recovery *recovery, const struct vmeta *vm
 	if (recovery->ns->export != NULL) {
 		return err_set(err, -EBUSY, "it is exported: unexport it first");
 	}
-	if (vmeta->cfg.min_version > AGENT_CFG_VERSION) {
-		return err_set(err, -EINVAL, "its configuration is of a newer version");
-	}
 	if (vmeta->rebuilding && !recovery->half_rebuilt) {
 		return err_set(err, -EBUSY,
 			"it was in the middle of a rebuild: it is old in some places and new in "

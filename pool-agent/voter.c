@@ -93,7 +93,7 @@ static bool change_apply(struct ns *ns)
 	const struct vmeta *vmeta = store_replica_vmeta(ns->replica);
 
 	if (ns->abstains) {
-		change->result = err_set(&change->err, -EIO, "its metadata are unreadable");
+		change->result = err_set(&change->err, -EIO, "%s", ns_why_abstains(ns));
 		return false;
 	}
 	ns->next = *vmeta;
@@ -184,7 +184,7 @@ static uint16_t judge_cfg(const struct ns *ns, const struct cfg *cfg)
 	const struct cfg *mine = &ns->next.cfg;
 	int place = cfg_find(cfg, &ns->id);
 
-	if (cfg->gen == 0 || cfg->min_version > AGENT_CFG_VERSION ||
+	if (cfg->gen == 0 || cfg->min_version > ns->agent->cfg_version ||
 		!epoch_equal(&cfg->epoch, &ns->cur.epoch) ||
 		(place < 0 ? mine->gen == 0 : cfg->voters[place].kind != ns->kind)) {
 		return WIRE_STATUS_REFUSED;

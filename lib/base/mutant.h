@@ -78,6 +78,8 @@
 	X(RECOVER_LOW_WGEN, "recover-low-wgen") /* a forced recovery begins with a write generation below clean */ \
 	X(RECOVER_SNAPSHOTS, "recover-snapshots") /* a recovered replica names snapshots that it lacks */ \
 	X(TARGET_INTACT, "target-intact") /* a target counts as intact until it is fenced anew */ \
+	X(OLD_PATH, "old-path") /* a host that connects anew may still be writing on its connections of before */ \
+	X(VERSION_IGNORED, "version-ignored") /* a voter goes on with a configuration that it does not understand */ \
 	X(ATTACH_REUSED, "attach-reused") /* an attachment gets the number of the one before */ \
 	X(DELETES_VOTER, "deletes-voter") /* a replica is deleted before V is without it */ \
 	X(TWO_ON_A_NODE, "two-on-a-node") /* a new replica may come to a node that has one */ \

@@ -559,6 +559,7 @@ static void subsys_init(struct nvmet_blk *nvmet_blk, const char *nqn)
 	subsys->ctx = nvmet_blk;
 	subsys->allow_any_host = true;
 	subsys->in_discovery = true;
+	subsys->one_each_host = true;
 	subsys->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DSM | NVME_ONCS_WRITE_ZEROES;
 	subsys->removed = subsys_removed;
 	(void)snprintf(subsys->nqn, sizeof(subsys->nqn), "%s", nqn);

@@ -507,6 +507,121 @@ static void connection_goes_while_executing(void **state)
 	env_done(&env);
 }
 
+struct second {
+	struct nvmeh *assoc;
+	bool ready, failed, closed;
+};
+
+static void second_ready(struct nvmeh *assoc)
+{
+	((struct second *)nvmeh_ctx(assoc))->ready = true;
+}
+
+static void second_failed(struct nvmeh *assoc, int code, const char *reason)
+{
+	(void)code;
+	(void)reason;
+	((struct second *)nvmeh_ctx(assoc))->failed = true;
+}
+
+static void second_closed(struct nvmeh *assoc)
+{
+	((struct second *)nvmeh_ctx(assoc))->closed = true;
+}
+
+static void second_connect(struct env *env, struct second *second)
+{
+	struct nvmeh_options options = env->options;
+
+	*second = (struct second){0};
+	options.ready = second_ready;
+	options.failed = second_failed;
+	options.closed = second_closed;
+	options.connect_timeout_ns = SECONDS(60);
+	options.ctx = second;
+	assert_int_equal(nvmeh_new(sim_process_io(env->client), &options, &second->assoc), 0);
+}
+
+static void second_close(struct env *env, struct second *second)
+{
+	nvmeh_close(second->assoc);
+	assert_true(sim_run_until_flag(env->sim, &second->closed, SECONDS(5)));
+}
+
+/* A host begins anew when what it had begun before is over, and not before. */
+static void new_association_ends_the_old_one(void **state)
+{
+	uint8_t buffer[BLOCK] = {7};
+	struct second second;
+	struct op op;
+	struct env env;
+
+	(void)state;
+	env_init(&env);
+	env.dev.hold = true;
+	op_init(&op, NVME_IO_WRITE, 1, buffer, BLOCK);
+	nvmeh_submit(env.assoc, &op.cmd);
+	sim_run_for_ns(env.sim, SECONDS(1));
+	second_connect(&env, &second);
+	assert_true(sim_run_until_flag(env.sim, &env.failed, SECONDS(5)));
+	sim_run_for_ns(env.sim, SECONDS(5));
+	assert_false(second.ready);
+	env.dev.hold = false;
+	task_wake(&env.dev.task);
+	assert_true(sim_run_until_flag(env.sim, &second.ready, SECONDS(5)));
+	assert_int_equal(env.dev.memory[BLOCK], 7);
+	assert_int_equal(op.cmd.result, -ECONNRESET);
+	second_close(&env, &second);
+	env_done(&env);
+}
+
+/* Another host's is its own. */
+static void other_hosts_stay(void **state)
+{
+	struct second second;
+	struct env env;
+
+	(void)state;
+	env_init(&env);
+	(void)snprintf(env.options.hostnqn, sizeof(env.options.hostnqn), "nqn.test:other");
+	second_connect(&env, &second);
+	assert_true(sim_run_until_flag(env.sim, &second.ready, SECONDS(5)));
+	sim_run_for_ns(env.sim, SECONDS(1));
+	assert_false(env.failed);
+	second_close(&env, &second);
+	env_done(&env);
+}
+
+/* It is not waited for without end; and the target may go meanwhile. */
+static void new_association_waits_in_vain(void **state)
+{
+	uint8_t buffer[BLOCK] = {7};
+	struct second second;
+	struct op op;
+	struct env env;
+
+	(void)state;
+	env_init(&env);
+	env.dev.hold = true;
+	op_init(&op, NVME_IO_WRITE, 1, buffer, BLOCK);
+	nvmeh_submit(env.assoc, &op.cmd);
+	sim_run_for_ns(env.sim, SECONDS(1));
+	second_connect(&env, &second);
+	assert_true(sim_run_until_flag(env.sim, &second.failed, SECONDS(20)));
+	second_close(&env, &second);
+	second_connect(&env, &second);
+	sim_run_for_ns(env.sim, SECONDS(1));
+	nvmet_blk_remove(env.blk, set_flag, &env.blk_removed);
+	sim_run_for_ns(env.sim, SECONDS(1));
+	env.dev.hold = false;
+	task_wake(&env.dev.task);
+	assert_true(sim_run_until_flag(env.sim, &env.blk_removed, SECONDS(5)));
+	assert_true(sim_run_until_flag(env.sim, &second.failed, SECONDS(5)));
+	env.blk = NULL;
+	second_close(&env, &second);
+	env_done(&env);
+}
+
 /* The answer is sent, the buffer stays until the device gives it back. */
 static void late_release(void **state)
 {
@@ -567,6 +682,9 @@ int main(void)
 		cmocka_unit_test(no_deadlock_behind_capsules),
 		cmocka_unit_test(answers_are_batched),
 		cmocka_unit_test(connection_goes_while_executing),
+		cmocka_unit_test(new_association_ends_the_old_one),
+		cmocka_unit_test(other_hosts_stay),
+		cmocka_unit_test(new_association_waits_in_vain),
 		cmocka_unit_test(late_release),
 		cmocka_unit_test(remove_drops_hosts),
 		cmocka_unit_test(same_nqn_twice),

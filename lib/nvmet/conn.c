@@ -64,6 +64,9 @@ static void conn_end(struct conn *conn)
 	io_timer_stop(&conn->timer);
 	bufpool_unwait(&conn->buffer_waiter);
 	conn_drop_requests(conn);
+	if (conn->connect != NULL) {
+		task_wake(&conn->target->task);
+	}
 	if (conn->ctrl != NULL) {
 		ctrl_detach(conn->ctrl, conn);
 	}

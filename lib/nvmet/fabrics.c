@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fabrics commands: Connect, properties. */
 #include "base/bytes.h"
+#include "base/mutant.h"
 #include "nvmet/internal.h"
 
 /* Places of Connect's parameters, for the answer that refuses one. */
@@ -60,6 +61,32 @@ static uint16_t queue_prepare(struct conn *conn, const struct nvme_connect_cmd *
 	return NVME_SC_SUCCESS;
 }
 
+/* Not a status: it is decided later. */
+#define CONNECT_WAITS UINT16_MAX
+
+/*
+ * The host sends again what was not answered on a connection that it has given up, and goes on:
+ * what it sent there first may still be on its way, or at the device.
+ */
+static bool connect_must_wait(
+	struct nvmet *target, const struct nvmet_subsys *subsys, const char *hostnqn)
+{
+	bool waits = false;
+
+	if (!subsys->one_each_host || mutant_is(MUTANT_OLD_PATH)) {
+		return false;
+	}
+	list_for_each (&target->ctrls, node) {
+		struct nvmet_ctrl *ctrl = container_of(node, struct nvmet_ctrl, node);
+
+		if (ctrl->subsys == subsys && strcmp(ctrl->hostnqn, hostnqn) == 0) {
+			nvmet_ctrl_drop(ctrl);
+			waits = true;
+		}
+	}
+	return waits;
+}
+
 static uint16_t connect_admin(struct conn *conn, const struct nvme_connect_cmd *cmd,
 	const struct nvme_connect_data *data, uint64_t *ret_result)
 {
@@ -78,6 +105,9 @@ static uint16_t connect_admin(struct conn *conn, const struct nvme_connect_cmd *
 	}
 	if (data->cntlid != NVME_CNTLID_DYNAMIC) {
 		return refuse_parameter(AT_CNTLID, ret_result);
+	}
+	if (connect_must_wait(target, subsys, data->hostnqn)) {
+		return CONNECT_WAITS;
 	}
 	ctrl = ctrl_new(target, subsys, data);
 	if (ctrl == NULL) {
@@ -152,12 +182,34 @@ static void connect_command(struct request *request)
 		status = cmd.qid == 0 ? connect_admin(conn, &cmd, data, &result)
 				      : connect_io(conn, &cmd, data, &result);
 	}
+	if (status == CONNECT_WAITS) {
+		conn->connect = request;
+		return;
+	}
 	if (status == 0) {
 		result = conn->ctrl->cntlid;
 	}
 	log_debug(&conn->target->io->log, "nvmet", "connect", "host=%.223s queue=%u status=%03x",
 		data->hostnqn, cmd.qid, status);
 	nvmet_req_complete(&request->req, status, result);
+}
+
+void fabrics_run_connects(struct nvmet *target)
+{
+	list_for_each (&target->conns, node) {
+		struct conn *conn = container_of(node, struct conn, node);
+		struct request *request = conn->connect;
+
+		if (request == NULL) {
+			continue;
+		}
+		conn->connect = NULL;
+		if (conn_is_over(conn)) {
+			nvmet_req_complete(&request->req, NVME_SC_CONNECT_CONTROLLER_BUSY, 0);
+		} else {
+			connect_command(request);
+		}
+	}
 }
 
 /* ---- properties ---- */

@@ -114,6 +114,7 @@ struct conn {
 	struct list_node node; /* target->conns */
 	struct io_conn *io_conn;
 	struct nvmet_ctrl *ctrl;    /* NULL before Connect and after the end */
+	struct request *connect;    /* executing: it waits for the host's other associations */
 	struct list_node ctrl_node; /* ctrl->conns */
 	uint16_t qid;
 	uint16_t entries;
@@ -296,6 +297,8 @@ unsigned target_io_queues_max(const struct nvmet *target);
 
 /* ---- fabrics.c, admin.c, features.c, identify.c, log_page.c ---- */
 void fabrics_command(struct request *request);
+/* Another association is over: who waited for that goes on, or ends with its connection. */
+void fabrics_run_connects(struct nvmet *target);
 void admin_command(struct request *request);
 void features_set(struct request *request);
 void features_get(struct request *request);

@@ -81,6 +81,10 @@ struct nvmet_subsys {
 	const char (*allowed_hosts)[NVME_NQN_SIZE];
 	unsigned allowed_host_count;
 	bool in_discovery; /* listed in the discovery log */
+	/* A host has one association: a new one is answered when its others are over, with
+	 * everything that came on them.  What they sent and the host has sent again since must not
+	 * be carried out later. */
+	bool one_each_host;
 	uint16_t oncs; /* NVME_ONCS_...: the optional standard I/O commands that ops->io knows */
 	void (*removed)(struct nvmet_subsys *subsys);
 	unsigned ctrl_count;

@@ -85,6 +85,7 @@ static void target_step(struct task *task)
 
 	target_run_ready(target);
 	reap_ctrls(target);
+	fabrics_run_connects(target);
 	reap_subsystems(target);
 	if (target->closing && list_is_empty(&target->conns) && list_is_empty(&target->ctrls) &&
 		list_is_empty(&target->subsystems)) {

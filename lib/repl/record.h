@@ -18,6 +18,10 @@
 #define REPL_NAME_SIZE    64 /* with NUL */
 #define REPL_SIZE_MAX     (UINT64_C(64) << 40)
 
+/* The newest meaning of a configuration that this program knows.  Who knows less than
+ * cfg.min_version neither votes for it nor changes it. */
+#define CFG_VERSION 1u
+
 /* (attach, inc) orders; the nonce tells two processes with the same (attach, inc) apart. */
 struct epoch {
 	uint32_t attach;

@@ -202,6 +202,8 @@ enum {
 	STATE_REGION_BYTES = 48,
 	STATE_WINDOW_VALID = 56,
 	STATE_MARK_COUNT = 60,
+	STATE_CFG_VERSION = 64,
+	STATE_NEWER = 68,
 	STATE_MARKS = 2048,
 	STATE_SNAPSHOTS = 96,
 	STATE_SNAPSHOTS_KEPT = 104,
@@ -226,6 +228,8 @@ void wire_voter_state_encode(
 	le64_put(to + STATE_BOOT, state->boot);
 	le64_put(to + STATE_REGION_BYTES, state->region_bytes);
 	to[STATE_WINDOW_VALID] = state->window_valid;
+	le32_put(to + STATE_CFG_VERSION, state->cfg_version);
+	to[STATE_NEWER] = state->newer;
 	to[STATE_SNAPSHOTS] = state->snapshots;
 	le64_put(to + STATE_SNAPSHOTS_KEPT, state->snapshots_kept);
 	if (status_has_vmeta(state->status)) {
@@ -250,6 +254,9 @@ int wire_voter_state_decode(
 	state.boot = le64_get(from + STATE_BOOT);
 	state.region_bytes = le64_get(from + STATE_REGION_BYTES);
 	state.window_valid = from[STATE_WINDOW_VALID] == 1;
+	/* Who does not tell is of the first. */
+	state.cfg_version = (uint32_t)max_u64(le32_get(from + STATE_CFG_VERSION), 1);
+	state.newer = from[STATE_NEWER] == 1;
 	state.snapshots = from[STATE_SNAPSHOTS] == 1;
 	state.snapshots_kept = le64_get(from + STATE_SNAPSHOTS_KEPT);
 	if (status_has_vmeta(state.status)) {

@@ -120,6 +120,8 @@ struct wire_voter_state {
 	uint64_t power, boot;
 	uint64_t region_bytes; /* REPL_REGION_BYTES, or smaller in the simulator */
 	uint32_t block_bytes;
+	uint32_t cfg_version;    /* what its pool-agent understands (cfg.min_version) */
+	bool newer;              /* ABSTAIN: its metadata are newer than its pool-agent */
 	bool window_valid;       /* WINDOW tells where the replica may differ; else the stamps do */
 	bool snapshots;          /* its pool can make them */
 	uint64_t snapshots_kept; /* all up to this number are there for good */

@@ -456,6 +456,7 @@ static void disk_submit(struct io_disk *io_disk, struct io_disk_op *op)
 
 	check_op(disk, op);
 	disk->operations++;
+	disk->durable_operations += op->kind == IO_DISK_FLUSH || op->fua;
 	disk_count_write(disk, op->kind);
 	request->handle = handle;
 	request->op = op;
@@ -626,6 +627,11 @@ uint64_t sim_disk_power(const struct sim_disk *disk)
 uint64_t sim_disk_operations(const struct sim_disk *disk)
 {
 	return disk->operations;
+}
+
+uint64_t sim_disk_durable_operations(const struct sim_disk *disk)
+{
+	return disk->durable_operations;
 }
 
 unsigned sim_disk_in_flight(const struct sim_disk *disk)

@@ -46,7 +46,7 @@ struct sim_disk {
 	struct sim_disk_faults faults;
 	uint64_t torn_offset;
 	uint64_t torn_length;
-	uint64_t operations;
+	uint64_t operations, durable_operations;
 	uint64_t at_write; /* the n-th write from now on lets the event run; 0: none */
 	struct sim_event *at_write_event;
 	void (*at_write_run)(struct sim_event *event);

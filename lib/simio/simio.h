@@ -183,6 +183,8 @@ uint64_t sim_disk_size_bytes(const struct sim_disk *disk);
 uint64_t sim_disk_power(const struct sim_disk *disk);
 /* Operations submitted so far, for counting injection points. */
 uint64_t sim_disk_operations(const struct sim_disk *disk);
+/* Of them flushes, and writes that must be durable (fua). */
+uint64_t sim_disk_durable_operations(const struct sim_disk *disk);
 unsigned sim_disk_in_flight(const struct sim_disk *disk);
 /* Blocks with content that no flush covers. */
 size_t sim_disk_unflushed_blocks(const struct sim_disk *disk);

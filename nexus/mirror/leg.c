@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#define OUTDATED "its pool-agent is too old for the volume: upgrade the pool-agent"
+
 static task_step leg_step;
 
 static enum leg_result leg_classify(const struct nvmeh_cmd *cmd)
@@ -406,6 +408,7 @@ static void leg_send_release(struct leg *leg)
 static void leg_fault(struct leg *leg, const char *reason)
 {
 	leg->faulted = true;
+	leg->outdated = false;
 	snprintf(leg->reason, sizeof(leg->reason), "%s", reason);
 }
 
@@ -445,7 +448,9 @@ static bool leg_handle_answer(struct leg *leg)
 		return false;
 	}
 	if (answer.status == WIRE_STATUS_ABSTAIN) {
-		leg_fault(leg, "its metadata are unreadable: replace the replica");
+		leg_fault(leg, answer.newer ? OUTDATED
+					    : "its metadata are unreadable: replace the replica");
+		leg->outdated = answer.newer;
 		return false;
 	}
 	if (answer.status == WIRE_STATUS_WRONG_REPLICA) {
@@ -465,7 +470,13 @@ static bool leg_handle_answer(struct leg *leg)
 		return false;
 	}
 	leg->answer = answer;
+	if (leg->volume->committed && !version_is_understood(leg, &leg->volume->cfg)) {
+		leg_fault(leg, OUTDATED);
+		leg->outdated = true;
+		return false;
+	}
 	leg->faulted = false;
+	leg->outdated = false;
 	return true;
 }
 

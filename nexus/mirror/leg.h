@@ -221,6 +221,7 @@ struct leg {
 	bool lost;             /* another token was seen: somebody else fenced the replica */
 	char reason[160];      /* why it is not ready, or faulted */
 	char failure[160]; /* what put it out of S or ended its rebuild; "" once it is in sync */
+	bool outdated;     /* faulted: its pool-agent is older than what it would have to know */
 	bool faulted;      /* abstains, wrong replica, other lineage: not used until that changes */
 	uint64_t foreign_lineage; /* it answered with a configuration of this other one; 0: none */
 	struct wire_voter_state answer; /* of the last successful FENCE */

@@ -201,23 +201,10 @@ static int open_rank(const struct cfg *a, const struct cfg *b)
 	return cfg_compare(a, b);
 }
 
-/* c = the highest configuration accepted in F; without any, the one that the volume was created
- * with. */
-static void open_choose(struct volume *volume)
+static void open_begin_volume(struct volume *volume)
 {
 	struct cfg *chosen = &volume->chosen;
 
-	memset(chosen, 0, sizeof(*chosen));
-	for (unsigned i = 0; i < volume->leg_count; i++) {
-		const struct leg *leg = volume->legs[i];
-
-		if (leg_in_f(leg) && open_rank(&leg->answer.vmeta.cfg, chosen) > 0) {
-			*chosen = leg->answer.vmeta.cfg;
-		}
-	}
-	if (chosen->gen != 0) {
-		return;
-	}
 	chosen->lineage = volume->options.lineage;
 	chosen->size_bytes = volume->options.size_bytes;
 	for (unsigned i = 0; i < volume->leg_count; i++) {
@@ -234,6 +221,27 @@ static void open_choose(struct volume *volume)
 	}
 }
 
+/* c = the highest configuration accepted in F; without any, the one that the volume was created
+ * with. */
+static void open_choose(struct volume *volume)
+{
+	struct cfg *chosen = &volume->chosen;
+
+	memset(chosen, 0, sizeof(*chosen));
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		const struct leg *leg = volume->legs[i];
+
+		if (leg_in_f(leg) && open_rank(&leg->answer.vmeta.cfg, chosen) > 0) {
+			*chosen = leg->answer.vmeta.cfg;
+		}
+	}
+	if (chosen->gen == 0) {
+		open_begin_volume(volume);
+	}
+	chosen->min_version =
+		(uint32_t)max_u64(chosen->min_version, volume->nexus->options.cfg_needs);
+}
+
 static unsigned open_votes(const struct volume *volume)
 {
 	unsigned votes = 0;
@@ -241,7 +249,8 @@ static unsigned open_votes(const struct volume *volume)
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		const struct leg *leg = volume->legs[i];
 
-		votes += leg_in_f(leg) && voters_has(&volume->chosen, leg);
+		votes += leg_in_f(leg) && voters_has(&volume->chosen, leg) &&
+			 version_is_understood(leg, &volume->chosen);
 	}
 	return votes;
 }
@@ -388,7 +397,7 @@ static leg_mask open_members(const struct volume *volume, bool same_power)
 		int at = cfg_find(chosen, &leg->voter.replica);
 
 		if (at < 0 || !chosen->voters[at].insync || !leg_in_f(leg) ||
-			leg->vmeta_rebuilding) {
+			leg->vmeta_rebuilding || !version_is_understood(leg, chosen)) {
 			continue; /* I5 */
 		}
 		if (same_power && chosen->gen != 0 &&
@@ -478,6 +487,7 @@ static void open_name_votes(struct volume *volume)
 			"needs a majority: %u of %u voters answered", open_votes(volume),
 			volume->chosen.voter_count);
 	}
+	version_name_outdated(volume, volume->reason);
 }
 
 /* false: this attempt ends here, volume->reason says why. */
@@ -486,7 +496,7 @@ static bool open_elect(struct volume *volume)
 	leg_mask members;
 	bool power_lost = false;
 
-	if (lineage_is_in_doubt(volume, open_fenced_mask(volume))) {
+	if (lineage_is_in_doubt(volume, open_fenced_mask(volume)) || !version_is_ours(volume)) {
 		return false;
 	}
 	if (!open_has_votes(volume)) {
@@ -567,6 +577,7 @@ static void open_elected(struct volume *volume)
 	volume->options.host_may_have_lived_on = true;
 	volume->options.used = true;
 	lineage_committed(volume);
+	version_elected(volume);
 	volume->scan_leg = 0;
 	volume->scan_windows = true;
 	log_info(&volume->io->log, "nexus", "opened", "volume=%s epoch=%s members=%u wgen=%llu",

@@ -196,6 +196,7 @@ static bool has_majority(const struct volume *volume, char *reason)
 	}
 	snprintf(reason, VOLUME_REASON_SIZE, "needs a majority: %u of %u voters reached", count,
 		volume->cfg.voter_count);
+	version_name_outdated(volume, reason);
 	return false;
 }
 

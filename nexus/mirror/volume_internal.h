@@ -587,6 +587,13 @@ void voters_follow(struct volume *volume);
 /* Data voters of the committed V but for the one that is being removed. */
 unsigned voters_data_count(const struct volume *volume);
 bool voters_has(const struct cfg *cfg, const struct leg *leg);
+
+/* version.c */
+bool version_is_understood(const struct leg *leg, const struct cfg *cfg);
+bool version_is_ours(struct volume *volume); /* the chosen configuration's */
+void version_elected(struct volume *volume);
+/* Adds how many voters are missing because their pool-agents are too old. */
+void version_name_outdated(const struct volume *volume, char reason[VOLUME_REASON_SIZE]);
 void voters_update_min_insync(struct volume *volume);
 /* NULL, or why what FENCE told of it says that it cannot become a voter of this volume. */
 const char *voters_newcomer_is_unfit(const struct volume *volume, const struct leg *leg);

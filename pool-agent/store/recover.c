@@ -147,8 +147,8 @@ static int slot_decide(struct recovery *recovery, struct slot *slot)
 		}
 	}
 	slot->seq = newest->seq;
-	slot->abstains = pairs[0].state == PAIR_BAD || pairs[1].state == PAIR_BAD ||
-			 pairs[0].state == PAIR_NEWER || pairs[1].state == PAIR_NEWER ||
+	slot->newer = pairs[0].state == PAIR_NEWER || pairs[1].state == PAIR_NEWER;
+	slot->abstains = pairs[0].state == PAIR_BAD || pairs[1].state == PAIR_BAD || slot->newer ||
 			 (newest->seq > 0 && other != newest->seq - 1) ||
 			 newest->size_bytes % STORE_BLOCK_BYTES != 0;
 	if (slot->abstains) {

@@ -324,6 +324,11 @@ bool store_replica_abstains(const struct store_replica *replica)
 	return replica->slot->abstains;
 }
 
+bool store_replica_is_newer(const struct store_replica *replica)
+{
+	return replica->slot->newer;
+}
+
 const struct vmeta *store_replica_vmeta(const struct store_replica *replica)
 {
 	return &replica->vmeta;

@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A replica's vmeta: four blocks in two pairs, the members of a pair at opposite ends of the pool.
- * Version n goes to pair n % 2, near and then far, each with fua: the other pair has version n - 1
- * whole while a crash may leave this one half written.
+ * Version n goes to pair n % 2, near and then far, each durable before what follows: the other pair
+ * has version n - 1 whole while a crash may leave this one half written.
+ *
+ * One version is written with fua.  What arrives meanwhile goes together, with a flush of the disk
+ * behind all near members and one behind all far ones: when a node is lost, all its volumes want to
+ * write here at once.
  */
 #include "base/mutant.h"
 #include "pool-agent/store/store_internal.h"
 
-enum slot_write_state {
-	SLOT_WRITE_IDLE,
-	SLOT_WRITE_START,
-	SLOT_WRITE_AWAIT_NEAR,
-	SLOT_WRITE_AWAIT_FAR,
+enum slot_writer_state {
+	SLOT_WRITER_START,
+	SLOT_WRITER_AWAIT_NEAR,
+	SLOT_WRITER_AWAIT_NEAR_FLUSH,
+	SLOT_WRITER_AWAIT_FAR,
+	SLOT_WRITER_AWAIT_FAR_FLUSH,
 };
 
 uint64_t slot_block(const struct store *store, uint32_t slot, unsigned pair, unsigned member)
@@ -21,45 +26,86 @@ uint64_t slot_block(const struct store *store, uint32_t slot, unsigned pair, uns
 	return (member == 0 ? layout->vmeta_near : layout->vmeta_far) + 2 * (uint64_t)slot + pair;
 }
 
-static void slot_write_member(struct slot *slot, unsigned member)
+static void writer_write(struct slot_writer *writer, unsigned member)
 {
-	unsigned pair = (unsigned)(slot->written_seq % 2);
-	uint64_t block = slot_block(slot->store, slot->index, pair, member);
+	bool alone = writer->served.head.next == writer->served.head.prev;
 
-	if (mutant_is(MUTANT_VMETA_VOLATILE)) {
-		batch_write(&slot->batch, &slot->op, block, slot->image, VMETA_SIZE);
-		return;
+	list_for_each (&writer->served, node) {
+		struct slot *slot = container_of(node, struct slot, write_node);
+		unsigned pair = (unsigned)(slot->written_seq % 2);
+		uint64_t block = slot_block(slot->store, slot->index, pair, member);
+
+		if (alone && !mutant_is(MUTANT_VMETA_VOLATILE)) {
+			batch_write_durable(
+				&writer->batch, &slot->op, block, slot->image, VMETA_SIZE);
+		} else {
+			batch_write(&writer->batch, &slot->op, block, slot->image, VMETA_SIZE);
+		}
 	}
-	batch_write_durable(&slot->batch, &slot->op, block, slot->image, VMETA_SIZE);
+	writer->flushes = !alone && !mutant_is(MUTANT_VMETA_VOLATILE);
 }
 
-static void slot_step(struct task *task)
+/* Of what was written without fua. */
+static void writer_flush(struct slot_writer *writer)
 {
-	struct slot *slot = container_of(task, struct slot, task);
-	struct task *parent;
+	writer->result = batch_take_result(&writer->batch);
+	if (writer->flushes && writer->result == 0) {
+		batch_flush(&writer->batch, &writer->flush);
+	}
+}
 
-	switch ((enum slot_write_state)slot->state) {
-	case SLOT_WRITE_START:
-		slot_write_member(slot, 0);
-		AWAIT(slot, SLOT_WRITE_AWAIT_NEAR, slot->batch.pending == 0);
-		slot->result = batch_take_result(&slot->batch);
-		if (slot->result == 0) {
-			slot_write_member(slot, 1);
-			AWAIT(slot, SLOT_WRITE_AWAIT_FAR, slot->batch.pending == 0);
-			slot->result = batch_take_result(&slot->batch);
-		}
+static void writer_flushed(struct slot_writer *writer)
+{
+	int result = batch_take_result(&writer->batch);
+
+	writer->result = writer->result != 0 ? writer->result : result;
+}
+
+static void writer_end(struct slot_writer *writer)
+{
+	struct list_node *node;
+
+	if (writer->result != 0) {
+		/* Nobody knows which versions are on the disk now. */
+		store_fail(writer->store, "write of a replica's metadata", writer->result);
+	}
+	while ((node = list_pop_front(&writer->served)) != NULL) {
+		struct slot *slot = container_of(node, struct slot, write_node);
+		struct task *parent = slot->parent;
+
+		slot->result = writer->result;
 		if (slot->result == 0) {
 			slot->seq = slot->written_seq;
-		} else {
-			/* Nobody knows which version is on the disk now. */
-			store_fail(slot->store, "write of a replica's metadata", slot->result);
 		}
-		slot->state = SLOT_WRITE_IDLE;
-		parent = slot->parent;
 		slot->parent = NULL;
 		task_wake(parent);
-		return;
-	case SLOT_WRITE_IDLE:
+	}
+}
+
+static void writer_step(struct task *task)
+{
+	struct slot_writer *writer = container_of(task, struct slot_writer, task);
+
+	switch ((enum slot_writer_state)writer->state) {
+	case SLOT_WRITER_START:
+		while (!list_is_empty(&writer->waiting)) {
+			list_splice_back(&writer->served, &writer->waiting);
+			writer_write(writer, 0);
+			AWAIT(writer, SLOT_WRITER_AWAIT_NEAR, writer->batch.pending == 0);
+			writer_flush(writer);
+			AWAIT(writer, SLOT_WRITER_AWAIT_NEAR_FLUSH, writer->batch.pending == 0);
+			writer_flushed(writer);
+			if (writer->result == 0) {
+				writer_write(writer, 1);
+				AWAIT(writer, SLOT_WRITER_AWAIT_FAR, writer->batch.pending == 0);
+				writer_flush(writer);
+				AWAIT(writer, SLOT_WRITER_AWAIT_FAR_FLUSH,
+					writer->batch.pending == 0);
+				writer_flushed(writer);
+			}
+			writer_end(writer);
+		}
+		writer->state = SLOT_WRITER_START;
 		return;
 	}
 }
@@ -83,7 +129,9 @@ void slot_give(struct slot *slot)
 
 void slot_write(struct slot *slot, uint8_t *image, struct vmeta *vmeta, struct task *parent)
 {
-	assert(slot->parent == NULL && slot->state == SLOT_WRITE_IDLE);
+	struct slot_writer *writer = &slot->store->slot_writer;
+
+	assert(slot->parent == NULL);
 	slot->written_seq = slot->seq + 1;
 	vmeta->seq = slot->written_seq;
 	vmeta->pool = slot->store->sb.uuid;
@@ -91,14 +139,26 @@ void slot_write(struct slot *slot, uint8_t *image, struct vmeta *vmeta, struct t
 	vmeta_encode(vmeta, image);
 	slot->image = image;
 	slot->parent = parent;
-	slot->state = SLOT_WRITE_START;
-	task_wake(&slot->task);
+	list_push_back(&writer->waiting, &slot->write_node);
+	task_wake(&writer->task);
+}
+
+static void writer_init(struct store *store)
+{
+	struct slot_writer *writer = &store->slot_writer;
+
+	writer->store = store;
+	task_init(&writer->task, &store->io->runq, writer_step);
+	batch_init(&writer->batch, store->disk, &writer->task);
+	list_init(&writer->waiting);
+	list_init(&writer->served);
 }
 
 int slots_init(struct store *store)
 {
 	uint32_t count = store->sb.layout.slots;
 
+	writer_init(store);
 	store->slots = io_zalloc(store->io, count * sizeof(struct slot));
 	if (store->slots == NULL) {
 		return -ENOMEM;
@@ -108,8 +168,6 @@ int slots_init(struct store *store)
 
 		slot->store = store;
 		slot->index = i;
-		task_init(&slot->task, &store->io->runq, slot_step);
-		batch_init(&slot->batch, store->disk, &slot->task);
 		list_init(&slot->takers);
 	}
 	return 0;
@@ -120,11 +178,11 @@ void slots_done(struct store *store)
 	if (store->slots == NULL) {
 		return;
 	}
+	task_done(&store->slot_writer.task);
 	for (uint32_t i = 0; i < store->sb.layout.slots; i++) {
 		struct slot *slot = &store->slots[i];
 
 		assert(slot->parent == NULL);
-		task_done(&slot->task);
 		replica_free(slot->replica);
 		for (unsigned member = 0; member < 4; member++) {
 			io_free(store->io, slot->repair[member / 2][member % 2]);

@@ -117,6 +117,9 @@ uint32_t store_replica_slot(const struct store_replica *replica);
 /* true: both members of a vmeta pair are unreadable; the voter abstains for ever and only delete is
  * allowed. */
 bool store_replica_abstains(const struct store_replica *replica);
+/* It abstains because its metadata are of a version or have a feature that this program does not
+ * know. */
+bool store_replica_is_newer(const struct store_replica *replica);
 /* The current durable vmeta; valid until the next turn of the loop. */
 const struct vmeta *store_replica_vmeta(const struct store_replica *replica);
 uint64_t store_replica_used_bytes(const struct store_replica *replica);

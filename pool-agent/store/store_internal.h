@@ -242,28 +242,40 @@ enum slot_state {
 
 /* The places of one slot on disk, and a writer for them. */
 struct slot {
-	struct task task;
-	int state;
 	struct store *store;
 	uint32_t index;
 	enum slot_state use;
 	uint64_t seq;          /* highest good one */
 	uint8_t *repair[2][2]; /* [pair][member], owned while opening: to be written there */
 	bool abstains;         /* a pair, or a page of stamps, is bad on both sides */
+	bool newer;            /* so because it is of a version that this program does not know */
 	bool unreadable;       /* so because a read failed: another open may succeed */
 	bool unmapped;         /* its clusters are not in the map: nobody knows what they are for */
 	uint64_t clusters;     /* that belong to it, in the table */
 	uint32_t surplus; /* of these beyond its stamp space: a resize did not come to its end */
 	uint64_t created_lsn;          /* while opening: its last RECORD_STAMPS with value 0 */
 	struct store_replica *replica; /* owned; READY */
-	struct batch batch;
+	struct list_node write_node;   /* slot_writer, while a version is being written */
 	struct batch_op op;
-	uint8_t *image; /* borrowed while a version is being written */
+	uint8_t *image; /* borrowed, likewise */
 	uint64_t written_seq;
 	struct task *parent; /* borrowed; woken when the version is durable; NULL: not writing */
 	int result;
 	bool taken;         /* somebody makes the next version from the present one */
 	struct list takers; /* struct waiter */
+};
+
+/* Of all slots. */
+struct slot_writer {
+	struct store *store;
+	struct task task;
+	int state;
+	struct batch batch;
+	struct batch_op flush;
+	bool flushes;        /* what is being written needs it */
+	struct list waiting; /* slot; those that came while others are being written */
+	struct list served;
+	int result;
 };
 
 struct store_replica {
@@ -491,6 +503,7 @@ struct store {
 	bool closing;
 	uint64_t unmapped_lsn; /* of the newest record that took a cluster from a replica's map */
 	struct slot *slots;    /* owned */
+	struct slot_writer slot_writer;
 	uint32_t replica_count;
 	struct clusters clusters;
 	struct journal journal;

@@ -125,6 +125,12 @@ static void counted_done(struct store_io *io)
 	(*counted->done)++;
 }
 
+static void counted_op_done(struct store_op *op)
+{
+	assert_int_equal(op->result, 0);
+	(*(unsigned *)op->ctx)++;
+}
+
 static void test_records_share_journal_writes(void **state)
 {
 	struct bench *bench = *state;
@@ -297,6 +303,42 @@ static void test_update_is_durable(void **state)
 		assert_int_equal(store_replica_vmeta(replica)->promised.inc, i);
 		assert_int_equal(store_replica_vmeta(replica)->clean, i);
 		assert_int_equal(store_replica_vmeta(replica)->keys[1].secret[31], i);
+	}
+}
+
+/* Two flushes for the near and the far members of all, whoever came first by itself. */
+static void test_updates_share_flushes(void **state)
+{
+	struct bench *bench = *state;
+	struct store_replica *replicas[8];
+	struct vmeta vmeta;
+	struct store_op ops[8];
+	struct uuid ids[8];
+	unsigned done = 0;
+	uint64_t before;
+
+	for (unsigned i = 0; i < 8; i++) {
+		assert_int_equal(bench_create(bench, "db", REPLICA_SIZE, &replicas[i]), 0);
+		ids[i] = store_replica_vmeta(replicas[i])->replica;
+	}
+	bench_settle(bench);
+	before = sim_disk_durable_operations(bench->disk);
+	for (unsigned i = 0; i < 8; i++) {
+		vmeta = *store_replica_vmeta(replicas[i]);
+		vmeta.promised = (struct epoch){.attach = 1, .inc = i + 1, .nonce = 77};
+		ops[i] = (struct store_op){.done = counted_op_done, .ctx = &done};
+		store_replica_update(replicas[i], &vmeta, &ops[i]);
+	}
+	assert_int_equal(done, 0);
+	sim_run_for_ns(bench->sim, IO_NS_PER_S);
+	assert_int_equal(done, 8);
+	assert_true(sim_disk_durable_operations(bench->disk) - before <= 4);
+	bench_crash(bench, true);
+	assert_int_equal(bench_open(bench), 0);
+	for (unsigned i = 0; i < 8; i++) {
+		replicas[i] = store_replica_find(bench->store, &ids[i]);
+		assert_non_null(replicas[i]);
+		assert_int_equal(store_replica_vmeta(replicas[i])->promised.inc, i + 1);
 	}
 }
 
@@ -608,6 +650,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_delete_and_reuse, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_slots_run_out, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_update_is_durable, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_updates_share_flushes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_journal_wraps, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_one_superblock_is_enough, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(

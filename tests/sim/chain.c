@@ -111,6 +111,10 @@ static void judge_vmeta(struct node_agent *node, const struct vmeta *vmeta)
 	struct world *world = node->world;
 	int order = cfg_compare(&vmeta->cfg, &seen->cfg);
 
+	if (seen->cfg.min_version > CFG_VERSION && node->older) {
+		chain_fail(world, "%s changes metadata of version %u that it does not understand",
+			node->name, seen->cfg.min_version);
+	}
 	if (vmeta->seq < seen->seq) {
 		chain_fail(world, "%s: version %lu of its metadata after %lu", node->name,
 			(unsigned long)vmeta->seq, (unsigned long)seen->seq);

@@ -72,6 +72,31 @@ static void fault_agent_stop(struct fault *fault)
 	agent_stop(draw_agent(fault), draw_duration_ns(&fault->rng));
 }
 
+static void on_upgrade(struct sim_event *event)
+{
+	struct node_agent *node = container_of(event, struct fault, end)->agent;
+
+	node->older = false;
+	agent_crash(node, 0);
+}
+
+/* One at a time is the program of before, as while a cluster is upgraded, or when that is taken
+ * back. */
+static void fault_older_build(struct fault *fault)
+{
+	struct world *world = fault->world;
+
+	for (unsigned i = 0; i < world->options.voters; i++) {
+		if (world->agents[i].older) {
+			return;
+		}
+	}
+	fault->agent = draw_agent(fault);
+	fault->agent->older = true;
+	agent_crash(fault->agent, 0);
+	fault_ends_after(fault, draw_duration_ns(&fault->rng), on_upgrade);
+}
+
 static void fault_nexus_crash(struct fault *fault)
 {
 	struct rng *rng = &fault->rng;
@@ -298,6 +323,7 @@ static const struct fault_kind {
 	{"misdirected-write", 2, fault_misdirect},
 	{"agent-stop", 6, fault_agent_stop},
 	{"at-join", 8, fault_at_join},
+	{"older-build", 5, fault_older_build},
 };
 
 static const struct fault_kind *draw_kind(struct fault *fault)
@@ -383,6 +409,10 @@ void faults_end(struct world *world)
 		if (node->process != NULL) {
 			sim_process_fail_allocation(node->process, 0);
 			sim_process_freeze(node->process, 0);
+		}
+		if (node->older) {
+			node->older = false;
+			agent_crash(node, 0);
 		}
 		node->disk_faulty = false;
 		sim_disk_set_faults(node->disk, &none);

@@ -70,6 +70,8 @@ const char *mutant_options(enum mutant mutant)
 		return "recover=1 snapshots=0 voter_changes=1 absent=-1 small=-1 rotten=-1";
 	case MUTANT_RECOVER_SNAPSHOTS:
 		return "recover=1 snapshots=1 voter_changes=1 absent=-1 small=-1 rotten=-1";
+	case MUTANT_VERSION_IGNORED: /* needs programs of two versions */
+		return PLAIN "version=2";
 	case MUTANT_ATTACH_REUSED:
 	case MUTANT_DELETES_VOTER:
 	case MUTANT_TWO_ON_A_NODE:
@@ -97,6 +99,8 @@ const char *mutant_scenario(enum mutant mutant)
 		return "sim_guards_test test_settled_beside_a_failed_write";
 	case MUTANT_JOINS_LAST:
 		return "sim_review_test test_joiner_accepts_first";
+	case MUTANT_OLD_PATH:
+		return "sim_front_test test_old_path_writes_late";
 	case MUTANT_JOIN_EARLY:
 		return "sim_tracking_test test_write_outlasts_a_rebuild";
 	case MUTANT_LINEAGE_GOES_ON:

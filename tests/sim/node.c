@@ -43,6 +43,7 @@ static void agent_serve(struct node_agent *node)
 		.window_entries = (uint32_t)world->options.window_entries,
 		.queues_max = 64,
 		.restart_wait_ms = (uint32_t)world->options.restart_wait_ms,
+		.cfg_version = node->older ? 0 : (uint32_t)world->options.version,
 	};
 	struct err err = {0};
 	int result;

@@ -58,6 +58,7 @@ static const struct {
 	{"down", offsetof(struct world_options, down_at_end)},
 	{"power_cycle", offsetof(struct world_options, power_cycle_at_end)},
 	{"snapshots", offsetof(struct world_options, snapshots)},
+	{"version", offsetof(struct world_options, version)},
 	{"recover", offsetof(struct world_options, recover)},
 };
 
@@ -203,6 +204,10 @@ void world_draw_options(struct world_options *options, uint64_t seed)
 	snapshots_draw(options, &rng);
 	recovery_draw(options, &rng);
 	cluster_draw_options(options);
+	/* A replica that is asked to become the volume must be understood where it is. */
+	if (options->recover == 0 && rng_percent(&rng, 15)) {
+		options->version = CFG_VERSION + 1;
+	}
 }
 
 /* One "name=value"; the fields are 64 bits wide, signed or not. */

@@ -48,7 +48,8 @@ static struct store_format_options pool_format(const struct world *world)
 		.name = "pool",
 		.cluster_bytes = (uint32_t)world->options.cluster_bytes,
 		.region_bytes = world->options.region_bytes,
-		.replica_slots = 8,
+		.replica_slots =
+			world->options.pool_slots != 0 ? (uint32_t)world->options.pool_slots : 8,
 		.journal_blocks = (uint32_t)world->options.journal_blocks,
 	};
 }

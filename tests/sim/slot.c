@@ -471,6 +471,8 @@ void slot_open(struct slot *slot, uint32_t attach)
 		.rebuilds = (unsigned)world->options.rebuilds,
 		.rebuild_rate_min = world->options.rebuild_rate_min,
 		.rebuild_rate_max = world->options.rebuild_rate_max,
+		.cfg_version = slot->older ? 0 : (uint32_t)world->options.version,
+		.cfg_needs = slot->older ? 0 : (uint32_t)world->options.version,
 	};
 	struct volume_options options;
 	struct err err = {0};

@@ -40,6 +40,7 @@ struct world_options {
 	uint64_t cluster_bytes;
 	uint64_t region_bytes;
 	uint64_t pool_bytes;
+	uint64_t pool_slots;                   /* replicas of a pool, at most; 0: 8 */
 	uint64_t journal_blocks;               /* a small one is full all the time */
 	uint64_t agent_buffers, nexus_buffers; /* bytes: few make requests wait for each other */
 	int64_t small_agent;  /* whose pool is too small for the volume; -1 none, -2 all */
@@ -73,6 +74,8 @@ struct world_options {
 	uint64_t down_at_end; /* how many agents stay away when the faults end, at first */
 	uint64_t power_cycle_at_end;
 	uint64_t snapshots; /* the pools have them, and somebody asks for some: snapshots.c */
+	uint64_t version;   /* configurations need it, and programs know it, but for those that are
+			       older; 0: as shipped */
 	uint64_t recover; /* once, all but a replica is lost, and an operator makes it the volume */
 };
 
@@ -106,6 +109,7 @@ struct node_agent {
 	bool remade;           /* its replica was made while the world runs */
 	int made_result;       /* of the last attempt */
 	bool may_abstain;      /* its metadata were damaged on purpose */
+	bool older;            /* its program is the shipped one, whatever `version` says */
 	struct layout layout;  /* of its pool */
 	enum agent_state state;
 	struct sim_process *process; /* NULL when down */
@@ -178,6 +182,7 @@ struct slot {
 	struct sim_host *host;
 	struct uuid host_uuid;
 	struct sim_process *process; /* NULL when the nexus is down */
+	bool older;                  /* as of an agent */
 	struct nexus *nexus;
 	struct volume *volume;
 	uint32_t attach;     /* 0: never attached */
