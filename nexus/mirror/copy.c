@@ -564,9 +564,8 @@ static bool copier_start_repair(struct copier *copier)
 	return repair_start(volume, &copier->repair, copier->offset, copier->length, &copier->task);
 }
 
-/* A rebuild goes on with the piece, unless a part of it is nowhere: then the repair has settled it,
- * or the target takes no marks and waits.  R is settled by the repair itself, unless a write failed
- * there meanwhile. */
+/* A rebuild's piece was brought by the repair, unless a part of it is nowhere and the target takes
+ * no marks: that waits.  R is settled by the repair itself, unless a write failed there meanwhile. */
 static void copier_take_repaired(struct copier *copier)
 {
 	struct volume *volume = copier->volume;

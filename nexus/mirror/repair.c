@@ -5,7 +5,8 @@
  * the range lock: a host write that came between would be undone.  In R all members get the same.
  * What nobody can read stays so: reads of it end in an error.  Where a replica could show something
  * else there, it is marked, as an ordinary stamped write (WRITE UNCORRECTABLE): all members in R,
- * and the target of a rebuild, which gets the rest of the piece block by block.
+ * and the target of a rebuild.  That gets the piece here, block by block, whatever was found: a disk
+ * that refuses long reads, or each second one, would be asked for the piece again without end.
  *
  * One repairer a volume, one block at a time: this is rare.  It passes parked writes as copies do,
  * for a rebuild may wait for it that alone can end their wait.
@@ -89,7 +90,7 @@ static void repairer_go_on(struct repairer *repairer)
 	repairer->at += repairer->volume->block_bytes;
 	repairer->attempt = 0;
 	if (!repairer_has_more(repairer) && !repairer->filling && repair->fill != 0 &&
-		repair->unreadable > 0 && repair->complete) {
+		repair->complete) {
 		repairer->filling = true;
 		repairer->at = repair->offset;
 		repair->unreadable = 0;
@@ -241,7 +242,7 @@ static bool repairer_give_up_block(struct repairer *repairer)
 		repair->complete = false;
 		return false;
 	}
-	if (!repairer->filling && ++repairer->attempt < REPAIR_ATTEMPTS) {
+	if (++repairer->attempt < REPAIR_ATTEMPTS) {
 		repairer->again = true;
 		return false;
 	}

@@ -91,8 +91,8 @@ struct repair {
 	bool busy;           /* until it is over */
 	bool complete;       /* everything was read, or cannot be, and was written */
 	uint64_t unreadable; /* blocks that no member can read */
-	/* A rebuild: when there are such blocks these legs get the range, with marks for them, and
-	 * `filled` is called while it is locked. */
+	/* A rebuild: these legs get the range, with marks for such blocks, and `filled` is called
+	 * while it is locked. */
 	leg_mask fill;
 	void (*filled)(struct repair *repair);
 	bool unmarked;     /* a leg took no mark: it cannot show that the block is unreadable */

@@ -76,6 +76,14 @@ static void read_only_from(struct scenario *scenario, unsigned agent)
 	scenario_volume(scenario)->local_mask = 1u << agent;
 }
 
+static void read_all_from(struct scenario *scenario, unsigned agent)
+{
+	read_only_from(scenario, agent);
+	for (size_t at = 0; at < 128; at += 8) {
+		assert_int_equal(do_read(scenario, at, 8), 0);
+	}
+}
+
 static void open_and_write_all(struct scenario *scenario)
 {
 	open_whole(scenario);
@@ -281,6 +289,37 @@ static void test_lost_block_is_found(struct scenario *scenario)
 	read_by_all(scenario, 28, 4);
 }
 
+/* The sources refuse reads of more than a block, and give each block: the piece is copied block by
+ * block, or that would begin again without end. */
+static void test_source_gives_single_blocks(struct scenario *scenario)
+{
+	open_with_stale_target(scenario);
+	for (unsigned i = A; i <= B; i++) {
+		sim_disk_set_faults(scenario->world.agents[i].disk,
+			&(struct sim_disk_faults){.read_max_bytes = ORACLE_BLOCK_BYTES});
+	}
+	come_back(scenario, C);
+	await_whole(scenario);
+	assert_int_equal(unreadable_blocks(scenario), 0);
+	disk_sound(scenario, A);
+	disk_sound(scenario, B);
+	read_all_from(scenario, C);
+}
+
+/* A source whose disk gives nothing cannot be spared: what the other one gives gets to the target.
+ */
+static void test_source_gives_nothing(struct scenario *scenario)
+{
+	open_with_stale_target(scenario);
+	sim_disk_set_faults(scenario->world.agents[A].disk,
+		&(struct sim_disk_faults){.read_error_percent = 100});
+	come_back(scenario, C);
+	await_replica(scenario, C, REPLICA_INSYNC);
+	assert_int_equal(unreadable_blocks(scenario), 0);
+	disk_sound(scenario, A);
+	read_all_from(scenario, C);
+}
+
 /* While the host writes beside it, and to the very piece. */
 static void test_marks_beside_writes(struct scenario *scenario)
 {
@@ -421,14 +460,6 @@ static void flip(struct scenario *scenario, unsigned agent, size_t block)
 		place_of(scenario, agent, block) + 100 + block, 3);
 }
 
-static void read_all_from(struct scenario *scenario, unsigned agent)
-{
-	read_only_from(scenario, agent);
-	for (size_t at = 0; at < 128; at += 8) {
-		assert_int_equal(do_read(scenario, at, 8), 0);
-	}
-}
-
 /* 33: a bit that flips. */
 static void test_bit_rot(struct scenario *scenario)
 {
@@ -551,6 +582,8 @@ int main(void)
 		{CASE(test_bad_source)},
 		{CASE(test_source_has_lost_it)},
 		{CASE(test_lost_block_is_found)},
+		{CASE(test_source_gives_single_blocks), .options = {.region_bytes = 1 << 20}},
+		{CASE(test_source_gives_nothing)},
 		{CASE(test_marks_beside_writes)},
 		{CASE(test_no_room_for_marks), .options = {.block_count = 192}},
 		{CASE(test_bad_block_in_r)},
