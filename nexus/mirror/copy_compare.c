@@ -124,6 +124,11 @@ void copy_compare_start(struct copier *copier)
 	copier->source_is_zero = false;
 	copier->differs = 0;
 	copier->equal = copier->ok = copier->nospc = 0;
+	/* Nobody was asked yet: what was answered for another piece says nothing here. */
+	copier->read_io.result = LEG_RESET;
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		copier->write_ios[i].result = LEG_RESET;
+	}
 	copier->destinations = copier_destinations(copier);
 	if (!compare_is_wanted(copier)) {
 		return;

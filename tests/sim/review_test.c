@@ -161,6 +161,76 @@ static void test_stuck_source_does_not_stop_copies(struct scenario *scenario)
 	await_whole(scenario);
 }
 
+static bool a_copier_is(struct scenario *scenario, enum copy_state state)
+{
+	const struct volume *volume = scenario_volume(scenario);
+
+	for (unsigned i = 0; i < COPIERS; i++) {
+		if (volume->copiers[i].state == state) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool reads_for_a_copy(void *scenario)
+{
+	return a_copier_is(scenario, COPY_AWAIT_READ);
+}
+
+static bool c_is_there(void *scenario)
+{
+	return scenario_leg(scenario, C)->ready;
+}
+
+static bool b_is_not_there(void *scenario)
+{
+	return !scenario_leg(scenario, B)->ready;
+}
+
+static bool copy_is_written_to_c(void *scenario)
+{
+	return a_copier_is(scenario, COPY_AWAIT_WRITES);
+}
+
+static bool is_serving(void *scenario)
+{
+	return scenario_volume(scenario)->serving;
+}
+
+/* A piece that was not sent to a member, which was not there: an error that it answered for another
+ * piece is not held against it. */
+static void test_error_of_an_earlier_piece(struct scenario *scenario)
+{
+	struct volume *volume;
+
+	open_whole(scenario);
+	write_range(scenario, 0, 128);
+	/* Without the window of B, R is every region that was written. */
+	slot_crash(&scenario->world.slots[0], true);
+	go_away(scenario, B);
+	come_back(scenario, B);
+	slot_open(&scenario->world.slots[0], 1);
+	await(scenario, c_is_there);
+	scenario_leg(scenario, C)->no_hashes = true; /* nobody is asked but by the copy */
+	volume = scenario_volume(scenario);
+	for (unsigned i = 0; i < COPIERS; i++) {
+		volume->copiers[i].write_ios[scenario_leg(scenario, B)->index].result = LEG_IO;
+	}
+	await(scenario, is_serving);
+	disk_stuck(scenario, A, true);
+	await(scenario, reads_for_a_copy);
+	peer_reset(scenario_leg(scenario, B)->peer, "the test wants it");
+	await(scenario, b_is_not_there);
+	disk_slow(scenario, C, 1500);
+	disk_sound(scenario, A);
+	await(scenario, copy_is_written_to_c);
+	run_ms(scenario, 1500);
+	disk_sound(scenario, C);
+	assert_string_equal(scenario_leg(scenario, B)->failure, "");
+	await_whole(scenario);
+}
+
 static void test_closes_with_a_stuck_disk(struct scenario *scenario)
 {
 	open_whole(scenario);
@@ -526,6 +596,7 @@ int main(void)
 		{CASE(test_reads_from_every_proposed_s)},
 		{CASE(test_rebuilt_in_place_does_not_count)},
 		{CASE(test_stuck_source_does_not_stop_copies), .options = {.min_insync = 1}},
+		{CASE(test_error_of_an_earlier_piece)},
 		{CASE(test_closes_with_a_stuck_disk)},
 		{CASE(test_read_of_a_stuck_disk)},
 		{CASE(test_single_replica_is_full),
