@@ -54,6 +54,7 @@ struct peer {
 
 	struct nvmeh *assoc; /* from connect to closed */
 	bool ready, failed, closed;
+	bool was_reset; /* the association, by us: the pool-agent is the same as before */
 	bool up;                   /* watchers were told so */
 	uint32_t generation;       /* of associations: raised when one comes up */
 	bool leaving;              /* the agent said that it stops; until it is up again */

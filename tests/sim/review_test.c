@@ -173,6 +173,92 @@ static bool a_copier_is(struct scenario *scenario, enum copy_state state)
 	return false;
 }
 
+/* All of the nexus's copy buffers but one of a piece; `held` has room for them. */
+static size_t hold_buffers(struct scenario *scenario, void **held, size_t length)
+{
+	struct bufpool *buffers = scenario_volume(scenario)->nexus->buffers;
+	size_t count = 0;
+
+	while ((held[count] = bufpool_get(buffers, length)) != NULL) {
+		count++;
+	}
+	bufpool_put(buffers, held[--count], length);
+	return count;
+}
+
+static void give_back(struct scenario *scenario, void **held, size_t count, size_t length)
+{
+	while (count > 0) {
+		bufpool_put(scenario_volume(scenario)->nexus->buffers, held[--count], length);
+	}
+}
+
+static bool c_is_not_there(void *scenario)
+{
+	return !scenario_leg(scenario, C)->ready;
+}
+
+static bool c_is_asked_for(void *ctx)
+{
+	return scenario_leg(ctx, C)->target && a_copier_is(ctx, COPY_AWAIT_WRITES);
+}
+
+/* S = {A, B}; C and D are targets, and C's disk is stuck with the last of the buffers that all
+ * copies share. */
+static size_t open_with_stuck_target(struct scenario *scenario, void **held)
+{
+	size_t count;
+
+	open_whole(scenario);
+	go_away(scenario, C);
+	go_away(scenario, C + 1);
+	write_range(scenario, 0, 128);
+	count = hold_buffers(scenario, held, ORACLE_BLOCK_BYTES);
+	come_back(scenario, C);
+	await(scenario, c_is_asked_for);
+	disk_stuck(scenario, C, true);
+	await(scenario, c_is_not_there);
+	come_back(scenario, C + 1);
+	return count;
+}
+
+/* They come back although C is no member and nothing else asks anything of it. */
+static void test_stuck_target_does_not_keep_buffers(struct scenario *scenario)
+{
+	void *held[1024];
+	size_t count = open_with_stuck_target(scenario, held);
+	uint32_t generation = scenario_leg(scenario, C)->peer->generation;
+
+	await_replica(scenario, C + 1, REPLICA_INSYNC);
+	run_ms(scenario, 30000);
+	assert_int_equal(scenario_leg(scenario, C)->peer->generation, generation + 1);
+	give_back(scenario, held, count, ORACLE_BLOCK_BYTES);
+	disk_sound(scenario, C);
+	await_whole(scenario);
+}
+
+/* Its disk goes on for a moment now and then: its rebuild is tried again later each time. */
+static void test_target_is_not_reset_all_the_time(struct scenario *scenario)
+{
+	void *held[1024];
+	size_t count = open_with_stuck_target(scenario, held);
+	uint32_t generation = scenario_leg(scenario, C)->peer->generation;
+
+	disk_stuck(scenario, C + 1, true);
+	for (unsigned i = 0; i < 20; i++) {
+		run_ms(scenario, 6000);
+		disk_stuck(scenario, C, false);
+		run_ms(scenario, 100);
+		disk_stuck(scenario, C, true);
+	}
+	assert_in_range(scenario_leg(scenario, C)->peer->generation - generation, 2, 6);
+	assert_true(scenario_leg(scenario, C)->rebuild_retry_ns >= 8 * IO_NS_PER_S);
+	give_back(scenario, held, count, ORACLE_BLOCK_BYTES);
+	disk_sound(scenario, C);
+	disk_sound(scenario, C + 1);
+	await_whole(scenario);
+}
+
 static bool reads_for_a_copy(void *scenario)
 {
 	return a_copier_is(scenario, COPY_AWAIT_READ);
@@ -596,6 +682,8 @@ int main(void)
 		{CASE(test_reads_from_every_proposed_s)},
 		{CASE(test_rebuilt_in_place_does_not_count)},
 		{CASE(test_stuck_source_does_not_stop_copies), .options = {.min_insync = 1}},
+		{CASE(test_stuck_target_does_not_keep_buffers), .options = {.data_replicas = 4}},
+		{CASE(test_target_is_not_reset_all_the_time), .options = {.data_replicas = 4}},
 		{CASE(test_error_of_an_earlier_piece)},
 		{CASE(test_closes_with_a_stuck_disk)},
 		{CASE(test_read_of_a_stuck_disk)},
