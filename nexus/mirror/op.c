@@ -574,7 +574,18 @@ static bool op_takes_lock(const struct vol_op *op)
 
 static bool op_must_wait_for_copy(struct vol_op *op)
 {
-	return op->req->kind == BLK_READ && op_resync_overlaps(op) && !op_must_end(op);
+	const struct volume *volume = op->volume;
+
+	if (op->req->kind != BLK_READ || !op_resync_overlaps(op) || op_must_end(op)) {
+		return false;
+	}
+	if (volume->unequal.count > 0 &&
+		piecemap_test(&volume->unequal, op->req->offset, op->req->length)) {
+		op->result = -EIO; /* that may take until the host writes there */
+		op->finished = true;
+		return false;
+	}
+	return true;
 }
 
 static void op_issue(struct vol_op *op)

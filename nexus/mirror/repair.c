@@ -307,6 +307,16 @@ static void repairer_send_writes(struct repairer *repairer)
 		zero || repairer->marking ? WIRE_DISCARD : WIRE_WRITE, from);
 }
 
+/*
+ * Who took no mark may show something tomorrow.  One of S may (or a target that has had every write
+ * there): what it shows is the block then, and the others, who show nothing, get it.  Two might show
+ * different things, one after the other.  What a rebuild is to bring has nothing that may be shown.
+ */
+static bool repairer_is_unmarked(const struct repairer *repairer)
+{
+	return mask_count(repairer->unmarked) > (repairer->filling ? 0 : 1);
+}
+
 static void repairer_judge_writes(struct repairer *repairer)
 {
 	struct volume *volume = repairer->volume;
@@ -314,7 +324,7 @@ static void repairer_judge_writes(struct repairer *repairer)
 	if ((repairer->destinations & ~(repairer->ok | repairer->unmarked)) != 0) {
 		repairer->repair->complete = false;
 	}
-	repairer->repair->unmarked |= repairer->unmarked != 0;
+	repairer->repair->unmarked |= repairer_is_unmarked(repairer);
 	volume->acked++; /* reads rely on it: lost with the power like a write */
 	for (unsigned i = 0; i < volume->leg_count && repairer_is_valid(repairer); i++) {
 		struct leg *leg = volume->legs[i];

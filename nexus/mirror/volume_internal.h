@@ -95,7 +95,7 @@ struct repair {
 	 * while it is locked. */
 	leg_mask fill;
 	void (*filled)(struct repair *repair);
-	bool unmarked;     /* a leg took no mark: it cannot show that the block is unreadable */
+	bool unmarked;     /* who took no mark may show what nobody else has: not settled */
 	struct task *task; /* borrowed; woken at the end */
 };
 
@@ -415,7 +415,11 @@ struct volume {
 
 	/* R */
 	struct piecemap resync;
-	bool resync_by_stamps; /* R is regions, until it is empty */
+	/* Of R: what could not be made equal when it was tried, nor be marked on all members but
+	 * one. It cannot be shown. */
+	struct piecemap unequal;
+	uint64_t unequal_until_ns; /* then it is tried again */
+	bool resync_by_stamps;     /* R is regions, until it is empty */
 	uint64_t unsettled;
 	struct copier copiers[COPIERS];
 	uint64_t copy_cursor;
