@@ -172,6 +172,7 @@ static void peer_tell_up(struct peer *peer)
 	peer->generation++;
 	peer->retry_ns = PEER_RETRY_MIN_NS;
 	peer->confirmed = 0;
+	peer->copies_max = 1; /* another disk may be behind it */
 	peer->reason[0] = '\0';
 	list_for_each_safe (&peer->watchers, pos, following) {
 		struct peer_watch *watch = container_of(pos, struct peer_watch, node);

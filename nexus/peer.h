@@ -60,6 +60,10 @@ struct peer {
 	bool leaving;              /* the agent said that it stops; until it is up again */
 	uint64_t awaited_until_ns; /* and is to be waited for so long; 0: not */
 
+	/* Of all volumes: nexus/mirror/copy_turn.c. */
+	unsigned copies, copies_max; /* pieces under way, and how many may be; 0: one */
+	bool copy_wanted;            /* somebody was turned away */
+
 	struct nvmeh_cmd heartbeat;
 	struct iovec heartbeat_iov;
 	uint8_t *heartbeat_data; /* WIRE_HEARTBEAT_SIZE */

@@ -38,7 +38,8 @@ bool copiers_refer_to(const struct volume *volume, const struct leg *leg)
 		}
 		if (copier->working &&
 			(copier->source == (int)leg->index || copier->target == (int)leg->index ||
-				((copier->ok | copier->destinations) & LEG_BIT(leg)))) {
+				((copier->ok | copier->destinations | copier->turns) &
+					LEG_BIT(leg)))) {
 			return true;
 		}
 	}
@@ -171,6 +172,28 @@ static bool copier_may_settle(struct volume *volume)
 	return true;
 }
 
+static bool copier_has_turn(struct copier *copier, leg_mask all, leg_mask any)
+{
+	uint64_t due_ns = copy_turn_due_ns(copier, all, any);
+
+	if (due_ns != 0) {
+		copier_look_at(copier, due_ns);
+	}
+	return due_ns == 0;
+}
+
+/* R goes to all members.  While one is out and S cannot shrink, its turn comes later. */
+static bool copier_take_resync(struct copier *copier)
+{
+	struct volume *volume = copier->volume;
+	leg_mask needed = volume_needed(volume);
+
+	return volume->resync.count > volume->unequal.count && copier_may_settle(volume) &&
+	       (needed & (volume_out_mask(volume) | ~volume_ready_mask(volume))) == 0 &&
+	       copier_has_turn(copier, needed, 0) &&
+	       (copier_take_demanded(copier) || copier_take(copier, &volume->resync, -1, 0));
+}
+
 /* A piece of the target's rebuild, if it may be copied now. */
 static bool copier_take_rebuild(struct copier *copier, struct leg *leg)
 {
@@ -178,6 +201,9 @@ static bool copier_take_rebuild(struct copier *copier, struct leg *leg)
 	uint64_t due_ns = rebuilds_due_ns(leg, now_ns);
 
 	if (due_ns <= now_ns) {
+		if (!copier_has_turn(copier, LEG_BIT(leg), volume_readable(copier->volume))) {
+			return false;
+		}
 		return copier_take(copier, &leg->todo, (int)leg->index, 0);
 	}
 	if (due_ns != UINT64_MAX) {
@@ -194,11 +220,7 @@ static bool copier_find_work(struct copier *copier)
 		return false;
 	}
 	copier_retry(copier, &volume->unequal, volume->unequal_until_ns);
-	/* R needs every member: while one is out and S cannot shrink, its turn comes later. */
-	if (volume->resync.count > 0 && copier_may_settle(volume) &&
-		(volume_needed(volume) & (volume_out_mask(volume) | ~volume_ready_mask(volume))) ==
-			0 &&
-		(copier_take_demanded(copier) || copier_take(copier, &volume->resync, -1, 0))) {
+	if (copier_take_resync(copier)) {
 		return true;
 	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
@@ -239,6 +261,7 @@ static void copy_read_done(struct leg_io *lio)
 {
 	struct copier *copier = lio->ctx;
 
+	copy_turn_answered(lio);
 	task_wake(&copier->task);
 }
 
@@ -247,6 +270,7 @@ static void copy_write_done(struct leg_io *lio)
 	struct copier *copier = lio->ctx;
 	leg_mask bit = LEG_BIT(lio->leg);
 
+	copy_turn_answered(lio);
 	copier->pending &= ~bit;
 	if (lio->result == LEG_OK) {
 		copier->ok |= bit;
@@ -330,7 +354,11 @@ static bool copier_choose_source(struct copier *copier)
 	if (readable == 0) {
 		return false;
 	}
+	if (readable & copy_turn_free(volume)) {
+		readable &= copy_turn_free(volume);
+	}
 	copier->source = __builtin_ctz(readable);
+	copy_turn_begin(copier);
 	TRACE(volume->io, copy_begin, trace_id(&volume->options.uuid), copier->source,
 		copier->offset, copier->length);
 	return true;
@@ -607,6 +635,7 @@ static void copier_let_go(struct copier *copier)
 	struct leg *target = copier->target >= 0 ? volume->legs[copier->target] : NULL;
 	bool is_done = !piecemap_test(copier->map, copier->offset, copier->length);
 
+	copy_turn_end(copier);
 	range_lock_release(&volume->locks, &copier->lock);
 	ops_revisit(volume);
 	rebuilds_copy_ended(volume, target, is_done ? copier->length : 0);

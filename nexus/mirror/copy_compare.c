@@ -44,6 +44,7 @@ static void compare_io_done(struct leg_io *lio)
 {
 	struct copier *copier = lio->ctx;
 
+	copy_turn_answered(lio);
 	if (lio != &copier->read_io) {
 		copier->pending &= ~LEG_BIT(lio->leg);
 	}
