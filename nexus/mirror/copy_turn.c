@@ -12,7 +12,7 @@
 #include "base/bytes.h"
 #include "nexus/mirror/volume_internal.h"
 
-#define TURN_LATE_NS (250 * IO_NS_PER_MS)
+#define TURN_LATE_NS (500 * IO_NS_PER_MS)
 #define TURNS_MAX    64u /* an association has 128 commands, which the host needs too */
 #define TURN_POLL_NS (20 * IO_NS_PER_MS)
 

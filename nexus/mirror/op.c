@@ -310,7 +310,12 @@ static void op_send_missing(struct vol_op *op, leg_mask needed)
 				   piecemap_test(&leg->todo, op->part_offset, op->part_length)) {
 				/* The copy will bring it: all of the pieces that it touches. */
 				if (!leg->todo_all || !mutant_is(MUTANT_LATE_REGISTER)) {
+					uint64_t before = leg->todo.count;
+
 					piecemap_set(&leg->todo, op->part_offset, op->part_length);
+					if (leg->todo.count > before) {
+						copiers_wake(volume);
+					}
 				}
 				op->skipped |= LEG_BIT(leg);
 			} else {
