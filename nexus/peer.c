@@ -104,6 +104,7 @@ void peer_reset(struct peer *peer, const char *reason)
 		return;
 	}
 	peer->failed = true;
+	peer->was_reset = true;
 	snprintf(peer->reason, sizeof(peer->reason), "%s", reason);
 	log_warning(&peer->peers->io->log, "nexus", "association-reset",
 		"address=%s port=%u reason=%s", peer->address.host, peer->address.port, reason);
@@ -156,7 +157,7 @@ static int peer_connect(struct peer *peer)
 	memcpy(options.hostnqn, peer->peers->hostnqn, sizeof(options.hostnqn));
 	memcpy(options.hostid, peer->peers->hostid, sizeof(options.hostid));
 	peer->ready = false;
-	peer->failed = false;
+	peer->failed = peer->was_reset = false;
 	peer->closed = false;
 	return nvmeh_new(peer->peers->io, &options, &peer->assoc);
 }
@@ -171,6 +172,7 @@ static void peer_tell_up(struct peer *peer)
 	peer->generation++;
 	peer->retry_ns = PEER_RETRY_MIN_NS;
 	peer->confirmed = 0;
+	peer->copies_max = 1; /* another disk may be behind it */
 	peer->reason[0] = '\0';
 	list_for_each_safe (&peer->watchers, pos, following) {
 		struct peer_watch *watch = container_of(pos, struct peer_watch, node);

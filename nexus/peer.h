@@ -54,10 +54,15 @@ struct peer {
 
 	struct nvmeh *assoc; /* from connect to closed */
 	bool ready, failed, closed;
+	bool was_reset; /* the association, by us: the pool-agent is the same as before */
 	bool up;                   /* watchers were told so */
 	uint32_t generation;       /* of associations: raised when one comes up */
 	bool leaving;              /* the agent said that it stops; until it is up again */
 	uint64_t awaited_until_ns; /* and is to be waited for so long; 0: not */
+
+	/* Of all volumes: nexus/mirror/copy_turn.c. */
+	unsigned copies, copies_max; /* pieces under way, and how many may be; 0: one */
+	bool copy_wanted;            /* somebody was turned away */
 
 	struct nvmeh_cmd heartbeat;
 	struct iovec heartbeat_iov;

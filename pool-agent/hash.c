@@ -4,9 +4,10 @@
  *
  * A few hashers with a buffer of their own share the work, so that rebuilds of many volumes bound
  * what they take of memory, of the disk, and of this thread: between two parts (HASH_PART_BYTES,
- * about 10 us at 6 GB/s) everybody else has a turn.  A command that waits for a hasher is judged
- * when it gets one and counts as under way only from then on, so a FENCE waits for parts, not for
- * the queue.
+ * about 10 us at 6 GB/s) everybody else has a turn.  What a nexus compares at once is read at once:
+ * a slow disk takes no longer for a hash of it than for a read.  A command that waits for a hasher
+ * is judged when it gets one and counts as under way only from then on, so a FENCE waits for reads,
+ * not for the queue.
  */
 #include "base/bytes.h"
 #include "pool-agent/internal.h"
@@ -15,10 +16,11 @@
 #include <assert.h>
 #include <errno.h>
 
-#define HASHERS         16u
+#define HASHERS         4u
+#define HASH_READ_BYTES (256u * 1024)
 #define HASH_PART_BYTES (64u * 1024)
 
-enum hasher_state { HASHER_START, HASHER_AWAIT_WORK, HASHER_AWAIT_READ };
+enum hasher_state { HASHER_START, HASHER_AWAIT_WORK, HASHER_AWAIT_READ, HASHER_AWAIT_TURN };
 
 struct hasher {
 	struct task task;
@@ -27,12 +29,13 @@ struct hasher {
 	struct nvmet_req *req; /* at work */
 	struct ns *ns;
 	struct wire_io wire;
-	uint64_t done_blocks;
+	uint64_t done_blocks, read_blocks; /* hashed; read into the buffer, up to there */
 	uint8_t key[BLOCKHASH_KEY_SIZE];
 	uint8_t *buffer;
 	struct iovec iov;
 	struct store_io io;
 	bool reading;
+	bool gave_way; /* to others, before the next part */
 };
 
 static uint16_t hash_judge(struct ns *ns, const struct nvmet_req *req, const struct wire_io *wire)
@@ -70,7 +73,7 @@ static bool hasher_take(struct hasher *hasher)
 			wire_hash_key(hasher->wire.key, hasher->key);
 			hasher->req = req;
 			hasher->ns = ns;
-			hasher->done_blocks = 0;
+			hasher->done_blocks = hasher->read_blocks = 0;
 			hasher->io.result = 0;
 			ns->running++;
 			return true;
@@ -88,12 +91,6 @@ static void hasher_read_done(struct store_io *io)
 	task_wake(&hasher->task);
 }
 
-static uint64_t hasher_part(const struct hasher *hasher)
-{
-	return min_u64(hasher->wire.block_count - hasher->done_blocks,
-		HASH_PART_BYTES / STORE_BLOCK_BYTES);
-}
-
 static bool hasher_has_more(const struct hasher *hasher)
 {
 	return hasher->io.result == 0 && hasher->done_blocks < hasher->wire.block_count;
@@ -101,7 +98,9 @@ static bool hasher_has_more(const struct hasher *hasher)
 
 static void hasher_read(struct hasher *hasher)
 {
-	uint64_t length = hasher_part(hasher) * STORE_BLOCK_BYTES;
+	uint64_t count = min_u64(hasher->wire.block_count - hasher->done_blocks,
+		HASH_READ_BYTES / STORE_BLOCK_BYTES);
+	uint64_t length = count * STORE_BLOCK_BYTES;
 
 	hasher->iov = (struct iovec){.iov_base = hasher->buffer, .iov_len = length};
 	hasher->io = (struct store_io){
@@ -113,21 +112,39 @@ static void hasher_read(struct hasher *hasher)
 		.done = hasher_read_done,
 		.ctx = hasher,
 	};
+	hasher->read_blocks += count;
 	hasher->reading = true;
 	store_submit(hasher->ns->replica, &hasher->io);
 }
 
-static void hasher_add_part(struct hasher *hasher)
+/* false: all that was read is hashed. */
+static bool hasher_add_part(struct hasher *hasher)
 {
-	uint64_t count = hasher_part(hasher);
+	uint64_t count = min_u64(
+		hasher->read_blocks - hasher->done_blocks, HASH_PART_BYTES / STORE_BLOCK_BYTES);
+	uint64_t at = hasher->done_blocks % (HASH_READ_BYTES / STORE_BLOCK_BYTES);
 
 	if (hasher->io.result != 0) {
-		return;
+		return false;
 	}
-	metric_inc(&hasher->ns->bytes_hashed, hasher->io.length);
-	blockhash_blocks(hasher->key, hasher->buffer, STORE_BLOCK_BYTES, count,
-		wire_hash_at(hasher->req->iov.iov_base, hasher->done_blocks));
+	metric_inc(&hasher->ns->bytes_hashed, count * STORE_BLOCK_BYTES);
+	blockhash_blocks(hasher->key, hasher->buffer + at * STORE_BLOCK_BYTES, STORE_BLOCK_BYTES,
+		count, wire_hash_at(hasher->req->iov.iov_base, hasher->done_blocks));
 	hasher->done_blocks += count;
+	hasher->gave_way = false;
+	return hasher->done_blocks < hasher->read_blocks;
+}
+
+/* At the second time: whoever was ready at the first one has had his turn. */
+static bool hasher_has_turn(struct hasher *hasher)
+{
+	bool had = hasher->gave_way;
+
+	hasher->gave_way = true;
+	if (!had) {
+		task_wake(&hasher->task);
+	}
+	return had;
 }
 
 static void hasher_finish(struct hasher *hasher)
@@ -156,7 +173,9 @@ static void hasher_step(struct task *task)
 			while (hasher_has_more(hasher)) {
 				hasher_read(hasher);
 				AWAIT(hasher, HASHER_AWAIT_READ, !hasher->reading);
-				hasher_add_part(hasher);
+				while (hasher_add_part(hasher)) {
+					AWAIT(hasher, HASHER_AWAIT_TURN, hasher_has_turn(hasher));
+				}
 			}
 			hasher_finish(hasher);
 		}
@@ -189,7 +208,7 @@ int hashers_init(struct agent *agent)
 		struct hasher *hasher = &agent->hashers[i];
 
 		hasher->agent = agent;
-		hasher->buffer = io_zalloc_data(io, HASH_PART_BYTES);
+		hasher->buffer = io_zalloc_data(io, HASH_READ_BYTES);
 		task_init(&hasher->task, &io->runq, hasher_step);
 		if (hasher->buffer == NULL) {
 			hashers_done(agent);
@@ -206,7 +225,7 @@ void hashers_done(struct agent *agent)
 
 		if (hasher->agent != NULL) {
 			task_done(&hasher->task);
-			io_free_data(agent->io, hasher->buffer, HASH_PART_BYTES);
+			io_free_data(agent->io, hasher->buffer, HASH_READ_BYTES);
 		}
 	}
 	io_free(agent->io, agent->hashers);

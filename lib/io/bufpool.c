@@ -202,6 +202,11 @@ void bufpool_unwait(struct bufpool_waiter *waiter)
 	list_remove_if_linked(&waiter->node);
 }
 
+bool bufpool_has_waiters(const struct bufpool *pool)
+{
+	return !list_is_empty(&pool->waiters);
+}
+
 size_t bufpool_used_bytes(const struct bufpool *pool)
 {
 	return pool->used_bytes;

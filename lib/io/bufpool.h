@@ -34,6 +34,7 @@ struct bufpool_waiter {
 void bufpool_wait(struct bufpool *pool, struct bufpool_waiter *waiter, struct task *task);
 void bufpool_unwait(struct bufpool_waiter *waiter);
 
+bool bufpool_has_waiters(const struct bufpool *pool);
 size_t bufpool_used_bytes(const struct bufpool *pool);
 
 #endif

@@ -375,14 +375,16 @@ static unsigned error_percent(const struct sim_disk_faults *faults, enum io_disk
 	return 0;
 }
 
-static int draw_result(struct sim_disk *disk, enum io_disk_op_kind kind)
+static int draw_result(struct sim_disk *disk, const struct io_disk_op *op)
 {
 	struct sim_disk_faults *faults = &disk->faults;
-	bool hit = false;
+	enum io_disk_op_kind kind = op->kind;
+	bool hit = kind == IO_DISK_READ && faults->read_max_bytes > 0 &&
+		   op->length > faults->read_max_bytes;
 
 	if (faults->fail_nth > 0) {
-		hit = faults->fail_nth == 1;
-		if (!hit || !faults->fail_after_nth) {
+		hit = hit || faults->fail_nth == 1;
+		if (faults->fail_nth > 1 || !faults->fail_after_nth) {
 			faults->fail_nth--;
 		}
 	}
@@ -461,7 +463,7 @@ static void disk_submit(struct io_disk *io_disk, struct io_disk_op *op)
 	request->handle = handle;
 	request->op = op;
 	request->flush_seq = disk->seq;
-	request->result = draw_result(disk, op->kind);
+	request->result = draw_result(disk, op);
 	list_push_back(&handle->in_flight, &request->node);
 	handle->in_flight_count++;
 	if (!disk->faults.stuck) {

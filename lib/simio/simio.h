@@ -157,6 +157,7 @@ struct sim_disk_faults {
 	uint64_t slow_max_ns;
 	bool stuck;           /* nothing completes until this is taken back */
 	uint64_t bytes_per_s; /* one operation after the other, at this speed; 0: as many as come */
+	uint64_t read_max_bytes; /* a longer read fails with -EIO; 0: none does */
 };
 void sim_disk_set_faults(struct sim_disk *disk, const struct sim_disk_faults *faults);
 /* The n-th write, zeroing or flush from now on (1: the next) lets the event run at a moment between

@@ -38,7 +38,8 @@ bool copiers_refer_to(const struct volume *volume, const struct leg *leg)
 		}
 		if (copier->working &&
 			(copier->source == (int)leg->index || copier->target == (int)leg->index ||
-				((copier->ok | copier->destinations) & LEG_BIT(leg)))) {
+				((copier->ok | copier->destinations | copier->turns) &
+					LEG_BIT(leg)))) {
 			return true;
 		}
 	}
@@ -78,12 +79,13 @@ static bool piece_is_taken(const struct volume *volume, const struct piecemap *m
 	return false;
 }
 
+/* It was tried, and waits. */
 static bool piece_is_unreadable(const struct volume *volume, int target, uint64_t piece)
 {
-	const struct piecemap *unreadable = target >= 0 ? &volume->legs[target]->unreadable : NULL;
+	const struct piecemap *waiting =
+		target >= 0 ? &volume->legs[target]->unreadable : &volume->unequal;
 
-	return unreadable != NULL && unreadable->count > 0 &&
-	       piecemap_test(unreadable, piece * unreadable->piece_bytes, 1);
+	return waiting->count > 0 && piecemap_test(waiting, piece * waiting->piece_bytes, 1);
 }
 
 static bool copier_take(struct copier *copier, struct piecemap *map, int target, uint64_t from)
@@ -146,21 +148,16 @@ static void copier_look_at(struct copier *copier, uint64_t at_ns)
 
 /* What could not be read from anybody is tried again now and then: the host may have written it
  * anew. */
-static void copier_retry_unreadable(struct copier *copier, struct leg *leg)
+static void copier_retry(struct copier *copier, struct piecemap *unreadable, uint64_t at_ns)
 {
-	struct piecemap *unreadable = &leg->unreadable;
-	uint64_t piece;
-
-	if (!leg->target || unreadable->count == 0) {
+	if (unreadable->count == 0) {
 		return;
 	}
-	if (io_now_ns(copier->volume->io) < leg->unreadable_until_ns) {
-		copier_look_at(copier, leg->unreadable_until_ns);
+	if (io_now_ns(copier->volume->io) < at_ns) {
+		copier_look_at(copier, at_ns);
 		return;
 	}
-	while ((piece = piecemap_next(unreadable, 0)) != UINT64_MAX) {
-		piecemap_clear_piece(unreadable, piece);
-	}
+	piecemap_clear(unreadable);
 	rebuilds_changed(copier->volume->nexus);
 }
 
@@ -175,6 +172,28 @@ static bool copier_may_settle(struct volume *volume)
 	return true;
 }
 
+static bool copier_has_turn(struct copier *copier, leg_mask all, leg_mask any)
+{
+	uint64_t due_ns = copy_turn_due_ns(copier, all, any);
+
+	if (due_ns != 0) {
+		copier_look_at(copier, due_ns);
+	}
+	return due_ns == 0;
+}
+
+/* R goes to all members.  While one is out and S cannot shrink, its turn comes later. */
+static bool copier_take_resync(struct copier *copier)
+{
+	struct volume *volume = copier->volume;
+	leg_mask needed = volume_needed(volume);
+
+	return volume->resync.count > volume->unequal.count && copier_may_settle(volume) &&
+	       (needed & (volume_out_mask(volume) | ~volume_ready_mask(volume))) == 0 &&
+	       copier_has_turn(copier, needed, 0) &&
+	       (copier_take_demanded(copier) || copier_take(copier, &volume->resync, -1, 0));
+}
+
 /* A piece of the target's rebuild, if it may be copied now. */
 static bool copier_take_rebuild(struct copier *copier, struct leg *leg)
 {
@@ -182,6 +201,9 @@ static bool copier_take_rebuild(struct copier *copier, struct leg *leg)
 	uint64_t due_ns = rebuilds_due_ns(leg, now_ns);
 
 	if (due_ns <= now_ns) {
+		if (!copier_has_turn(copier, LEG_BIT(leg), volume_readable(copier->volume))) {
+			return false;
+		}
 		return copier_take(copier, &leg->todo, (int)leg->index, 0);
 	}
 	if (due_ns != UINT64_MAX) {
@@ -197,18 +219,17 @@ static bool copier_find_work(struct copier *copier)
 	if (!volume->serving || volume_is_dead(volume)) {
 		return false;
 	}
-	/* R needs every member: while one is out and S cannot shrink, its turn comes later. */
-	if (volume->resync.count > 0 && copier_may_settle(volume) &&
-		(volume_needed(volume) & (volume_out_mask(volume) | ~volume_ready_mask(volume))) ==
-			0 &&
-		(copier_take_demanded(copier) || copier_take(copier, &volume->resync, -1, 0))) {
+	copier_retry(copier, &volume->unequal, volume->unequal_until_ns);
+	if (copier_take_resync(copier)) {
 		return true;
 	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		unsigned at = (unsigned)((volume->copy_cursor + i) % volume->leg_count);
 		struct leg *leg = volume->legs[at];
 
-		copier_retry_unreadable(copier, leg);
+		if (leg->target) {
+			copier_retry(copier, &leg->unreadable, leg->unreadable_until_ns);
+		}
 		if (leg->target && !leg->todo_all && leg->ready &&
 			copier_take_rebuild(copier, leg)) {
 			volume->copy_cursor = at + 1u;
@@ -240,6 +261,7 @@ static void copy_read_done(struct leg_io *lio)
 {
 	struct copier *copier = lio->ctx;
 
+	copy_turn_answered(lio);
 	task_wake(&copier->task);
 }
 
@@ -248,6 +270,7 @@ static void copy_write_done(struct leg_io *lio)
 	struct copier *copier = lio->ctx;
 	leg_mask bit = LEG_BIT(lio->leg);
 
+	copy_turn_answered(lio);
 	copier->pending &= ~bit;
 	if (lio->result == LEG_OK) {
 		copier->ok |= bit;
@@ -331,7 +354,11 @@ static bool copier_choose_source(struct copier *copier)
 	if (readable == 0) {
 		return false;
 	}
+	if (readable & copy_turn_free(volume)) {
+		readable &= copy_turn_free(volume);
+	}
 	copier->source = __builtin_ctz(readable);
+	copy_turn_begin(copier);
 	TRACE(volume->io, copy_begin, trace_id(&volume->options.uuid), copier->source,
 		copier->offset, copier->length);
 	return true;
@@ -564,28 +591,40 @@ static bool copier_start_repair(struct copier *copier)
 	return repair_start(volume, &copier->repair, copier->offset, copier->length, &copier->task);
 }
 
-/* A rebuild goes on with the piece, unless a part of it is nowhere: then the repair has settled it,
- * or the target takes no marks and waits.  R is settled by the repair itself, unless a write failed
- * there meanwhile. */
-static void copier_take_repaired(struct copier *copier)
+/* Not again before COPY_UNREADABLE_NS. */
+static void copier_set_aside(const struct copier *copier)
 {
 	struct volume *volume = copier->volume;
+	uint64_t until_ns = io_now_ns(volume->io) + COPY_UNREADABLE_NS;
+
+	if (copier->target >= 0) {
+		piecemap_set(&volume->legs[copier->target]->unreadable, copier->offset,
+			copier->length);
+		volume->legs[copier->target]->unreadable_until_ns = until_ns;
+	} else {
+		piecemap_set(&volume->unequal, copier->offset, copier->length);
+		volume->unequal_until_ns = until_ns;
+	}
+	log_error(&volume->io->log, "nexus", "unmarked",
+		"volume=%s replica=%d offset=%llu blocks=%llu", volume->options.name,
+		copier->target, (unsigned long long)copier->offset,
+		(unsigned long long)copier->repair.unreadable);
+}
+
+/* A rebuild's piece was brought by the repair, and R is settled by it, unless a write failed there
+ * meanwhile.  What is nowhere, and not marked where it must be, waits. */
+static void copier_take_repaired(struct copier *copier)
+{
 	const struct repair *repair = &copier->repair;
 
 	if (!copier_is_valid(copier) || !repair->complete) {
 		return;
 	}
-	if (copier->target < 0 && copier->repair_unsettled == volume->unsettled) {
+	if (repair->unmarked) {
+		copier_set_aside(copier);
+	} else if (copier->target < 0 &&
+		   copier->repair_unsettled == copier->volume->unsettled) {
 		copier_clear(copier);
-	} else if (copier->target >= 0 && repair->unreadable > 0) {
-		struct leg *leg = volume->legs[copier->target];
-
-		piecemap_set(&leg->unreadable, copier->offset, copier->length);
-		leg->unreadable_until_ns = io_now_ns(volume->io) + COPY_UNREADABLE_NS;
-		log_error(&volume->io->log, "nexus", "source-unreadable",
-			"volume=%s replica=%u offset=%llu blocks=%llu", volume->options.name,
-			leg->index, (unsigned long long)copier->offset,
-			(unsigned long long)repair->unreadable);
 	}
 	copier->tried = 0;
 }
@@ -596,6 +635,7 @@ static void copier_let_go(struct copier *copier)
 	struct leg *target = copier->target >= 0 ? volume->legs[copier->target] : NULL;
 	bool is_done = !piecemap_test(copier->map, copier->offset, copier->length);
 
+	copy_turn_end(copier);
 	range_lock_release(&volume->locks, &copier->lock);
 	ops_revisit(volume);
 	rebuilds_copy_ended(volume, target, is_done ? copier->length : 0);

@@ -44,6 +44,7 @@ static void compare_io_done(struct leg_io *lio)
 {
 	struct copier *copier = lio->ctx;
 
+	copy_turn_answered(lio);
 	if (lio != &copier->read_io) {
 		copier->pending &= ~LEG_BIT(lio->leg);
 	}
@@ -124,6 +125,11 @@ void copy_compare_start(struct copier *copier)
 	copier->source_is_zero = false;
 	copier->differs = 0;
 	copier->equal = copier->ok = copier->nospc = 0;
+	/* Nobody was asked yet: what was answered for another piece says nothing here. */
+	copier->read_io.result = LEG_RESET;
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		copier->write_ios[i].result = LEG_RESET;
+	}
 	copier->destinations = copier_destinations(copier);
 	if (!compare_is_wanted(copier)) {
 		return;

@@ -201,16 +201,22 @@ void leg_fail(struct leg *leg, const char *reason)
 	volume_changed(volume);
 }
 
-/* Commands that were given up and are still not answered. */
-static unsigned leg_pinned(const struct leg *leg, uint64_t now_ns)
+/*
+ * Too many I/O commands that were given up are still not answered; a single one is, when others wait
+ * for buffers: those of the copies are shared by all volumes.  A leg that is not ready gets no new
+ * ones, so its association is not reset again before all of them were answered.
+ */
+static bool leg_pins_buffers(const struct leg *leg, uint64_t now_ns)
 {
+	unsigned most = bufpool_has_waiters(leg->volume->nexus->buffers) ? 0 : PINNED_MAX;
 	unsigned count = 0;
 
 	list_for_each (&leg->inflight, pos) {
-		count +=
-			now_ns >= container_of(pos, struct leg_io, node)->started_ns + 2 * EJECT_NS;
+		const struct leg_io *lio = container_of(pos, struct leg_io, node);
+
+		count += !lio->cmd.admin && now_ns >= lio->started_ns + 2 * EJECT_NS;
 	}
-	return count;
+	return count > most;
 }
 
 /* One that said that it comes back is waited for longer, while nobody else is missing. */
@@ -234,8 +240,8 @@ void leg_check_deadlines(struct leg *leg, uint64_t now_ns)
 	if (leg->vacant) {
 		return;
 	}
-	if (!leg->ready && leg->peer->up && leg_pinned(leg, now_ns) > PINNED_MAX) {
-		peer_reset(leg->peer, "too many requests that a stuck disk does not answer");
+	if (!leg->ready && leg->peer->up && leg_pins_buffers(leg, now_ns)) {
+		peer_reset(leg->peer, "buffers wait for a stuck disk");
 		return;
 	}
 	if (leg->ready && !leg->refence && first != NULL) {
@@ -286,7 +292,9 @@ static void leg_peer_down(struct peer_watch *watch)
 		snprintf(leg->reason, sizeof(leg->reason),
 			"connection to the pool-agent lost: %.100s", leg->peer->reason);
 	}
-	leg->rebuild_retry_ns = 0; /* it may come back as another */
+	if (!leg->peer->was_reset) {
+		leg->rebuild_retry_ns = 0; /* it may come back as another */
+	}
 	leg_unready(leg);
 	task_wake(&leg->task);
 }

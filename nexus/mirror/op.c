@@ -310,7 +310,12 @@ static void op_send_missing(struct vol_op *op, leg_mask needed)
 				   piecemap_test(&leg->todo, op->part_offset, op->part_length)) {
 				/* The copy will bring it: all of the pieces that it touches. */
 				if (!leg->todo_all || !mutant_is(MUTANT_LATE_REGISTER)) {
+					uint64_t before = leg->todo.count;
+
 					piecemap_set(&leg->todo, op->part_offset, op->part_length);
+					if (leg->todo.count > before) {
+						copiers_wake(volume);
+					}
 				}
 				op->skipped |= LEG_BIT(leg);
 			} else {
@@ -574,7 +579,18 @@ static bool op_takes_lock(const struct vol_op *op)
 
 static bool op_must_wait_for_copy(struct vol_op *op)
 {
-	return op->req->kind == BLK_READ && op_resync_overlaps(op) && !op_must_end(op);
+	const struct volume *volume = op->volume;
+
+	if (op->req->kind != BLK_READ || !op_resync_overlaps(op) || op_must_end(op)) {
+		return false;
+	}
+	if (volume->unequal.count > 0 &&
+		piecemap_test(&volume->unequal, op->req->offset, op->req->length)) {
+		op->result = -EIO; /* that may take until the host writes there */
+		op->finished = true;
+		return false;
+	}
+	return true;
 }
 
 static void op_issue(struct vol_op *op)

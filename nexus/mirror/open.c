@@ -455,6 +455,7 @@ static bool open_take_geometry(struct volume *volume, leg_mask members)
 		}
 	}
 	return open_make_map(volume, &volume->resync, PIECES_A_REGION) &&
+	       open_make_map(volume, &volume->unequal, PIECES_A_REGION) &&
 	       open_make_map(volume, &volume->written, 1) &&
 	       open_make_map(volume, &volume->recent, 1) &&
 	       open_make_map(volume, &volume->retiring, 1);

@@ -5,7 +5,8 @@
  * the range lock: a host write that came between would be undone.  In R all members get the same.
  * What nobody can read stays so: reads of it end in an error.  Where a replica could show something
  * else there, it is marked, as an ordinary stamped write (WRITE UNCORRECTABLE): all members in R,
- * and the target of a rebuild, which gets the rest of the piece block by block.
+ * and the target of a rebuild.  That gets the piece here, block by block, whatever was found: a disk
+ * that refuses long reads, or each second one, would be asked for the piece again without end.
  *
  * One repairer a volume, one block at a time: this is rare.  It passes parked writes as copies do,
  * for a rebuild may wait for it that alone can end their wait.
@@ -89,7 +90,7 @@ static void repairer_go_on(struct repairer *repairer)
 	repairer->at += repairer->volume->block_bytes;
 	repairer->attempt = 0;
 	if (!repairer_has_more(repairer) && !repairer->filling && repair->fill != 0 &&
-		repair->unreadable > 0 && repair->complete) {
+		repair->complete) {
 		repairer->filling = true;
 		repairer->at = repair->offset;
 		repair->unreadable = 0;
@@ -241,7 +242,7 @@ static bool repairer_give_up_block(struct repairer *repairer)
 		repair->complete = false;
 		return false;
 	}
-	if (!repairer->filling && ++repairer->attempt < REPAIR_ATTEMPTS) {
+	if (++repairer->attempt < REPAIR_ATTEMPTS) {
 		repairer->again = true;
 		return false;
 	}
@@ -306,6 +307,16 @@ static void repairer_send_writes(struct repairer *repairer)
 		zero || repairer->marking ? WIRE_DISCARD : WIRE_WRITE, from);
 }
 
+/*
+ * Who took no mark may show something tomorrow.  One of S may (or a target that has had every write
+ * there): what it shows is the block then, and the others, who show nothing, get it.  Two might show
+ * different things, one after the other.  What a rebuild is to bring has nothing that may be shown.
+ */
+static bool repairer_is_unmarked(const struct repairer *repairer)
+{
+	return mask_count(repairer->unmarked) > (repairer->filling ? 0 : 1);
+}
+
 static void repairer_judge_writes(struct repairer *repairer)
 {
 	struct volume *volume = repairer->volume;
@@ -313,7 +324,7 @@ static void repairer_judge_writes(struct repairer *repairer)
 	if ((repairer->destinations & ~(repairer->ok | repairer->unmarked)) != 0) {
 		repairer->repair->complete = false;
 	}
-	repairer->repair->unmarked |= repairer->unmarked != 0;
+	repairer->repair->unmarked |= repairer_is_unmarked(repairer);
 	volume->acked++; /* reads rely on it: lost with the power like a write */
 	for (unsigned i = 0; i < volume->leg_count && repairer_is_valid(repairer); i++) {
 		struct leg *leg = volume->legs[i];

@@ -125,6 +125,7 @@ static int resize_reserve_all(struct volume *volume)
 {
 	int result = resize_reserve(volume, &volume->resync);
 
+	result = result == 0 ? resize_reserve(volume, &volume->unequal) : result;
 	result = result == 0 ? resize_reserve(volume, &volume->written) : result;
 	result = result == 0 ? resize_reserve(volume, &volume->recent) : result;
 	result = result == 0 ? resize_reserve(volume, &volume->retiring) : result;
@@ -145,6 +146,7 @@ static int resize_reserve_all(struct volume *volume)
 static void resize_to(struct volume *volume, uint64_t size_bytes)
 {
 	piecemap_grow(&volume->resync, size_bytes);
+	piecemap_grow(&volume->unequal, size_bytes);
 	piecemap_grow(&volume->written, size_bytes);
 	piecemap_grow(&volume->recent, size_bytes);
 	piecemap_grow(&volume->retiring, size_bytes);

@@ -261,15 +261,30 @@ static void status_add_unplaced(const struct volume *volume, struct volume_statu
 	}
 }
 
+static void add_reason(struct volume_status *status, const char *text)
+{
+	size_t used = strlen(status->reason);
+
+	snprintf(status->reason + used, sizeof(status->reason) - used, "%s%s",
+		used > 0 ? "; " : "", text);
+}
+
 void volume_get_status(struct volume *volume, struct volume_status *ret_status)
 {
+	char text[VOLUME_REASON_SIZE];
+
 	memset(ret_status, 0, sizeof(*ret_status));
 	ret_status->state = volume_judge_state(volume, ret_status->reason);
 	if (volume->failing) {
-		size_t used = strlen(ret_status->reason);
-
-		snprintf(ret_status->reason + used, sizeof(ret_status->reason) - used,
-			"%srequests fail meanwhile", used > 0 ? "; " : "");
+		add_reason(ret_status, "requests fail meanwhile");
+	}
+	if (volume->unequal.count > 0) {
+		snprintf(text, sizeof(text),
+			"%llu pieces of %llu bytes cannot be read: they hold blocks that no "
+			"replica gives, and there is no room for more marks: write them anew",
+			(unsigned long long)volume->unequal.count,
+			(unsigned long long)volume->unequal.piece_bytes);
+		add_reason(ret_status, text);
 	}
 	ret_status->no_quorum_ns = volume->no_quorum_ns;
 	ret_status->size_bytes = volume->size_bytes;

@@ -317,6 +317,7 @@ static void volume_free(struct volume *volume)
 	struct io *io = volume->io;
 
 	piecemap_done(&volume->resync, io);
+	piecemap_done(&volume->unequal, io);
 	piecemap_done(&volume->written, io);
 	piecemap_done(&volume->recent, io);
 	piecemap_done(&volume->retiring, io);

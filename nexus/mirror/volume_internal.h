@@ -7,6 +7,7 @@
  *   op.c          host requests: write, read, flush; op_check.c what of them is refused at once
  *   copy.c        copies under the range lock: R (resync) and rebuilds
  *   copy_compare.c  what need not be copied because it is there already
+ *   copy_turn.c   how many copies go on at once with a pool-agent
  *   repair.c      blocks that a member cannot read
  *   lost.c        which of them nobody can read, as far as it is known
  *   membership.c  changes of the configuration record: degrade and grow
@@ -91,11 +92,11 @@ struct repair {
 	bool busy;           /* until it is over */
 	bool complete;       /* everything was read, or cannot be, and was written */
 	uint64_t unreadable; /* blocks that no member can read */
-	/* A rebuild: when there are such blocks these legs get the range, with marks for them, and
-	 * `filled` is called while it is locked. */
+	/* A rebuild: these legs get the range, with marks for such blocks, and `filled` is called
+	 * while it is locked. */
 	leg_mask fill;
 	void (*filled)(struct repair *repair);
-	bool unmarked;     /* a leg took no mark: it cannot show that the block is unreadable */
+	bool unmarked;     /* who took no mark may show what nobody else has: not settled */
 	struct task *task; /* borrowed; woken at the end */
 };
 
@@ -226,6 +227,8 @@ struct copier {
 	void *buffer;
 	int source;
 	leg_mask tried, destinations, ok, pending, nospc;
+	leg_mask turns;   /* whose peers count this piece */
+	uint64_t turn_ns; /* no other one before: others were turned away */
 	struct repair repair;
 	uint64_t repair_unsettled; /* volume->unsettled when it began */
 	struct leg_io read_io;     /* to the source: HASH, STAMP, READ */
@@ -415,7 +418,11 @@ struct volume {
 
 	/* R */
 	struct piecemap resync;
-	bool resync_by_stamps; /* R is regions, until it is empty */
+	/* Of R: what could not be made equal when it was tried, nor be marked on all members but
+	 * one. It cannot be shown. */
+	struct piecemap unequal;
+	uint64_t unequal_until_ns; /* then it is tried again */
+	bool resync_by_stamps;     /* R is regions, until it is empty */
 	uint64_t unsettled;
 	struct copier copiers[COPIERS];
 	uint64_t copy_cursor;
@@ -554,6 +561,18 @@ bool copy_compare_is_over(struct copier *copier);
  */
 bool copy_next_part(struct copier *copier);
 bool copy_is_part_left(const struct copier *copier);
+
+/* copy_turn.c */
+/* Legs with whose pool-agents one more piece may be copied. */
+leg_mask copy_turn_free(const struct volume *volume);
+/* 0: with all of these legs, and one of those, a piece may be copied now.  Else it is to be asked
+ * again then. */
+uint64_t copy_turn_due_ns(const struct copier *copier, leg_mask all, leg_mask any);
+/* Source and range are known. */
+void copy_turn_begin(struct copier *copier);
+/* Nobody is waited for any more. */
+void copy_turn_end(struct copier *copier);
+void copy_turn_answered(const struct leg_io *lio);
 
 /* repair.c */
 task_step repairer_step;

@@ -76,6 +76,14 @@ static void read_only_from(struct scenario *scenario, unsigned agent)
 	scenario_volume(scenario)->local_mask = 1u << agent;
 }
 
+static void read_all_from(struct scenario *scenario, unsigned agent)
+{
+	read_only_from(scenario, agent);
+	for (size_t at = 0; at < 128; at += 8) {
+		assert_int_equal(do_read(scenario, at, 8), 0);
+	}
+}
+
 static void open_and_write_all(struct scenario *scenario)
 {
 	open_whole(scenario);
@@ -281,6 +289,37 @@ static void test_lost_block_is_found(struct scenario *scenario)
 	read_by_all(scenario, 28, 4);
 }
 
+/* The sources refuse reads of more than a block, and give each block: the piece is copied block by
+ * block, or that would begin again without end. */
+static void test_source_gives_single_blocks(struct scenario *scenario)
+{
+	open_with_stale_target(scenario);
+	for (unsigned i = A; i <= B; i++) {
+		sim_disk_set_faults(scenario->world.agents[i].disk,
+			&(struct sim_disk_faults){.read_max_bytes = ORACLE_BLOCK_BYTES});
+	}
+	come_back(scenario, C);
+	await_whole(scenario);
+	assert_int_equal(unreadable_blocks(scenario), 0);
+	disk_sound(scenario, A);
+	disk_sound(scenario, B);
+	read_all_from(scenario, C);
+}
+
+/* A source whose disk gives nothing cannot be spared: what the other one gives gets to the target.
+ */
+static void test_source_gives_nothing(struct scenario *scenario)
+{
+	open_with_stale_target(scenario);
+	sim_disk_set_faults(scenario->world.agents[A].disk,
+		&(struct sim_disk_faults){.read_error_percent = 100});
+	come_back(scenario, C);
+	await_replica(scenario, C, REPLICA_INSYNC);
+	assert_int_equal(unreadable_blocks(scenario), 0);
+	disk_sound(scenario, A);
+	read_all_from(scenario, C);
+}
+
 /* While the host writes beside it, and to the very piece. */
 static void test_marks_beside_writes(struct scenario *scenario)
 {
@@ -408,6 +447,55 @@ static void test_lost_block_in_r(struct scenario *scenario)
 	assert_int_equal(do_write(scenario, 0, 8), 0);
 }
 
+static bool r_is_empty(void *scenario)
+{
+	return scenario_volume(scenario)->resync.count == 0;
+}
+
+/* More lost blocks in R than replicas have marks for, of which one differs: it does not count as
+ * settled while two members could show what they have, whatever that is. */
+static void test_no_room_for_marks_in_r(struct scenario *scenario)
+{
+	size_t differs = MARKS_MAX + 20;
+	struct volume_status status;
+
+	open_and_write_all(scenario);
+	cut_off(scenario, A, true, false);
+	(void)submit_write(scenario, differs, 1);
+	run_ms(scenario, 2);
+	slot_crash(&scenario->world.slots[0], false);
+	sim_heal_all(scenario->world.sim);
+	/* Without the window of C, R is every region that was written. */
+	go_away(scenario, C);
+	come_back(scenario, C);
+	run_ms(scenario, 500);
+	for (unsigned i = 0; i < 3; i++) {
+		rot(scenario, i, 0, MARKS_MAX + 40);
+	}
+	scenario_open(scenario, 1);
+	run_ms(scenario, 5000);
+	assert_true(scenario_volume(scenario)->resync.count > 0);
+	assert_int_equal(do_read(scenario, differs, 1), -EIO);
+	assert_true(slot_status(&scenario->world.slots[1], &status));
+	assert_non_null(strstr(status.reason, "no room for more marks"));
+	assert_true(steps_of_a_second(scenario) < 400);
+	/* The host writes some of them: those are settled, and read. */
+	assert_int_equal(do_write(scenario, MARKS_MAX, 8), 0);
+	run_ms(scenario, 15000);
+	assert_int_equal(do_read(scenario, MARKS_MAX, 8), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		disk_gives_again(scenario, i);
+		read_only_from(scenario, i);
+		assert_int_equal(do_read(scenario, differs, 1), -EIO);
+	}
+	await(scenario, r_is_empty);
+	for (unsigned i = 0; i < 3; i++) {
+		read_only_from(scenario, i);
+		assert_int_equal(do_read(scenario, differs, 1), 0);
+	}
+	read_only_from(scenario, REPL_VOTERS_MAX);
+}
+
 /* ---- disks that know what they were told ---- */
 
 static void set_checks(struct scenario *scenario, unsigned agent)
@@ -419,14 +507,6 @@ static void flip(struct scenario *scenario, unsigned agent, size_t block)
 {
 	sim_disk_flip_bit(scenario->world.agents[agent].disk,
 		place_of(scenario, agent, block) + 100 + block, 3);
-}
-
-static void read_all_from(struct scenario *scenario, unsigned agent)
-{
-	read_only_from(scenario, agent);
-	for (size_t at = 0; at < 128; at += 8) {
-		assert_int_equal(do_read(scenario, at, 8), 0);
-	}
 }
 
 /* 33: a bit that flips. */
@@ -551,10 +631,13 @@ int main(void)
 		{CASE(test_bad_source)},
 		{CASE(test_source_has_lost_it)},
 		{CASE(test_lost_block_is_found)},
+		{CASE(test_source_gives_single_blocks), .options = {.region_bytes = 1 << 20}},
+		{CASE(test_source_gives_nothing)},
 		{CASE(test_marks_beside_writes)},
 		{CASE(test_no_room_for_marks), .options = {.block_count = 192}},
 		{CASE(test_bad_block_in_r)},
 		{CASE(test_lost_block_in_r)},
+		{CASE(test_no_room_for_marks_in_r), .options = {.block_count = 192}},
 		{CASE(test_bad_source_and_late_hash)},
 		{CASE(test_bad_block_while_a_member_returns), .options = {.data_replicas = 2}},
 		{CASE(test_bit_rot)},
