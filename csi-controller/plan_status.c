@@ -170,7 +170,10 @@ static enum volume_state judge(const struct world *world, const struct world_vol
 	}
 	for (size_t i = 0; i < ARRAY_COUNT(of_nexus) && volume_nexus_is_heard(world, volume); i++) {
 		if (strcmp(object->nexus.state, volume_state_name(of_nexus[i])) == 0) {
-			return of_nexus[i];
+			/* The nexus misses none of its voters; there should be more of them. */
+			return of_nexus[i] == VOLUME_ONLINE && tally->good_count < object->replicas
+				       ? VOLUME_DEGRADED
+				       : of_nexus[i];
 		}
 	}
 	/* Opening takes a majority of the voters, and data. */

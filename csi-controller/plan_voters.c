@@ -4,8 +4,8 @@
  * csi-node of its node tells who shall come and who go (status.replicas).
  *
  * A replica that is to leave is marked first, and deleted when csi-node says that it has no vote
- * any more; the mark stays.  Nothing is marked that leaves
- * fewer in sync than are wanted.
+ * any more; the mark stays.  Nothing is marked that leaves fewer in sync than are wanted, but what
+ * will never be in sync again: its vote only has to be outvoted, and its node may have a new disk.
  */
 #include "base/mutant.h"
 #include "csi-controller/plan_volume.h"
@@ -173,13 +173,20 @@ static void plan_more(const struct world *world, const struct world_volume *volu
 	}
 }
 
+/* Its Pool was deleted, and what was on it is given up. */
+static bool is_gone_for_good(const struct replica_view *view)
+{
+	return !view->replica->pool->is_there && !view->is_good;
+}
+
 /* Those whose going leaves as many in sync as are wanted; the worst first. */
 static void let_go(struct roster *roster)
 {
 	for (unsigned i = roster->count; i > roster->keep_count; i--) {
 		struct replica_view *view = roster->candidates[i - 1].view;
 
-		if (roster->good_count - view->is_good >= roster->wanted) {
+		if (is_gone_for_good(view) ||
+			roster->good_count - view->is_good >= roster->wanted) {
 			roster->good_count -= view->is_good;
 			view->is_leaving = true;
 		}

@@ -202,6 +202,27 @@ static void test_a_pool_that_goes_is_left(void **state)
 	assert_false(leaves(0) || leaves(2) || leaves(3));
 }
 
+/* No node has two votes, so another one can come to its node only when it has left. */
+static void test_what_is_gone_for_good_makes_room(void **state)
+{
+	(void)state;
+	have_three();
+	(void)world_set_pool(&world, "p4", NULL, &(struct err){0});
+	(void)world_set_pool(&world, "p5", NULL, &(struct err){0});
+	states[2] = "Offline";
+	(void)ask(3);
+	assert_false(leaves(2));
+	(void)world_set_pool(&world, "p3", NULL, &(struct err){0});
+	set_pool(&world, &(struct test_pool){.name = "p6", "n3", 10});
+	(void)ask(3);
+	assert_true(leaves(2));
+	assert_false(leaves(0) || leaves(1));
+	/* It can be reached and is in sync: not before there is another. */
+	states[2] = "Online";
+	(void)ask(3);
+	assert_false(leaves(2));
+}
+
 static void test_without_another_place_it_says_so(void **state)
 {
 	(void)state;
@@ -265,6 +286,7 @@ int main(void)
 		TEST(test_none_leaves_while_others_are_not_in_sync),
 		TEST(test_what_is_away_for_long_is_replaced),
 		TEST(test_a_pool_that_goes_is_left),
+		TEST(test_what_is_gone_for_good_makes_room),
 		TEST(test_without_another_place_it_says_so),
 		TEST(test_nothing_changes_while_nobody_serves_it),
 		TEST(test_arbiters),

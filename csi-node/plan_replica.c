@@ -190,7 +190,8 @@ void plan_replica(const struct replica_facts *facts, struct replica_plan *ret_pl
 	} else if (!meta->is_deleted && pool_is_online(facts) && facts->replica == NULL &&
 		   !was_made(facts) && facts->failure.code == 0) {
 		plan->action = REPLICA_CREATE;
-	} else {
+	} else if (facts->pool_object != NULL || facts->object->state != REPLICA_ORPHANED) {
+		/* Of one whose Pool is gone csi-controller has the word. */
 		plan_writing(facts, plan);
 	}
 }

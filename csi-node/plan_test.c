@@ -412,6 +412,19 @@ static void test_a_deleted_replica_is_let_go_when_its_pool_is_given_up(void **st
 	teardown_replica(&fixture);
 }
 
+/* The pool-agent still has the pool, whose Pool was taken away by hand: csi-controller's word
+ * stays, or the two would answer each other for ever. */
+static void test_an_orphan_is_left_alone(void **state)
+{
+	struct replica_fixture fixture;
+
+	(void)state;
+	setup_replica(&fixture, "", "{'state': 'Orphaned', 'nsid': 1}");
+	fixture.facts.pool_object = NULL;
+	assert_int_equal(replan_replica(&fixture)->action, REPLICA_NOTHING);
+	teardown_replica(&fixture);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -429,6 +442,7 @@ int main(void)
 		cmocka_unit_test(test_no_space_is_told_apart),
 		cmocka_unit_test(test_a_deleted_replica_is_erased_before_it_is_let_go),
 		cmocka_unit_test(test_a_deleted_replica_is_let_go_when_its_pool_is_given_up),
+		cmocka_unit_test(test_an_orphan_is_left_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -196,8 +196,9 @@ delete node "$away"
 kubectl delete pools.strake.io "pool-$away" --wait=false >/dev/null || die "delete"
 wait_for 30 "the Pool to say what waits for it" is_condition pools.strake.io "pool-$away" Deletable reason HasReplicas
 kubectl patch pools.strake.io "pool-$away" --type merge -p '{"metadata":{"finalizers":null}}' >/dev/null || die "finalizers"
-orphaned() { kubectl get replicas.strake.io --field-selector "spec.node=$away" -o json | jq -e '[.items[].status.state] | length == 2 and all(. == "Orphaned")'; }
-wait_for 60 "its Replicas to be Orphaned: $(kubectl get replicas.strake.io)" orphaned
+orphaned() { kubectl get replicas.strake.io --field-selector "spec.node=$away" -o json | jq -e '[.items[].status.state] | . == ["Orphaned"]'; }
+# That of the volume that is open has left; the other one's has nobody whom it could leave.
+wait_for 60 "its one Replica to be Orphaned: $(kubectl get replicas.strake.io)" orphaned
 wait_for 30 "the volume to be Degraded" volume_is "$log" '{.status.state} {.status.inSync}' 'Degraded 2/3'
 number=$(noted "$now")
 wait_for 30 "the database to go on" writes_on "$now" "$number"
