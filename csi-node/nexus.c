@@ -306,11 +306,12 @@ static int judge(const Strake__V1__Volume *volume, struct err *err)
 	if (state_is(volume, NEXUS_ONLINE) || state_is(volume, NEXUS_DEGRADED)) {
 		return 0;
 	}
-	return err_set(err,
-		state_is(volume, NEXUS_SUPERSEDED) || state_is(volume, NEXUS_FAULTED) ? -EBUSY
-										      : -EAGAIN,
-		"volume %s is %s%s%s", volume->name, volume->state,
-		volume->reason[0] != '\0' ? ": " : "", volume->reason);
+	/* Closed: by an operator, after we opened it. */
+	bool is_over = state_is(volume, NEXUS_SUPERSEDED) || state_is(volume, NEXUS_FAULTED) ||
+		       state_is(volume, NEXUS_CLOSED);
+
+	return err_set(err, is_over ? -EBUSY : -EAGAIN, "volume %s is %s%s%s", volume->name,
+		volume->state, volume->reason[0] != '\0' ? ": " : "", volume->reason);
 }
 
 static int wait_for_service(

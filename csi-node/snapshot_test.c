@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Decisions on Snapshots. */
-#include "base/testing.h"
-#include "csi-node/plan.h"
+#include "csi-node/plan_test.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
 
 #define UUID         "00000000-0000-4000-8000-000000000009"
 #define VOLUME_UUID  "7d1c5bf0-5f0a-4c1e-9f0e-3b2a1c0d9e8f"
@@ -22,22 +19,6 @@ static struct fixture {
 	struct snapshot_plan plan;
 } fixture;
 
-static char *text_of(const char *text)
-{
-	return (char *)(uintptr_t)text;
-}
-
-static json_t *parse(const char *text)
-{
-	json_error_t why;
-	json_t *json = json_loads(text, 0, &why);
-
-	if (json == NULL) {
-		fail_msg("%s at %d: %s", why.text, why.position, text);
-	}
-	return json;
-}
-
 static void set_snapshot(const char *more_metadata, const char *status)
 {
 	char text[1024];
@@ -48,7 +29,7 @@ static void set_snapshot(const char *more_metadata, const char *status)
 		"\"v\", \"uuid\": \"" UUID "\"}, \"status\": {%s}}",
 		more_metadata, status);
 	json_decref(fixture.json);
-	fixture.json = parse(text);
+	fixture.json = parse("%s", text);
 	assert_int_equal(snapshot_object_decode(fixture.json, &fixture.object, &err), 0);
 	fixture.facts.json = fixture.json;
 	fixture.facts.object = &fixture.object;
