@@ -25,8 +25,9 @@ static bool is_ahead(const struct volume_object *object, const Strake__V1__Volum
 
 bool plan_recovery_is_news(const struct volume_object *object, const Strake__V1__Volume *volume)
 {
+	/* As csi-controller orders them: one that came too late is void. */
 	return volume->recovered && !plan_nexus_is_open(volume) &&
-	       object->lineage != volume->lineage;
+	       object->lineage != volume->lineage && volume->attach > object->lineage_attach;
 }
 
 /* ---- status.nexus ---- */

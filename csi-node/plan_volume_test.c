@@ -191,6 +191,28 @@ static void test_a_recovery_is_said(void **state)
 	teardown_volume(&fixture);
 }
 
+/* Another node's number is higher: csi-controller will not take it any more. */
+static void test_a_recovery_that_came_too_late_is_not_said(void **state)
+{
+	struct volume_fixture fixture;
+
+	(void)state;
+	setup_volume(&fixture, "n");
+	fixture.volume.state = text_of("Closed");
+	fixture.volume.attach = 4;
+	fixture.volume.lineage = 0xab;
+	fixture.volume.recovered = true;
+	(void)json_object_set_new(json_object_get(fixture.json, "status"), "record",
+		json_string("7.1/5 00000000000000cd"));
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_NOTHING);
+	assert_false(plan_recovery_is_news(&fixture.object, &fixture.volume));
+	(void)json_object_set_new(json_object_get(fixture.json, "status"), "record",
+		json_string("3.1/5 00000000000000cd"));
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_WRITE_NEXUS);
+	assert_true(plan_recovery_is_news(&fixture.object, &fixture.volume));
+	teardown_volume(&fixture);
+}
+
 static void test_only_this_nodes_word_is_taken_back(void **state)
 {
 	struct volume_fixture fixture;
@@ -365,6 +387,7 @@ int main(void)
 		cmocka_unit_test(test_a_volume_that_is_not_attached_here_is_lost),
 		cmocka_unit_test(test_a_record_that_is_ahead_is_said),
 		cmocka_unit_test(test_a_recovery_is_said),
+		cmocka_unit_test(test_a_recovery_that_came_too_late_is_not_said),
 		cmocka_unit_test(test_only_this_nodes_word_is_taken_back),
 		cmocka_unit_test(test_a_nexus_that_does_not_answer_takes_nothing_away),
 		cmocka_unit_test(test_who_shall_come_comes_first),
