@@ -531,6 +531,9 @@ static void unpublish_ask_launcher(struct job *job)
 	struct unpublish_job *unpublish = container_of(job, struct unpublish_job, job);
 	struct cvolume *cv = job->cv;
 
+	/* Its publishing was under way when the nexus started again: as in is_publishing(). */
+	unpublish->force = unpublish->force || cv->held->device[0] == '\0';
+
 	uint32_t flags = unpublish->force          ? LAUNCH_FORCE
 			 : unpublish->data_is_lost ? LAUNCH_DATA_IS_LOST
 						   : 0;
