@@ -59,7 +59,8 @@ static bool lacks_arbiter(const struct world_volume *volume)
 		const struct world_replica *replica =
 			container_of(node, struct world_replica, in_volume);
 
-		if (replica->object.is_arbiter && !replica->object.meta.is_deleted) {
+		if (world_is_of(replica, volume) && replica->object.is_arbiter &&
+			!replica->object.meta.is_deleted) {
 			return false;
 		}
 	}
@@ -123,7 +124,8 @@ static bool is_other_for_snapshots(const json_t *before, const json_t *object)
 static void volume_changed(void *ctx, const char *key, const json_t *before, const json_t *object)
 {
 	struct controller *controller = ctx;
-	const struct world_volume *volume;
+	const struct world_volume *volume = world_volume(&controller->world, key);
+	bool was_valid = volume != NULL && volume->is_valid;
 	struct err err = {0};
 
 	note_invalid(controller, world_set_volume(&controller->world, key, object, &err), &err);
@@ -132,7 +134,8 @@ static void volume_changed(void *ctx, const char *key, const json_t *before, con
 	if ((before == NULL || object == NULL) && volume != NULL) {
 		look_at_replicas_of_volume(controller, volume);
 	}
-	if (volume != NULL && is_other_for_snapshots(before, object)) {
+	if (volume != NULL &&
+		(was_valid != volume->is_valid || is_other_for_snapshots(before, object))) {
 		look_at_snapshots_of_volume(controller, volume);
 	}
 	waits_check(controller, key);

@@ -377,19 +377,27 @@ static enum volume_action ask_refused(const char *node, const char *nexus_state,
 	return ask();
 }
 
-static const char *record_of(const char *record, const char *nexus)
+static enum volume_action ask_recorded(
+	const char *record, const char *nexus_state, const char *nexus)
 {
-	char status[400];
+	char status[500];
 
 	(void)snprintf(status, sizeof(status),
 		"{'attachment': {'number': 3, 'node': 'n4'}, 'record': '%s', 'nexus': {'node': "
-		"'n4', 'state': 'Online', %s}, " AVAILABLE "}",
-		record, nexus);
+		"'n4', 'state': '%s', %s}, " AVAILABLE "}",
+		record, nexus_state, nexus);
 	set_volume(&world, &(struct test_volume){.name = "v", 1, 3, .status = status});
 	make_three(true);
-	(void)ask();
+	return ask();
+}
+
+static const char *record_of(const char *record, const char *nexus)
+{
+	(void)ask_recorded(record, "Online", nexus);
 	return said("record");
 }
+
+#define RECOVERED "'epoch': '0.0', 'generation': 0, 'record': '4.0/0 00000000000000ef'"
 
 /* So that a node that never had the volume is told which lineage it is. */
 static void test_the_lineage_is_recorded(void **state)
@@ -410,7 +418,6 @@ static void test_the_lineage_is_recorded(void **state)
 		record_of("3.1/9 00000000000000ab", NEXUS ", 'lineage': '00000000000000cd'"),
 		"3.2/4 00000000000000cd");
 	/* An operator decided. */
-#define RECOVERED "'epoch': '0.0', 'generation': 0, 'record': '4.0/0 00000000000000ef'"
 	assert_string_equal(
 		record_of("3.2/4 00000000000000ab", RECOVERED), "4.0/0 00000000000000ef");
 	assert_string_equal(
@@ -419,7 +426,6 @@ static void test_the_lineage_is_recorded(void **state)
 		record_of("4.0/0 00000000000000ef", "'epoch': '4.1', 'generation': 1, 'lineage': "
 						    "'00000000000000ef'"),
 		"4.1/1 00000000000000ef");
-#undef RECOVERED
 #undef NEXUS
 }
 
@@ -433,6 +439,23 @@ static void test_a_number_of_a_backup_is_raised(void **state)
 	assert_int_not_equal(ask_refused("n3", "Superseded", 5), VOLUME_RAISE_ATTACH);
 	assert_int_not_equal(ask_refused("", "Superseded", 5), VOLUME_RAISE_ATTACH);
 	assert_int_not_equal(ask_refused("n4", "Online", 5), VOLUME_RAISE_ATTACH);
+}
+
+static enum volume_action ask_recovered(const char *record)
+{
+	return ask_recorded(record, "Superseded", "'supersededBy': 4, " RECOVERED);
+}
+
+/* The raised number lets the node open the volume: then its nexus says it no more, and who is told
+ * the old lineage next would be refused. */
+static void test_a_recovery_is_recorded_before_its_number_is_raised(void **state)
+{
+	(void)state;
+	assert_int_equal(ask_recovered("3.2/4 00000000000000ab"), VOLUME_WRITE_STATUS);
+	assert_string_equal(said("record"), "4.0/0 00000000000000ef");
+	assert_int_equal(ask_recovered("4.0/0 00000000000000ef"), VOLUME_RAISE_ATTACH);
+	/* One that came too late is not waited for. */
+	assert_int_equal(ask_recovered("5.1/1 00000000000000ab"), VOLUME_RAISE_ATTACH);
 }
 
 static void test_the_nexus_of_a_node_that_is_gone_is_forgotten(void **state)
@@ -678,6 +701,7 @@ int main(void)
 		TEST(test_the_nexus_says_how_replicas_are),
 		TEST(test_out_of_sync_outlives_the_nexus),
 		TEST(test_the_lineage_is_recorded),
+		TEST(test_a_recovery_is_recorded_before_its_number_is_raised),
 		TEST(test_a_number_of_a_backup_is_raised),
 		TEST(test_the_nexus_of_a_node_that_is_gone_is_forgotten),
 		TEST(test_a_deleted_volume_in_use_is_kept),

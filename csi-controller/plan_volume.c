@@ -436,6 +436,14 @@ static void plan_end(const struct world *world, const struct world_volume *volum
 	}
 }
 
+/* What an operator decided on a node is in the plan's status, and not in the object's yet. */
+static bool is_recovery_unsaid(const struct world_volume *volume, const struct volume_plan *plan)
+{
+	return volume->object.nexus.is_there && volume->object.nexus.record[0] != '\0' &&
+	       strcmp(kube_text(plan->status, "record"),
+		       kube_text(volume->json, "status.record")) != 0;
+}
+
 void plan_volume(
 	const struct world *world, const struct world_volume *volume, struct volume_plan *ret_plan)
 {
@@ -459,6 +467,10 @@ void plan_volume(
 		plan->action = volume->object.is_available && !facts.is_available
 				       ? VOLUME_WITHHOLD
 				       : VOLUME_WRITE_STATUS;
+	} else if (plan->action == VOLUME_RAISE_ATTACH && is_recovery_unsaid(volume, plan)) {
+		/* With the number the node opens the volume, and says no more that it was
+		 * recovered. */
+		plan->action = VOLUME_WRITE_STATUS;
 	}
 }
 

@@ -10,6 +10,7 @@
 struct act {
 	struct node *node;
 	char key[OBJECTS_NAME_SIZE];
+	struct uuid of; /* the Volume, while the nexus is asked */
 	struct op op;
 	struct kube_request request;
 	struct work work;
@@ -87,6 +88,8 @@ static bool look(struct act *act, struct known *known)
 
 	known->json = kube_cache_get(node->caches[CACHE_SNAPSHOTS], act->key);
 	if (known->json == NULL) {
+		/* An answer that came later made it anew. */
+		note_forget(node, QUEUE_SNAPSHOTS, act->key);
 		return false;
 	}
 	if (snapshot_object_decode(known->json, &known->object, &err) < 0) {
@@ -119,15 +122,18 @@ static void nexus_run(struct work *work)
 	act->result = nexus_snapshot(act->socket, act->volume, act->uuid, &act->made, &act->err);
 }
 
-/* It is still the object that it was asked for, of the volume that this node has. */
+/* It is still the object that it was asked for, of the volume that this node has: not of another
+ * one that was made under the name. */
 static bool is_asked_for(const struct act *act, const struct known *known)
 {
 	char uuid[UUID_TEXT_SIZE];
 
 	return strcmp(uuid_to_text(&known->object.uuid, uuid), act->uuid) == 0 &&
 	       strcmp(known->object.volume, act->volume) == 0 &&
-	       known->facts.volume_object != NULL && !known->object.meta.is_deleted &&
-	       known->object.state != SNAPSHOT_READY && known->object.state != SNAPSHOT_FAILED;
+	       known->facts.volume_object != NULL &&
+	       uuid_equal(&known->facts.volume_object->uuid, &act->of) &&
+	       !known->object.meta.is_deleted && known->object.state != SNAPSHOT_READY &&
+	       known->object.state != SNAPSHOT_FAILED;
 }
 
 static void nexus_done(struct work *work)
@@ -174,9 +180,11 @@ static void ask_nexus(struct act *act, const struct known *known)
 	(void)snprintf(act->socket, sizeof(act->socket), "%s", node->options.nexus_socket);
 	(void)snprintf(act->volume, sizeof(act->volume), "%s", known->object.volume);
 	(void)uuid_to_text(&known->object.uuid, act->uuid);
+	act->of = known->volume.uuid;
 	act->work.run = nexus_run;
 	act->work.done = nexus_done;
-	workers_submit(node->daemon_workers, &act->work);
+	/* It waits for what the volume waits for. */
+	workers_submit(node->volume_workers, &act->work);
 }
 
 /* ---- one step ---- */

@@ -153,6 +153,34 @@ static int plan(struct act *act, const json_t *json, struct volume_plan *ret_pla
 	return 0;
 }
 
+/* Asked about again now and then: the cache does not tell when it may go. */
+static void keep(struct act *act)
+{
+	struct node *node = act->node;
+	struct err err = {0};
+
+	(void)err_set(&err, -EAGAIN,
+		"it was recovered on this node, which status.record does not say: its record is "
+		"kept for the next attachment to this node");
+	if (note_get(node, QUEUE_VOLUMES, act->key)->failure_count == 0) {
+		log_warning(
+			node->log, "node", "recovery-kept", "volume=%s why=%s", act->key, err.text);
+	}
+	note_attempt(node, QUEUE_VOLUMES, act->key, &err);
+}
+
+static bool is_kept_for_now(const struct act *act)
+{
+	struct node *node = act->node;
+	const Strake__V1__Volume *volume = view_volume(node, act->key);
+	struct plan_failure failure;
+	struct plan_clock clock;
+
+	note_fill(node, note_get(node, QUEUE_VOLUMES, act->key), &failure, &clock);
+	return failure.code != 0 && volume != NULL && volume->recovered &&
+	       !plan_nexus_is_open(volume);
+}
+
 /* The API's own word, not the cache's. */
 static void confirmed(struct kube_request *request)
 {
@@ -187,6 +215,9 @@ static void confirmed(struct kube_request *request)
 					    act->node->options.name) != 0) {
 			(void)json_object_del(act->node->said, act->key);
 		}
+		if (next.is_kept) {
+			keep(act);
+		}
 		json_decref(next.nexus);
 		act_over(act, true);
 		return;
@@ -213,7 +244,11 @@ static void begin(struct act *act, const json_t *json)
 	struct err err;
 
 	if (json == NULL) {
-		confirm(act);
+		if (is_kept_for_now(act)) {
+			act_over(act, true);
+		} else {
+			confirm(act);
+		}
 		return;
 	}
 	if (plan(act, json, &next) < 0) {

@@ -229,13 +229,18 @@ static int unpublish_soon(struct grpc_client *client, const char *name, bool for
 	return result;
 }
 
+static int unless_gone(int result)
+{
+	return result == -ENOENT ? 0 : result;
+}
+
+/* Its device may be gone, and the volume there. */
 static int take_away(struct grpc_client *client, const char *name, bool force, struct err *err)
 {
-	int result = unpublish_soon(client, name, force, err);
+	int result = unless_gone(unpublish_soon(client, name, force, err));
 
-	result = result < 0 ? result : close_it(client, name, err);
-	result = result < 0 ? result : forget(client, name, err);
-	return result == -ENOENT ? 0 : result;
+	result = result < 0 ? result : unless_gone(close_it(client, name, err));
+	return result < 0 ? result : unless_gone(forget(client, name, err));
 }
 
 int nexus_take_away(const char *socket, const char *volume, bool force, struct err *err)

@@ -122,6 +122,7 @@ struct volume_plan {
 	json_t *nexus;
 	struct uuid replica;
 	bool is_known; /* a replica to be removed: status.replicas says that it shall leave */
+	bool is_kept;  /* ours no more, but the nexus's record is all that knows of a recovery */
 };
 
 void plan_volume(const struct volume_facts *facts, struct volume_plan *ret_plan);
@@ -130,7 +131,7 @@ json_t *plan_nexus_json(const char *node, const struct volume_object *object,
 	const Strake__V1__Volume *volume, const json_t *before, const char *time_now);
 bool plan_nexus_is_open(const Strake__V1__Volume *volume);
 /* An operator decided for a lineage on this node (docs/protocol.md 1.12), and status.record, by
- * which other openings are told it, does not have it yet. */
+ * which other openings are told it, has neither it yet nor anything newer. */
 bool plan_recovery_is_news(const struct volume_object *object, const Strake__V1__Volume *volume);
 /* It serves: then it knows who has a vote. */
 bool plan_nexus_is_serving(const Strake__V1__Volume *volume);

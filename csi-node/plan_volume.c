@@ -25,8 +25,9 @@ static bool is_ahead(const struct volume_object *object, const Strake__V1__Volum
 
 bool plan_recovery_is_news(const struct volume_object *object, const Strake__V1__Volume *volume)
 {
+	/* As csi-controller orders them: one that came too late is void. */
 	return volume->recovered && !plan_nexus_is_open(volume) &&
-	       object->lineage != volume->lineage;
+	       object->lineage != volume->lineage && volume->attach > object->lineage_attach;
 }
 
 /* ---- status.nexus ---- */
@@ -289,6 +290,13 @@ static bool is_at_rest_but_news(
 	       (volume != NULL && plan_recovery_is_news(object, volume));
 }
 
+/* Detached before csi-controller heard of it: the next attachment to this node says it. */
+static bool is_kept(const struct volume_object *object, const Strake__V1__Volume *volume)
+{
+	return object != NULL && !object->meta.is_deleted && plan_nexus_is_of(object, volume) &&
+	       plan_recovery_is_news(object, volume);
+}
+
 void plan_volume(const struct volume_facts *facts, struct volume_plan *ret_plan)
 {
 	struct volume_plan *plan = ret_plan;
@@ -305,7 +313,10 @@ void plan_volume(const struct volume_facts *facts, struct volume_plan *ret_plan)
 		}
 	} else if (facts->volume != NULL &&
 		   (!is_ours || !plan_nexus_is_of(facts->object, facts->volume))) {
-		plan->action = VOLUME_LOST;
+		plan->is_kept = is_kept(facts->object, facts->volume);
+		plan->action = !plan->is_kept ? VOLUME_LOST
+			       : is_said      ? VOLUME_REMOVE_NEXUS
+					      : VOLUME_NOTHING;
 	} else if (plan_nexus_is_open(facts->volume) ||
 		   (is_ours && is_at_rest_but_news(facts->object, facts->volume))) {
 		plan_writing(facts, before, plan);

@@ -191,6 +191,63 @@ static void test_a_recovery_is_said(void **state)
 	teardown_volume(&fixture);
 }
 
+/* Another node's number is higher: csi-controller will not take it any more. */
+static void test_a_recovery_that_came_too_late_is_not_said(void **state)
+{
+	struct volume_fixture fixture;
+
+	(void)state;
+	setup_volume(&fixture, "n");
+	fixture.volume.state = text_of("Closed");
+	fixture.volume.attach = 4;
+	fixture.volume.lineage = 0xab;
+	fixture.volume.recovered = true;
+	(void)json_object_set_new(json_object_get(fixture.json, "status"), "record",
+		json_string("7.1/5 00000000000000cd"));
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_NOTHING);
+	assert_false(plan_recovery_is_news(&fixture.object, &fixture.volume));
+	(void)json_object_set_new(json_object_get(fixture.json, "status"), "record",
+		json_string("3.1/5 00000000000000cd"));
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_WRITE_NEXUS);
+	assert_true(plan_recovery_is_news(&fixture.object, &fixture.volume));
+	teardown_volume(&fixture);
+}
+
+/* Taken from this node by force: nobody else knows what was decided here. */
+static void test_a_recovery_that_is_not_said_yet_is_kept(void **state)
+{
+	struct volume_fixture fixture;
+
+	(void)state;
+	setup_volume(&fixture, "other");
+	fixture.volume.state = text_of("Closed");
+	fixture.volume.attach = 4;
+	fixture.volume.lineage = 0xab;
+	fixture.volume.recovered = true;
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_NOTHING);
+	assert_true(fixture.plan.is_kept);
+	(void)json_object_set_new(json_object_get(fixture.json, "status"), "nexus",
+		parse("{'node': 'n', 'state': 'Superseded'}"));
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_REMOVE_NEXUS);
+	/* Said, or too late. */
+	(void)json_object_set_new(json_object_get(fixture.json, "status"), "record",
+		json_string("4.0/0 00000000000000ab"));
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_LOST);
+	(void)json_object_set_new(json_object_get(fixture.json, "status"), "record",
+		json_string("7.1/5 00000000000000cd"));
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_LOST);
+	(void)json_object_del(json_object_get(fixture.json, "status"), "record");
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_REMOVE_NEXUS);
+	/* Nobody opens it again; another one of the name. */
+	(void)json_object_set_new(json_object_get(fixture.json, "metadata"), "deletionTimestamp",
+		json_string("2026-01-02T03:04:05Z"));
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_LOST);
+	(void)json_object_del(json_object_get(fixture.json, "metadata"), "deletionTimestamp");
+	fixture.volume.uuid = text_of(OTHER_UUID);
+	assert_int_equal(replan_volume(&fixture)->action, VOLUME_LOST);
+	teardown_volume(&fixture);
+}
+
 static void test_only_this_nodes_word_is_taken_back(void **state)
 {
 	struct volume_fixture fixture;
@@ -365,6 +422,8 @@ int main(void)
 		cmocka_unit_test(test_a_volume_that_is_not_attached_here_is_lost),
 		cmocka_unit_test(test_a_record_that_is_ahead_is_said),
 		cmocka_unit_test(test_a_recovery_is_said),
+		cmocka_unit_test(test_a_recovery_that_came_too_late_is_not_said),
+		cmocka_unit_test(test_a_recovery_that_is_not_said_yet_is_kept),
 		cmocka_unit_test(test_only_this_nodes_word_is_taken_back),
 		cmocka_unit_test(test_a_nexus_that_does_not_answer_takes_nothing_away),
 		cmocka_unit_test(test_who_shall_come_comes_first),

@@ -350,8 +350,9 @@ struct unstage {
 	bool has_volume; /* it is attached here, as far as is known */
 };
 
-/* Pods still have it: the kubelet unpublishes first. */
-static int check_unused(const struct unstage *unstage, struct err *err)
+/* Pods still have it: the kubelet unpublishes first.  `ret_keep`: the Volume is not attached here
+ * any more, and who looks after lost ones decides about what was recovered here. */
+static int check_unused(const struct unstage *unstage, bool *ret_keep, struct err *err)
 {
 	Strake__V1__Volume *volume = NULL;
 	struct mounts mounts = {0};
@@ -378,6 +379,8 @@ static int check_unused(const struct unstage *unstage, struct err *err)
 			"so in status.record",
 			unstage->wish.volume);
 	}
+	*ret_keep = volume != NULL && !unstage->has_volume && volume->recovered &&
+		    !plan_nexus_is_open(volume);
 	mounts_done(&mounts);
 	daemon_message_free(volume);
 	return result;
@@ -388,6 +391,7 @@ static void unstage_run(struct work *work)
 	struct unstage *unstage = container_of(work, struct unstage, job.work);
 	struct err *err = &unstage->job.err;
 	char path[PATH_MAX];
+	bool is_kept = false;
 	int result = mount_path_resolve(unstage->wish.path, path, err);
 
 	if (result == -ENOENT) {
@@ -397,10 +401,10 @@ static void unstage_run(struct work *work)
 	} else if (result == 0) {
 		result = mount_remove(path, false, err);
 	}
-	result = result < 0 ? result : check_unused(unstage, err);
-	unstage->job.result = result < 0 ? result
-					 : nexus_take_away(unstage->job.nexus_socket,
-						   unstage->wish.volume, false, err);
+	result = result < 0 ? result : check_unused(unstage, &is_kept, err);
+	unstage->job.result = result < 0 || is_kept ? result
+						    : nexus_take_away(unstage->job.nexus_socket,
+							      unstage->wish.volume, false, err);
 }
 
 /* Gone, another node's, or not there: all the same. */

@@ -531,6 +531,9 @@ static void unpublish_ask_launcher(struct job *job)
 	struct unpublish_job *unpublish = container_of(job, struct unpublish_job, job);
 	struct cvolume *cv = job->cv;
 
+	/* Its publishing was under way when the nexus started again: as in is_publishing(). */
+	unpublish->force = unpublish->force || cv->held->device[0] == '\0';
+
 	uint32_t flags = unpublish->force          ? LAUNCH_FORCE
 			 : unpublish->data_is_lost ? LAUNCH_DATA_IS_LOST
 						   : 0;
@@ -564,6 +567,10 @@ static void unpublish_step(struct job *job)
 		if (unpublish_has_device(cv)) {
 			unpublish_ask_launcher(job);
 			AWAIT(unpublish, UNPUBLISH_AWAIT_LAUNCHER, !job->waiting);
+			/* It went meanwhile, by another's force. */
+			if (job->result == -ENOENT) {
+				job->result = 0;
+			}
 			/* With force not: the requests of a volume that stalls end with its close.
 			 */
 			if (job->result == 0) {
@@ -604,8 +611,9 @@ static void unpublish_by_force(struct cvolume *cv, struct grpc_call *call)
 	job_wake(cv);
 }
 
-/* Nobody has seen a device yet, so taking it back by force loses nothing.  It may wait for ever: the
- * kernel flushes what it binds a loop device to, which a volume without a quorum does not answer. */
+/* Nobody has seen a device yet, so taking it back by force loses nothing.  It may wait for ever:
+ * the kernel flushes what it binds a loop device to, which a volume without a quorum does not
+ * answer. */
 static bool is_publishing(const struct cvolume *cv)
 {
 	return cv->job != NULL && cv->job->step == publish_step;
