@@ -83,13 +83,6 @@ static void update_begin(struct updates *updates, unsigned i)
 	store_replica_update(updates->replicas[i], &vmeta, &updates->ops[i]);
 }
 
-static void updates_begin(struct updates *updates)
-{
-	for (unsigned i = 0; i < REPLICAS; i++) {
-		update_begin(updates, i);
-	}
-}
-
 static void power_loss(struct sim_event *event)
 {
 	struct updates *updates = container_of(event, struct updates, event);
@@ -124,7 +117,9 @@ static bool crash_at(uint64_t seed, uint64_t nth)
 
 	updates_start(&updates, seed * 1000 + nth);
 	sim_disk_set_torn_range(updates.bench.disk, 0, DISK_BYTES);
-	updates_begin(&updates);
+	for (unsigned i = 0; i < REPLICAS; i++) {
+		update_begin(&updates, i);
+	}
 	sim_disk_at_write(updates.bench.disk, nth, &updates.event, power_loss);
 	sim_run_for_ns(updates.bench.sim, 2 * IO_NS_PER_S);
 	if (updates.lost_power) {
@@ -147,10 +142,43 @@ static void test_power_loss_at_each_write(void **state)
 	}
 }
 
+/* Of the first, by itself, while the others wait: nothing of those is written. */
+static void test_first_write_fails(void **state)
+{
+	struct sim_disk_faults faults = {.fail_nth = 1};
+	struct updates updates;
+	struct bench *bench = &updates.bench;
+	uint64_t before;
+
+	(void)state;
+	updates_start(&updates, 1);
+	before = sim_disk_operations(bench->disk);
+	sim_disk_set_faults(bench->disk, &faults);
+	update_begin(&updates, 0);
+	while (sim_disk_operations(bench->disk) == before) {
+		sim_run_for_ns(bench->sim, 1000);
+	}
+	assert_int_equal(updates.failed, 0);
+	for (unsigned i = 1; i < REPLICAS; i++) {
+		update_begin(&updates, i);
+	}
+	sim_run_for_ns(bench->sim, IO_NS_PER_S);
+	assert_int_equal(updates.failed, REPLICAS);
+	assert_int_equal(sim_disk_operations(bench->disk) - before, 1);
+	assert_true(bench_info(bench).failed);
+	assert_int_equal(bench_close(bench), 0);
+	bench_end_process(bench);
+	check(&updates);
+	assert_int_equal(bench_close(bench), 0);
+	bench_end_process(bench);
+	bench_done(bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_power_loss_at_each_write),
+		cmocka_unit_test(test_first_write_fails),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
