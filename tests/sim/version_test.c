@@ -73,6 +73,16 @@ static void assert_reason(struct scenario *scenario, enum volume_state state, co
 	}
 }
 
+/* What its pool-agent tells of it. */
+static bool is_newer(const struct scenario *scenario, unsigned agent)
+{
+	const struct node_agent *node = &scenario->world.agents[agent];
+	struct agent_replica_status status;
+
+	agent_replica_get_status(node->agent, node->replica, &status);
+	return status.newer;
+}
+
 /* A member comes back as the program of before: the others go on, and nothing of it is changed,
  * whoever opens. */
 static void test_member_is_older(struct scenario *scenario)
@@ -83,6 +93,8 @@ static void test_member_is_older(struct scenario *scenario)
 	write_all(scenario);
 	run_older(scenario, B, true);
 	before = metadata_of(scenario, B);
+	assert_true(is_newer(scenario, B));
+	assert_false(is_newer(scenario, A));
 	assert_int_equal(do_write(scenario, 0, 8), 0);
 	await_replica(scenario, B, REPLICA_FAULTED);
 	scenario_open(scenario, 1);
