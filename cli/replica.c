@@ -222,6 +222,10 @@ int replica_show(struct cli *cli)
 		printf("%-14s %u\n", "nsid", replica->nsid);
 		print_line("kind", replica->kind);
 		print_line("state", replica->state);
+		if (strcmp(replica->state, "Newer") == 0) {
+			print_line("reason", "its metadata are newer than its pool-agent: upgrade "
+					     "the pool-agent");
+		}
 		print_line("size", size_cell(replica->size_bytes, text));
 		print_line("used", size_cell(replica->used_bytes, text));
 		print_line("configuration", replica->cfg);

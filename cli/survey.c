@@ -63,6 +63,9 @@ static const char *unfit(const Strake__V1__Replica *replica, const Strake__V1__C
 	if (strcmp(replica->state, "Abstains") == 0) {
 		return "its metadata are unreadable";
 	}
+	if (strcmp(replica->state, "Newer") == 0) {
+		return "its metadata are newer than its pool-agent: upgrade the pool-agent";
+	}
 	return has_cfg(replica) && replica->configuration->lineage != cfg->lineage
 		       ? "of another lineage"
 		       : NULL;

@@ -122,6 +122,24 @@ static void test_broken_ones_are_lost(void **ctx)
 	assert_false(survey_is_unreached(-EINVAL));
 }
 
+/* Its configuration counts, its vote does not. */
+static void test_newer_ones_have_no_vote(void **ctx)
+{
+	static char newer[] = "Newer";
+	struct bench bench = {0};
+	char missing[SURVEY_TEXT_SIZE];
+
+	(void)ctx;
+	has(&bench, 0, 7, 2, 1, 7, 7);
+	has(&bench, 1, 7, 3, 1, 7, 7);
+	bench.replicas[1].state = newer;
+	assert_ptr_equal(survey_newest(&bench.survey, 0), &bench.cfgs[1]);
+	assert_false(survey_can_open(&bench.survey, &bench.cfgs[1], missing));
+	assert_string_equal(missing,
+		"bbbbbbbb (in sync): its metadata are newer than its pool-agent: upgrade the "
+		"pool-agent, cccccccc (in sync): not found");
+}
+
 static void test_of_two_lineages(void **ctx)
 {
 	struct bench bench = {0};
@@ -151,6 +169,7 @@ int main(void)
 		cmocka_unit_test(test_members_lost),
 		cmocka_unit_test(test_majority_lost),
 		cmocka_unit_test(test_broken_ones_are_lost),
+		cmocka_unit_test(test_newer_ones_have_no_vote),
 		cmocka_unit_test(test_of_two_lineages),
 	};
 

@@ -65,6 +65,13 @@ static void judge_present(const struct replica_facts *facts, struct verdict *ver
 		explain(verdict, "the pool has a replica of that uuid of another volume");
 		return;
 	}
+	if (strcmp(replica->state, "Newer") == 0) {
+		verdict->state = REPLICA_FAULTED;
+		verdict->reason = "AgentTooOld";
+		explain(verdict,
+			"its metadata are newer than its pool-agent: upgrade the pool-agent");
+		return;
+	}
 	verdict->state = REPLICA_ONLINE;
 	verdict->ready = "True";
 	verdict->reason = "Online";

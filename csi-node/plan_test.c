@@ -327,6 +327,25 @@ static void test_a_replica_that_was_made_and_is_gone_is_not_made_again(void **st
 	teardown_replica(&fixture);
 }
 
+static void test_a_replica_is_not_online_with_a_pool_agent_that_is_too_old(void **state)
+{
+	struct replica_fixture fixture;
+
+	(void)state;
+	setup_replica(&fixture, "", "{'state': 'Online', 'nsid': 7}");
+	fixture.facts.replica = &fixture.replica;
+	fixture.replica.state = text_of("Newer");
+	assert_int_equal(replan_replica(&fixture)->action, REPLICA_WRITE_STATUS);
+	assert_string_equal(kube_text(fixture.plan.status, "state"), "Faulted");
+	assert_string_equal(condition_reason(fixture.plan.status, "Ready"), "AgentTooOld");
+	assert_int_equal(kube_number(fixture.plan.status, "nsid", 0), 7);
+	write_status(fixture.json, fixture.plan.status);
+	fixture.replica.state = text_of("InSync");
+	assert_int_equal(replan_replica(&fixture)->action, REPLICA_WRITE_STATUS);
+	assert_string_equal(kube_text(fixture.plan.status, "state"), "Online");
+	teardown_replica(&fixture);
+}
+
 static void test_a_replica_says_that_it_is_online_and_what_it_refused(void **state)
 {
 	struct replica_fixture fixture;
@@ -438,6 +457,7 @@ int main(void)
 		cmocka_unit_test(test_a_deleted_pool_goes_when_no_replica_names_it),
 		cmocka_unit_test(test_a_replica_is_made_when_its_pool_is_online),
 		cmocka_unit_test(test_a_replica_that_was_made_and_is_gone_is_not_made_again),
+		cmocka_unit_test(test_a_replica_is_not_online_with_a_pool_agent_that_is_too_old),
 		cmocka_unit_test(test_a_replica_says_that_it_is_online_and_what_it_refused),
 		cmocka_unit_test(test_no_space_is_told_apart),
 		cmocka_unit_test(test_a_deleted_replica_is_erased_before_it_is_let_go),

@@ -111,6 +111,7 @@ struct agent_replica_status {
 	char host[NVME_NQN_SIZE];
 	uint64_t reads, writes, bytes_read, bytes_written,
 		refused; /* refused: commands with a stale token */
+	bool newer;      /* its configuration, than this program understands */
 	bool exported;
 	char export_nqn[NVME_NQN_SIZE];
 };

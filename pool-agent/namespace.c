@@ -361,6 +361,7 @@ void agent_replica_get_status(struct agent *agent, const struct store_replica *r
 		.bytes_read = metric_get(&ns->bytes_read),
 		.bytes_written = metric_get(&ns->bytes_written),
 		.refused = metric_get(&ns->refused),
+		.newer = ns->newer,
 		.exported = ns->export != NULL,
 	};
 	if (ns->assoc != NULL) {

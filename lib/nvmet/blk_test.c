@@ -592,6 +592,26 @@ static void other_hosts_stay(void **state)
 	env_done(&env);
 }
 
+/* Hosts without a name are not one host. */
+static void unnamed_hosts_stay(void **state)
+{
+	struct second second, third;
+	struct env env;
+
+	(void)state;
+	env_init(&env);
+	env.options.hostnqn[0] = '\0';
+	second_connect(&env, &second);
+	assert_true(sim_run_until_flag(env.sim, &second.ready, SECONDS(5)));
+	second_connect(&env, &third);
+	assert_true(sim_run_until_flag(env.sim, &third.ready, SECONDS(5)));
+	sim_run_for_ns(env.sim, SECONDS(1));
+	assert_false(second.failed);
+	second_close(&env, &second);
+	second_close(&env, &third);
+	env_done(&env);
+}
+
 /* It is not waited for without end; and the target may go meanwhile. */
 static void new_association_waits_in_vain(void **state)
 {
@@ -684,6 +704,7 @@ int main(void)
 		cmocka_unit_test(connection_goes_while_executing),
 		cmocka_unit_test(new_association_ends_the_old_one),
 		cmocka_unit_test(other_hosts_stay),
+		cmocka_unit_test(unnamed_hosts_stay),
 		cmocka_unit_test(new_association_waits_in_vain),
 		cmocka_unit_test(late_release),
 		cmocka_unit_test(remove_drops_hosts),

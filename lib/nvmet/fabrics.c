@@ -66,14 +66,16 @@ static uint16_t queue_prepare(struct conn *conn, const struct nvme_connect_cmd *
 
 /*
  * The host sends again what was not answered on a connection that it has given up, and goes on:
- * what it sent there first may still be on its way, or at the device.
+ * what it sent there first may still be on its way, or at the device.  What was answered is
+ * neither: its owner may keep it for long, as a nexus does while a replica that it ejected does not
+ * answer. Hosts without a name may be several.
  */
 static bool connect_must_wait(
 	struct nvmet *target, const struct nvmet_subsys *subsys, const char *hostnqn)
 {
 	bool waits = false;
 
-	if (!subsys->one_each_host || mutant_is(MUTANT_OLD_PATH)) {
+	if (!subsys->one_each_host || hostnqn[0] == '\0' || mutant_is(MUTANT_OLD_PATH)) {
 		return false;
 	}
 	list_for_each (&target->ctrls, node) {
@@ -81,7 +83,7 @@ static bool connect_must_wait(
 
 		if (ctrl->subsys == subsys && strcmp(ctrl->hostnqn, hostnqn) == 0) {
 			nvmet_ctrl_drop(ctrl);
-			waits = true;
+			waits = waits || !ctrl->gone || ctrl->unanswered > 0;
 		}
 	}
 	return waits;

@@ -189,6 +189,7 @@ struct nvmet_ctrl {
 	bool dropped;          /* takes no more connections */
 	bool gone;             /* the subsystem was told */
 	unsigned counted;      /* requests at handlers */
+	unsigned unanswered;   /* those of them that are not answered */
 	unsigned queues_given; /* I/O queues */
 
 	uint32_t cc, csts;

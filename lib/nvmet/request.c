@@ -207,8 +207,7 @@ static void admin_execute(struct request *request)
 		memset(req->iov.iov_base, 0, req->iov.iov_len);
 	}
 	if (!ctrl_is_ready(req->ctrl)) {
-		request_answer(request, NVME_SC_COMMAND_SEQUENCE_ERROR, 0);
-		nvmet_req_release(req);
+		nvmet_req_complete(req, NVME_SC_COMMAND_SEQUENCE_ERROR, 0);
 	} else if (req->sqe.opcode >= NVME_ADMIN_VENDOR_FIRST &&
 		   subsys->ops->admin_vendor != NULL) {
 		subsys->ops->admin_vendor(subsys, req);
@@ -232,6 +231,7 @@ static void execute(struct request *request)
 	req->admin = conn->qid == 0;
 	if (req->ctrl != NULL) {
 		req->ctrl->counted++;
+		req->ctrl->unanswered++;
 	}
 	if (req->sqe.opcode == NVME_FABRICS) {
 		fabrics_command(request);
@@ -337,11 +337,22 @@ static void uncount(struct request *request)
 	}
 }
 
+/* What is answered can do no harm any more; that its owner needs it longer stops nobody. */
+static void settled(struct request *request)
+{
+	struct nvmet_ctrl *ctrl = request->req.ctrl;
+
+	if (ctrl != NULL && --ctrl->unanswered == 0 && ctrl->gone) {
+		task_wake(&ctrl->target->task);
+	}
+}
+
 void nvmet_req_answer(struct nvmet_req *req, uint16_t status, uint64_t dw01)
 {
 	struct request *request = request_of(req);
 
 	assert(request->state == REQUEST_EXECUTING);
+	settled(request);
 	request_answer(request, status, dw01);
 }
 
@@ -366,6 +377,7 @@ void request_hold(struct request *request)
 {
 	assert(request->state == REQUEST_EXECUTING);
 	request->state = REQUEST_HELD;
+	settled(request);
 	uncount(request);
 }
 

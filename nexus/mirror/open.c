@@ -462,16 +462,22 @@ static bool open_take_geometry(struct volume *volume, leg_mask members)
 }
 
 /* Who was away while the volume grew, or was made for a smaller one: the vote of each may be
- * needed.
+ * needed.  Not by a configuration that they, or this nexus, do not understand.
  */
 static bool open_voters_grew(struct volume *volume)
 {
 	leg_mask voters = 0;
 
+	if (volume->chosen.min_version > volume->nexus->options.cfg_version) {
+		return true;
+	}
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		const struct leg *leg = volume->legs[i];
 
-		voters |= leg_in_f(leg) && voters_has(&volume->chosen, leg) ? LEG_BIT(leg) : 0;
+		voters |= leg_in_f(leg) && voters_has(&volume->chosen, leg) &&
+					  version_is_understood(leg, &volume->chosen)
+				  ? LEG_BIT(leg)
+				  : 0;
 	}
 	return volume->reopen || open_ends(volume) || !open_has_votes(volume) ||
 	       resize_is_over(volume, voters, volume->chosen.size_bytes);

@@ -104,6 +104,9 @@ static void resize_keep(struct volume *volume)
 	for (unsigned i = 0; i < volume->leg_count; i++) {
 		const struct leg *leg = volume->legs[i];
 
+		if (!version_is_understood(leg, &volume->cfg)) {
+			continue;
+		}
 		voters |= voters_has(&volume->cfg, leg) || (volume->change == CHANGE_ADD &&
 								   uuid_equal(&leg->voter.replica,
 									   &volume->change_id))

@@ -101,6 +101,9 @@ static const char *state_name(const struct replica_info *info)
 	if (info->abstains) {
 		return "Abstains";
 	}
+	if (info->status.newer) {
+		return "Newer";
+	}
 	if (info->status.exported) {
 		return "Exported";
 	}

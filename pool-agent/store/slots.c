@@ -90,6 +90,11 @@ static void writer_step(struct task *task)
 	case SLOT_WRITER_START:
 		while (!list_is_empty(&writer->waiting)) {
 			list_splice_back(&writer->served, &writer->waiting);
+			if (writer->store->failed) {
+				writer->result = -EIO;
+				writer_end(writer);
+				continue;
+			}
 			writer_write(writer, 0);
 			AWAIT(writer, SLOT_WRITER_AWAIT_NEAR, writer->batch.pending == 0);
 			writer_flush(writer);

@@ -294,12 +294,38 @@ static void test_old_path_write_is_executing(struct scenario *scenario)
 	front_end(&front);
 }
 
+/* W1 was answered without a replica whose disk is stuck: that one keeps nobody out. */
+static void test_old_path_write_was_answered(struct scenario *scenario)
+{
+	struct volume_status status;
+	struct front front;
+
+	front_start(&front, scenario);
+	path_connect(&front, 0);
+	content_make(&front, &front.w1, 1);
+	disk_stuck(scenario, B, true);
+	send_write(&front, &front.sent[0], &front.w1, 0);
+	wait_flag(&front, &front.sent[0].done);
+	assert_int_equal(front.sent[0].cmd.result, 0);
+	assert_int_equal(front.sent[0].cmd.status, 0);
+	path_lost(&front, true);
+	path_begin(&front, 1);
+	run_ms(scenario, 5000);
+	assert_true(front.paths[1].ready);
+	volume_get_status(scenario_volume(scenario), &status);
+	assert_int_equal(status.in_flight, 1);
+	go_on(&front);
+	disk_stuck(scenario, B, false);
+	front_end(&front);
+}
+
 int main(void)
 {
 	static const struct scenario_case cases[] = {
 		{"test_old_path_writes_late", test_old_path_writes_late, {0}},
 		{"test_old_path_sends_data_late", test_old_path_sends_data_late, {0}},
 		{"test_old_path_write_is_executing", test_old_path_write_is_executing, {0}},
+		{"test_old_path_write_was_answered", test_old_path_write_was_answered, {0}},
 	};
 
 	return scenario_run_all("front", cases, ARRAY_COUNT(cases));

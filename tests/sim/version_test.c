@@ -73,6 +73,16 @@ static void assert_reason(struct scenario *scenario, enum volume_state state, co
 	}
 }
 
+/* What its pool-agent tells of it. */
+static bool is_newer(const struct scenario *scenario, unsigned agent)
+{
+	const struct node_agent *node = &scenario->world.agents[agent];
+	struct agent_replica_status status;
+
+	agent_replica_get_status(node->agent, node->replica, &status);
+	return status.newer;
+}
+
 /* A member comes back as the program of before: the others go on, and nothing of it is changed,
  * whoever opens. */
 static void test_member_is_older(struct scenario *scenario)
@@ -83,6 +93,8 @@ static void test_member_is_older(struct scenario *scenario)
 	write_all(scenario);
 	run_older(scenario, B, true);
 	before = metadata_of(scenario, B);
+	assert_true(is_newer(scenario, B));
+	assert_false(is_newer(scenario, A));
 	assert_int_equal(do_write(scenario, 0, 8), 0);
 	await_replica(scenario, B, REPLICA_FAULTED);
 	scenario_open(scenario, 1);
@@ -171,6 +183,78 @@ static void test_nexus_is_older(struct scenario *scenario)
 	await_whole(scenario);
 }
 
+static bool is_resized(void *ctx)
+{
+	const struct scenario *scenario = ctx;
+
+	return !scenario->world.slots[scenario->writer].resizing;
+}
+
+static uint64_t size_of(const struct scenario *scenario, unsigned agent)
+{
+	return store_replica_vmeta(scenario->world.agents[agent].replica)->size_bytes;
+}
+
+static void grow(struct scenario *scenario)
+{
+	struct slot *slot = &scenario->world.slots[scenario->writer];
+
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	slot_resize(slot, scenario->world.options.block_count);
+	await(scenario, is_resized);
+	assert_int_equal(slot->resize.result, 0);
+}
+
+/* Nor does it make a voter larger: by a configuration that it does not understand. */
+static void test_nexus_is_older_than_the_size(struct scenario *scenario)
+{
+	uint64_t before;
+
+	open_whole(scenario);
+	before = size_of(scenario, C);
+	go_away(scenario, C);
+	await_replica(scenario, C, REPLICA_OFFLINE);
+	grow(scenario);
+	scenario->world.slots[1].older = true;
+	scenario_open(scenario, 1);
+	run_ms(scenario, 3000);
+	come_back(scenario, C);
+	run_ms(scenario, 5000);
+	assert_reason(scenario, VOLUME_OPENING, "upgrade the nexus");
+	assert_true(size_of(scenario, C) == before);
+	scenario->world.slots[1].older = false;
+	nexus_crash(scenario, true);
+	await_whole(scenario);
+	assert_true(size_of(scenario, C) > before);
+}
+
+/* Who does not understand the configuration is not made larger by it either. */
+static void test_member_is_older_than_the_size(struct scenario *scenario)
+{
+	uint64_t before;
+
+	scenario->world.slots[0].older = true;
+	run_older(scenario, C, true);
+	open_whole(scenario);
+	before = size_of(scenario, C);
+	go_away(scenario, C);
+	await_replica(scenario, C, REPLICA_OFFLINE);
+	scenario->world.slots[0].older = false;
+	nexus_crash(scenario, true);
+	grow(scenario);
+	come_back(scenario, C);
+	scenario_open(scenario, 1);
+	assert_int_equal(do_write(scenario, 16, 8), 0);
+	run_ms(scenario, 5000);
+	assert_told(scenario, C);
+	assert_true(size_of(scenario, C) == before);
+	run_older(scenario, C, false);
+	await_whole(scenario);
+	assert_true(size_of(scenario, C) > before);
+}
+
+#define GROWS .block_count = 128, .start_blocks = 64
+
 int main(void)
 {
 	static const struct scenario_case cases[] = {
@@ -179,6 +263,10 @@ int main(void)
 			{.version = NEWER}},
 		{"test_most_are_older", test_most_are_older, {.version = NEWER}},
 		{"test_nexus_is_older", test_nexus_is_older, {.version = NEWER}},
+		{"test_nexus_is_older_than_the_size", test_nexus_is_older_than_the_size,
+			{.version = NEWER, GROWS}},
+		{"test_member_is_older_than_the_size", test_member_is_older_than_the_size,
+			{.version = NEWER, GROWS}},
 	};
 
 	return scenario_run_all("version", cases, ARRAY_COUNT(cases));
