@@ -584,6 +584,7 @@ static bool copier_start_repair(struct copier *copier)
 	copier->tried |= (leg_mask)1 << copier->source;
 	range_lock_release(&volume->locks, &copier->lock);
 	copier_put_buffer(copier); /* the repair needs one */
+	copy_turn_end(copier);     /* repairs wait for each other: others copy meanwhile */
 	copier->repair.equalise = copier->target < 0;
 	copier->repair.fill = copier->target >= 0 ? (leg_mask)1 << copier->target : 0;
 	copier->repair.filled = copier_filled;
