@@ -402,6 +402,7 @@ static bool copier_send_read(struct copier *copier)
 	copier->read_io.iov.iov_len = copier->part_length;
 	copier->read_io.done = copy_read_done;
 	copier->read_io.ctx = copier;
+	copier->read_io.pooled = true;
 	leg_submit_io(leg, &copier->read_io, &wio, &copier->read_io.iov, 1);
 	return true;
 }
@@ -465,6 +466,7 @@ static void copier_send_writes(struct copier *copier)
 		lio->iov.iov_len = copier->part_length;
 		lio->done = copy_write_done;
 		lio->ctx = copier;
+		lio->pooled = true; /* also without data: the buffer is not given back before */
 		copier->pending |= LEG_BIT(leg);
 		metric_inc(&leg->writes, 1);
 		metric_inc(

@@ -202,21 +202,28 @@ void leg_fail(struct leg *leg, const char *reason)
 }
 
 /*
- * Too many I/O commands that were given up are still not answered; a single one is, when others wait
- * for buffers: those of the copies are shared by all volumes.  A leg that is not ready gets no new
+ * Too many I/O commands that were given up are still not answered; or a single one that has a buffer
+ * of the nexus, while others wait for those: all volumes share them.  (Not any one: a write that a
+ * slow disk will answer would be ended, and sent again, for ever.)  A leg that is not ready gets no new
  * ones, so its association is not reset again before all of them were answered.
  */
 static bool leg_pins_buffers(const struct leg *leg, uint64_t now_ns)
 {
-	unsigned most = bufpool_has_waiters(leg->volume->nexus->buffers) ? 0 : PINNED_MAX;
+	bool wanted = bufpool_has_waiters(leg->volume->nexus->buffers);
 	unsigned count = 0;
 
 	list_for_each (&leg->inflight, pos) {
 		const struct leg_io *lio = container_of(pos, struct leg_io, node);
 
-		count += !lio->cmd.admin && now_ns >= lio->started_ns + 2 * EJECT_NS;
+		if (now_ns < lio->started_ns + 2 * EJECT_NS) {
+			continue;
+		}
+		if (wanted && lio->pooled) {
+			return true;
+		}
+		count += !lio->cmd.admin;
 	}
-	return count > most;
+	return count > PINNED_MAX;
 }
 
 /* One that said that it comes back is waited for longer, while nobody else is missing. */

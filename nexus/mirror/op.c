@@ -274,7 +274,8 @@ void op_send(struct vol_op *op, struct leg *leg)
 	unsigned iov_count = has_data ? req->iov_count : 0;
 
 	op_prepare_lios(op);
-	if (req->kind == BLK_READ && op->hedge_leg == (int)leg->index) {
+	lio->pooled = req->kind == BLK_READ && op->hedge_leg == (int)leg->index;
+	if (lio->pooled) {
 		lio->iov = (struct iovec){op->hedge_buffer, req->length};
 		iov = &lio->iov;
 		iov_count = 1;

@@ -286,6 +286,35 @@ static void test_repair_keeps_no_turn(struct scenario *scenario)
 	assert_int_equal(do_write(scenario, 8, 8), 0);
 }
 
+/* A disk that takes 5 s for a block, of a member that cannot be spared, while others wait for copy
+ * buffers: the host's write has none, and is not ended by a reset, and sent again, for ever. */
+static void test_slow_write_beside_buffer_waiters(struct scenario *scenario)
+{
+	static struct bufpool_waiter waiter;
+	const struct scenario_request *request;
+	struct volume *volume;
+	uint32_t generation;
+
+	open_whole(scenario);
+	write_each(scenario);
+	run_ms(scenario, 3000);
+	volume = scenario_volume(scenario);
+	generation = scenario_leg(scenario, B)->peer->generation;
+	sim_disk_set_faults(scenario->world.agents[B].disk,
+		&(struct sim_disk_faults){.bytes_per_s = 800});
+	request = submit_write(scenario, 0, 1);
+	for (unsigned i = 0; i < 3000 && !request->done; i++) {
+		bufpool_wait(volume->nexus->buffers, &waiter, &volume->copiers[0].task);
+		run_ms(scenario, 10);
+	}
+	bufpool_unwait(&waiter);
+	assert_true(request->done);
+	assert_int_equal(request->result, 0);
+	assert_int_equal(scenario_leg(scenario, B)->peer->generation, generation);
+	disk_sound(scenario, B);
+	await_whole(scenario);
+}
+
 #define CASE(function) .name = #function, .run = function
 /* Pieces of 64 KiB. */
 #define HEAVY .block_count = 1024, .pool_bytes = UINT64_C(16) << 20, .region_bytes = 4 << 20
@@ -298,6 +327,8 @@ int main(void)
 		{CASE(test_error_of_an_earlier_piece)},
 		{CASE(test_slow_disk_is_not_overrun), .options = {HEAVY}},
 		{CASE(test_repair_keeps_no_turn), .options = {HEAVY}},
+		{CASE(test_slow_write_beside_buffer_waiters),
+			.options = {.data_replicas = 2, .min_insync = 2}},
 		{CASE(test_hash_takes_no_longer_than_a_read),
 			.options = {.block_count = 1024,
 				.pool_bytes = UINT64_C(16) << 20,
