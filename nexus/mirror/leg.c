@@ -38,19 +38,16 @@ static enum leg_result leg_classify(const struct nvmeh_cmd *cmd)
 	return LEG_IO;
 }
 
-/* A single bad block is repaired; a disk that gives nothing any more is to be replaced. */
+/* The repair, which follows, finds out who is to be blamed: not a disk for what no other one gives
+ * either.  It has nobody to ask besides a member that is alone. */
 static void leg_count_unread(struct leg *leg, enum leg_result result)
 {
 	if (result == LEG_OK) {
 		leg->unread_run = 0;
 	} else if (result == LEG_MEDIA) {
-		char reason[60];
-
 		metric_inc(&leg->unread, 1);
-		leg->unread_run++;
-		snprintf(reason, sizeof(reason), "%u reads in a row failed", leg->unread_run);
-		if (leg->unread_run > UNREAD_RUN_MAX && eject_member(leg, reason)) {
-			leg->unread_run = 0;
+		if (mask_count(leg->volume->member_mask) < 2) {
+			eject_unread(leg);
 		}
 	}
 }

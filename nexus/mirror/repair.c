@@ -290,6 +290,11 @@ static bool repairer_judge_reads(struct repairer *repairer)
 		repairer->destinations |= repair->fill;
 	}
 	repairer->bad = repairer->unread;
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if (repairer->unread & (leg_mask)1 << i) {
+			eject_unread(volume->legs[i]);
+		}
+	}
 	return repairer->destinations != 0;
 }
 

@@ -744,6 +744,8 @@ void slow_tick(struct volume *volume, uint64_t now_ns, bool late);
 leg_mask eject_members(const struct volume *volume);
 /* false: not now. */
 bool eject_member(struct leg *leg, const char *why);
+/* Its disk did not give what another one gives; too often, and it is ejected. */
+void eject_unread(struct leg *leg);
 /* Its pool-agent is about to stop, and may ask not to be waited for: out before it is missed. */
 void eject_leaving(struct leg *leg);
 /* It was ejected, and the volume can still do without it. */

@@ -476,6 +476,12 @@ static void test_no_room_for_marks_in_r(struct scenario *scenario)
 	run_ms(scenario, 5000);
 	assert_true(scenario_volume(scenario)->resync.count > 0);
 	assert_int_equal(do_read(scenario, differs, 1), -EIO);
+	/* What nobody gives says nothing about a disk, however often it is tried. */
+	run_ms(scenario, 60000);
+	assert_int_equal(cfg_insync_count(&scenario_volume(scenario)->cfg), 3);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_string_equal(scenario_leg(scenario, i)->failure, "");
+	}
 	assert_true(slot_status(&scenario->world.slots[1], &status));
 	assert_non_null(strstr(status.reason, "no room for more marks"));
 	assert_true(steps_of_a_second(scenario) < 400);
