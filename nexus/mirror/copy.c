@@ -88,6 +88,23 @@ static bool piece_is_unreadable(const struct volume *volume, int target, uint64_
 	return waiting->count > 0 && piecemap_test(waiting, piece * waiting->piece_bytes, 1);
 }
 
+/* The host has written there: what waits of R may be readable now. */
+void copiers_retry(struct volume *volume, uint64_t offset, uint64_t length)
+{
+	struct piecemap *waiting = &volume->unequal;
+	uint64_t piece;
+
+	if (waiting->count == 0 || !piecemap_test(waiting, offset, length)) {
+		return;
+	}
+	for (piece = piecemap_next(waiting, offset / waiting->piece_bytes);
+		piece != UINT64_MAX && piece * waiting->piece_bytes < offset + length;
+		piece = piecemap_next(waiting, piece + 1)) {
+		piecemap_clear_piece(waiting, piece);
+	}
+	copiers_wake(volume);
+}
+
 static bool copier_take(struct copier *copier, struct piecemap *map, int target, uint64_t from)
 {
 	struct volume *volume = copier->volume;

@@ -550,6 +550,7 @@ static void op_account(struct vol_op *op)
 		if (volume->lost.count > 0) {
 			lost_forget(volume, req->offset, req->length);
 		}
+		copiers_retry(volume, req->offset, req->length);
 		metric_inc(&volume->writes, 1);
 		metric_inc(&volume->bytes_written, req->length);
 		if (!req->fua) {

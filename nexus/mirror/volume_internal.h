@@ -541,6 +541,7 @@ static inline bool lost_touches(const struct volume *volume, uint64_t offset, ui
 /* copy.c */
 void copiers_start(struct volume *volume);
 void copiers_wake(struct volume *volume);
+void copiers_retry(struct volume *volume, uint64_t offset, uint64_t length);
 bool copiers_are_idle(const struct volume *volume);
 bool copiers_refer_to(const struct volume *volume, const struct leg *leg);
 void copiers_forget_leg(struct volume *volume, const struct leg *leg);
