@@ -8,8 +8,9 @@
 #include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
-#define COPY_PAUSE_NS      (50 * IO_NS_PER_MS)
-#define COPY_UNREADABLE_NS (10 * IO_NS_PER_S)
+#define COPY_PAUSE_NS        (50 * IO_NS_PER_MS)
+#define COPY_UNREADABLE_NS   (10 * IO_NS_PER_S)
+#define COPY_UNMARKED_LOG_NS (60 * IO_NS_PER_S)
 
 void copiers_wake(struct volume *volume)
 {
@@ -611,11 +612,13 @@ static bool copier_start_repair(struct copier *copier)
 	return repair_start(volume, &copier->repair, copier->offset, copier->length, &copier->task);
 }
 
-/* Not again before COPY_UNREADABLE_NS. */
+/* Not again before COPY_UNREADABLE_NS.  All of it fails again each time: one is logged now and
+ * then, the status counts them. */
 static void copier_set_aside(const struct copier *copier)
 {
 	struct volume *volume = copier->volume;
-	uint64_t until_ns = io_now_ns(volume->io) + COPY_UNREADABLE_NS;
+	uint64_t now_ns = io_now_ns(volume->io);
+	uint64_t until_ns = now_ns + COPY_UNREADABLE_NS;
 
 	if (copier->target >= 0) {
 		piecemap_set(&volume->legs[copier->target]->unreadable, copier->offset,
@@ -625,6 +628,10 @@ static void copier_set_aside(const struct copier *copier)
 		piecemap_set(&volume->unequal, copier->offset, copier->length);
 		volume->unequal_until_ns = until_ns;
 	}
+	if (now_ns < volume->unmarked_log_ns) {
+		return;
+	}
+	volume->unmarked_log_ns = now_ns + COPY_UNMARKED_LOG_NS;
 	log_error(&volume->io->log, "nexus", "unmarked",
 		"volume=%s replica=%d offset=%llu blocks=%llu", volume->options.name,
 		copier->target, (unsigned long long)copier->offset,

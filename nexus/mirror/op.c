@@ -315,6 +315,9 @@ static void op_send_missing(struct vol_op *op, leg_mask needed)
 
 					piecemap_set(&leg->todo, op->part_offset, op->part_length);
 					if (leg->todo.count > before) {
+						/* It may have lost its turn when all that
+						 * was left had to wait. */
+						rebuilds_changed(volume->nexus);
 						copiers_wake(volume);
 					}
 				}

@@ -422,6 +422,7 @@ struct volume {
 	 * one. It cannot be shown. */
 	struct piecemap unequal;
 	uint64_t unequal_until_ns; /* then it is tried again */
+	uint64_t unmarked_log_ns;  /* what is set aside is logged again from then on */
 	bool resync_by_stamps;     /* R is regions, until it is empty */
 	uint64_t unsettled;
 	struct copier copiers[COPIERS];
