@@ -5,7 +5,8 @@
  * A few hashers with a buffer of their own share the work, so that rebuilds of many volumes bound
  * what they take of memory, of the disk, and of this thread: between two parts (HASH_PART_BYTES,
  * about 10 us at 6 GB/s) everybody else has a turn.  What a nexus compares at once is read at once:
- * a slow disk takes no longer for a hash of it than for a read.  A command that waits for a hasher
+ * a slow disk takes no longer for a hash of it than for a read.  A namespace has at most a part of
+ * them: where its reads hang, those of others go on.  A command that waits for a hasher
  * is judged when it gets one and counts as under way only from then on, so a FENCE waits for reads,
  * not for the queue.
  */
@@ -16,7 +17,8 @@
 #include <assert.h>
 #include <errno.h>
 
-#define HASHERS         4u
+#define HASHERS         16u
+#define HASHERS_A_NS    4u /* a nexus compares as many pieces of a volume at once */
 #define HASH_READ_BYTES (256u * 1024)
 #define HASH_PART_BYTES (64u * 1024)
 
@@ -53,14 +55,39 @@ static uint16_t hash_judge(struct ns *ns, const struct nvmet_req *req, const str
 	return status;
 }
 
+static bool has_all_hashers(const struct agent *agent, const struct ns *ns)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < HASHERS; i++) {
+		count += agent->hashers[i].req != NULL && agent->hashers[i].ns == ns;
+	}
+	return count >= HASHERS_A_NS;
+}
+
+/* The oldest one whose namespace has a hasher left: when one of its hashers is done, it looks here
+ * again. */
+static struct nvmet_req *hash_queue_pop(struct agent *agent)
+{
+	list_for_each (&agent->hash_queue, pos) {
+		struct nvmet_req *req = container_of(pos, struct nvmet_req, owner_node);
+		const struct ns *ns = agent_find_ns(agent, req->sqe.nsid);
+
+		if (ns == NULL || !has_all_hashers(agent, ns)) {
+			list_remove(&req->owner_node);
+			return req;
+		}
+	}
+	return NULL;
+}
+
 /* The oldest command that may be executed. */
 static bool hasher_take(struct hasher *hasher)
 {
 	struct agent *agent = hasher->agent;
-	struct list_node *node;
+	struct nvmet_req *req;
 
-	while ((node = list_pop_front(&agent->hash_queue)) != NULL) {
-		struct nvmet_req *req = container_of(node, struct nvmet_req, owner_node);
+	while ((req = hash_queue_pop(agent)) != NULL) {
 		struct ns *ns = agent_find_ns(agent, req->sqe.nsid);
 		int decoded = wire_io_decode(&req->sqe, &hasher->wire);
 		uint16_t status = NVME_SC_INVALID_NAMESPACE;

@@ -196,6 +196,45 @@ static void test_fence_waits_for_hashing(void **ctx)
 	host_close(&host);
 }
 
+/* However many commands hang at one replica, and wait for its hashers: another one is hashed. */
+static void test_hung_replica_leaves_hashers(void **ctx)
+{
+	enum { COUNT = 40 };
+	struct world *world = *ctx;
+	struct command *commands[COUNT], *command;
+	struct token token = token_make(1, 1, 1);
+	struct wire_voter_state state;
+	struct uuid other_id;
+	struct store_replica *other = world_create_replica(world, VOTER_DATA, "other", &other_id);
+	uint32_t other_nsid = store_replica_slot(other) + 1;
+	struct host host;
+
+	start(&host, world);
+	assert_int_equal(host_fence_replica(&host, other_nsid, &other_id, &token, &state), 0);
+	assert_int_equal(host_write(&host, 1, 3, 0x11), 0);
+	disk_stick(world, true);
+	for (unsigned i = 0; i < COUNT; i++) {
+		commands[i] = hash_command_new(world, 1, 0, 8);
+		command_send(&host, commands[i], WIRE_HASH_SIZE(8));
+	}
+	sim_run_for_ns(world->sim, 5 * IO_NS_PER_MS);
+	/* Nothing was written there: no disk is asked. */
+	command = hash_command_new(world, 1, 0, 8);
+	command->cmd.sqe.nsid = other_nsid;
+	command_send(&host, command, WIRE_HASH_SIZE(8));
+	sim_run_for_ns(world->sim, 5 * IO_NS_PER_MS);
+	assert_true(command->done);
+	assert_int_equal(command->cmd.status, 0);
+	disk_stick(world, false);
+	for (unsigned i = 0; i < COUNT; i++) {
+		command_wait(&host, commands[i]);
+		assert_int_equal(commands[i]->cmd.status, 0);
+		free(commands[i]);
+	}
+	free(command);
+	host_close(&host);
+}
+
 /* The association ends, then the agent, while a disk is slow: it waits for its own reads. */
 static void test_all_ends_while_hashing(void **ctx)
 {
@@ -269,6 +308,7 @@ int main(void)
 		TEST(test_hash_is_judged),
 		TEST(test_unreadable_block),
 		TEST(test_fence_waits_for_hashing),
+		TEST(test_hung_replica_leaves_hashers),
 		TEST(test_all_ends_while_hashing),
 		TEST(test_stamp_rises),
 		TEST(test_stamp_is_judged),

@@ -8,8 +8,9 @@
 #include "base/mutant.h"
 #include "nexus/mirror/volume_internal.h"
 
-#define COPY_PAUSE_NS      (50 * IO_NS_PER_MS)
-#define COPY_UNREADABLE_NS (10 * IO_NS_PER_S)
+#define COPY_PAUSE_NS        (50 * IO_NS_PER_MS)
+#define COPY_UNREADABLE_NS   (10 * IO_NS_PER_S)
+#define COPY_UNMARKED_LOG_NS (60 * IO_NS_PER_S)
 
 void copiers_wake(struct volume *volume)
 {
@@ -86,6 +87,23 @@ static bool piece_is_unreadable(const struct volume *volume, int target, uint64_
 		target >= 0 ? &volume->legs[target]->unreadable : &volume->unequal;
 
 	return waiting->count > 0 && piecemap_test(waiting, piece * waiting->piece_bytes, 1);
+}
+
+/* The host has written there: what waits of R may be readable now. */
+void copiers_retry(struct volume *volume, uint64_t offset, uint64_t length)
+{
+	struct piecemap *waiting = &volume->unequal;
+	uint64_t piece;
+
+	if (waiting->count == 0 || !piecemap_test(waiting, offset, length)) {
+		return;
+	}
+	for (piece = piecemap_next(waiting, offset / waiting->piece_bytes);
+		piece != UINT64_MAX && piece * waiting->piece_bytes < offset + length;
+		piece = piecemap_next(waiting, piece + 1)) {
+		piecemap_clear_piece(waiting, piece);
+	}
+	copiers_wake(volume);
 }
 
 static bool copier_take(struct copier *copier, struct piecemap *map, int target, uint64_t from)
@@ -402,6 +420,7 @@ static bool copier_send_read(struct copier *copier)
 	copier->read_io.iov.iov_len = copier->part_length;
 	copier->read_io.done = copy_read_done;
 	copier->read_io.ctx = copier;
+	copier->read_io.pooled = true;
 	leg_submit_io(leg, &copier->read_io, &wio, &copier->read_io.iov, 1);
 	return true;
 }
@@ -465,6 +484,7 @@ static void copier_send_writes(struct copier *copier)
 		lio->iov.iov_len = copier->part_length;
 		lio->done = copy_write_done;
 		lio->ctx = copier;
+		lio->pooled = true; /* also without data: the buffer is not given back before */
 		copier->pending |= LEG_BIT(leg);
 		metric_inc(&leg->writes, 1);
 		metric_inc(
@@ -584,6 +604,7 @@ static bool copier_start_repair(struct copier *copier)
 	copier->tried |= (leg_mask)1 << copier->source;
 	range_lock_release(&volume->locks, &copier->lock);
 	copier_put_buffer(copier); /* the repair needs one */
+	copy_turn_end(copier);     /* repairs wait for each other: others copy meanwhile */
 	copier->repair.equalise = copier->target < 0;
 	copier->repair.fill = copier->target >= 0 ? (leg_mask)1 << copier->target : 0;
 	copier->repair.filled = copier_filled;
@@ -591,11 +612,13 @@ static bool copier_start_repair(struct copier *copier)
 	return repair_start(volume, &copier->repair, copier->offset, copier->length, &copier->task);
 }
 
-/* Not again before COPY_UNREADABLE_NS. */
+/* Not again before COPY_UNREADABLE_NS.  All of it fails again each time: one is logged now and
+ * then, the status counts them. */
 static void copier_set_aside(const struct copier *copier)
 {
 	struct volume *volume = copier->volume;
-	uint64_t until_ns = io_now_ns(volume->io) + COPY_UNREADABLE_NS;
+	uint64_t now_ns = io_now_ns(volume->io);
+	uint64_t until_ns = now_ns + COPY_UNREADABLE_NS;
 
 	if (copier->target >= 0) {
 		piecemap_set(&volume->legs[copier->target]->unreadable, copier->offset,
@@ -605,6 +628,10 @@ static void copier_set_aside(const struct copier *copier)
 		piecemap_set(&volume->unequal, copier->offset, copier->length);
 		volume->unequal_until_ns = until_ns;
 	}
+	if (now_ns < volume->unmarked_log_ns) {
+		return;
+	}
+	volume->unmarked_log_ns = now_ns + COPY_UNMARKED_LOG_NS;
 	log_error(&volume->io->log, "nexus", "unmarked",
 		"volume=%s replica=%d offset=%llu blocks=%llu", volume->options.name,
 		copier->target, (unsigned long long)copier->offset,

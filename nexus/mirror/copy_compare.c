@@ -57,6 +57,7 @@ static struct leg_io *compare_prepare(struct copier *copier, const struct leg *l
 
 	lio->done = compare_io_done;
 	lio->ctx = copier;
+	lio->pooled = true;
 	if (lio != &copier->read_io) {
 		copier->pending |= LEG_BIT(leg);
 	}

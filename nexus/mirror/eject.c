@@ -83,6 +83,18 @@ bool eject_member(struct leg *leg, const char *why)
 	return true;
 }
 
+/* A single bad block is repaired; a disk that gives nothing any more is to be replaced. */
+void eject_unread(struct leg *leg)
+{
+	char reason[60];
+
+	leg->unread_run++;
+	(void)snprintf(reason, sizeof(reason), "%u reads in a row failed", leg->unread_run);
+	if (leg->unread_run > UNREAD_RUN_MAX && eject_member(leg, reason)) {
+		leg->unread_run = 0;
+	}
+}
+
 bool eject_keeps_out(const struct leg *leg)
 {
 	const struct volume *volume = leg->volume;

@@ -58,6 +58,7 @@ static void layers_send(struct leg *leg, uint8_t opcode, uint64_t number)
 	}
 	lio->done = layers_io_done;
 	lio->ctx = &leg->layers.task;
+	lio->pooled = leg->layers.buffer != NULL;
 	leg_submit(leg, lio, true, NULL, 0);
 }
 
@@ -81,6 +82,7 @@ static void layers_send_io(struct leg *leg, uint8_t opcode, uint64_t length)
 	layers->io.iov = (struct iovec){layers->buffer, length};
 	layers->io.done = layers_io_done;
 	layers->io.ctx = &layers->task;
+	layers->io.pooled = true;
 	leg_submit_io(leg, &layers->io, &wio, has_data ? &layers->io.iov : NULL, has_data);
 }
 
@@ -121,6 +123,7 @@ static bool layers_ask(struct leg *leg, bool admin)
 	source = volume->legs[__builtin_ctz(sources)];
 	lio->done = layers_io_done;
 	lio->ctx = &layers->task;
+	lio->pooled = true;
 	if (admin) {
 		memset(&lio->cmd, 0, sizeof(lio->cmd));
 		lio->cmd.sqe.opcode = WIRE_SNAPSHOT_LIST;

@@ -38,19 +38,16 @@ static enum leg_result leg_classify(const struct nvmeh_cmd *cmd)
 	return LEG_IO;
 }
 
-/* A single bad block is repaired; a disk that gives nothing any more is to be replaced. */
+/* The repair, which follows, finds out who is to be blamed: not a disk for what no other one gives
+ * either.  It has nobody to ask besides a member that is alone. */
 static void leg_count_unread(struct leg *leg, enum leg_result result)
 {
 	if (result == LEG_OK) {
 		leg->unread_run = 0;
 	} else if (result == LEG_MEDIA) {
-		char reason[60];
-
 		metric_inc(&leg->unread, 1);
-		leg->unread_run++;
-		snprintf(reason, sizeof(reason), "%u reads in a row failed", leg->unread_run);
-		if (leg->unread_run > UNREAD_RUN_MAX && eject_member(leg, reason)) {
-			leg->unread_run = 0;
+		if (mask_count(leg->volume->member_mask) < 2) {
+			eject_unread(leg);
 		}
 	}
 }
@@ -202,21 +199,28 @@ void leg_fail(struct leg *leg, const char *reason)
 }
 
 /*
- * Too many I/O commands that were given up are still not answered; a single one is, when others wait
- * for buffers: those of the copies are shared by all volumes.  A leg that is not ready gets no new
+ * Too many I/O commands that were given up are still not answered; or a single one that has a buffer
+ * of the nexus, while others wait for those: all volumes share them.  (Not any one: a write that a
+ * slow disk will answer would be ended, and sent again, for ever.)  A leg that is not ready gets no new
  * ones, so its association is not reset again before all of them were answered.
  */
 static bool leg_pins_buffers(const struct leg *leg, uint64_t now_ns)
 {
-	unsigned most = bufpool_has_waiters(leg->volume->nexus->buffers) ? 0 : PINNED_MAX;
+	bool wanted = bufpool_has_waiters(leg->volume->nexus->buffers);
 	unsigned count = 0;
 
 	list_for_each (&leg->inflight, pos) {
 		const struct leg_io *lio = container_of(pos, struct leg_io, node);
 
-		count += !lio->cmd.admin && now_ns >= lio->started_ns + 2 * EJECT_NS;
+		if (now_ns < lio->started_ns + 2 * EJECT_NS) {
+			continue;
+		}
+		if (wanted && lio->pooled) {
+			return true;
+		}
+		count += !lio->cmd.admin;
 	}
-	return count > most;
+	return count > PINNED_MAX;
 }
 
 /* One that said that it comes back is waited for longer, while nobody else is missing. */

@@ -41,6 +41,7 @@ struct leg_io {
 	struct iovec iov;
 	uint64_t started_ns;
 	bool busy;
+	bool pooled; /* one of the nexus's buffers waits for it, set by whoever sends it */
 	enum leg_result result;
 	void (*done)(struct leg_io *lio);
 	void *ctx;

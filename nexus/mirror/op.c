@@ -274,7 +274,8 @@ void op_send(struct vol_op *op, struct leg *leg)
 	unsigned iov_count = has_data ? req->iov_count : 0;
 
 	op_prepare_lios(op);
-	if (req->kind == BLK_READ && op->hedge_leg == (int)leg->index) {
+	lio->pooled = req->kind == BLK_READ && op->hedge_leg == (int)leg->index;
+	if (lio->pooled) {
 		lio->iov = (struct iovec){op->hedge_buffer, req->length};
 		iov = &lio->iov;
 		iov_count = 1;
@@ -314,6 +315,9 @@ static void op_send_missing(struct vol_op *op, leg_mask needed)
 
 					piecemap_set(&leg->todo, op->part_offset, op->part_length);
 					if (leg->todo.count > before) {
+						/* It may have lost its turn when all that
+						 * was left had to wait. */
+						rebuilds_changed(volume->nexus);
 						copiers_wake(volume);
 					}
 				}
@@ -549,6 +553,7 @@ static void op_account(struct vol_op *op)
 		if (volume->lost.count > 0) {
 			lost_forget(volume, req->offset, req->length);
 		}
+		copiers_retry(volume, req->offset, req->length);
 		metric_inc(&volume->writes, 1);
 		metric_inc(&volume->bytes_written, req->length);
 		if (!req->fua) {

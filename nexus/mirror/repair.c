@@ -203,6 +203,7 @@ static void repairer_send(struct repairer *repairer, leg_mask legs, uint8_t opco
 		lio->iov.iov_len = volume->block_bytes;
 		lio->done = repair_io_done;
 		lio->ctx = repairer;
+		lio->pooled = true;
 		repairer->pending |= LEG_BIT(leg);
 		metric_inc(reads ? &leg->reads : &leg->writes, 1);
 		leg_submit_io(leg, lio, &wio, has_data ? &lio->iov : NULL, has_data ? 1 : 0);
@@ -289,6 +290,11 @@ static bool repairer_judge_reads(struct repairer *repairer)
 		repairer->destinations |= repair->fill;
 	}
 	repairer->bad = repairer->unread;
+	for (unsigned i = 0; i < volume->leg_count; i++) {
+		if (repairer->unread & (leg_mask)1 << i) {
+			eject_unread(volume->legs[i]);
+		}
+	}
 	return repairer->destinations != 0;
 }
 

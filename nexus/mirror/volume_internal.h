@@ -422,6 +422,7 @@ struct volume {
 	 * one. It cannot be shown. */
 	struct piecemap unequal;
 	uint64_t unequal_until_ns; /* then it is tried again */
+	uint64_t unmarked_log_ns;  /* what is set aside is logged again from then on */
 	bool resync_by_stamps;     /* R is regions, until it is empty */
 	uint64_t unsettled;
 	struct copier copiers[COPIERS];
@@ -541,6 +542,7 @@ static inline bool lost_touches(const struct volume *volume, uint64_t offset, ui
 /* copy.c */
 void copiers_start(struct volume *volume);
 void copiers_wake(struct volume *volume);
+void copiers_retry(struct volume *volume, uint64_t offset, uint64_t length);
 bool copiers_are_idle(const struct volume *volume);
 bool copiers_refer_to(const struct volume *volume, const struct leg *leg);
 void copiers_forget_leg(struct volume *volume, const struct leg *leg);
@@ -744,6 +746,8 @@ void slow_tick(struct volume *volume, uint64_t now_ns, bool late);
 leg_mask eject_members(const struct volume *volume);
 /* false: not now. */
 bool eject_member(struct leg *leg, const char *why);
+/* Its disk did not give what another one gives; too often, and it is ejected. */
+void eject_unread(struct leg *leg);
 /* Its pool-agent is about to stop, and may ask not to be waited for: out before it is missed. */
 void eject_leaving(struct leg *leg);
 /* It was ejected, and the volume can still do without it. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What copies leave of a pool-agent, and of the nexus's buffers, to others. */
 #include "tests/sim/scenario.h"
+#include <string.h>
 
 static bool is_serving(void *scenario)
 {
@@ -222,6 +223,98 @@ static void test_hash_takes_no_longer_than_a_read(struct scenario *scenario)
 	disk_sound(scenario, C);
 }
 
+static bool value_is(const struct scenario *scenario, const uint8_t *data, size_t block)
+{
+	const struct oracle_block *values = &scenario->world.oracle.blocks[block];
+	uint8_t expected[ORACLE_BLOCK_BYTES];
+
+	for (size_t i = 0; i < values->count; i++) {
+		oracle_fill(expected, block, values->values[i].number);
+		if (memcmp(expected, data, ORACLE_BLOCK_BYTES) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void rot_one(struct scenario *scenario, unsigned agent, size_t block)
+{
+	struct node_agent *node = &scenario->world.agents[agent];
+	uint8_t data[ORACLE_BLOCK_BYTES];
+
+	for (uint64_t at = node->data_offset; at < node->data_offset + node->data_bytes;
+		at += ORACLE_BLOCK_BYTES) {
+		sim_disk_peek(node->disk, at, data, sizeof(data));
+		if (value_is(scenario, data, block)) {
+			sim_disk_set_unreadable(node->disk, at, ORACLE_BLOCK_BYTES, true);
+			return;
+		}
+	}
+	fail_msg("not there");
+}
+
+/* Of 16 blocks that nobody has, beside a disk that takes up to 1.2 s for each: who waits for the
+ * repair of one piece keeps no turn, and another piece, which a read waits for, is copied. */
+static void test_repair_keeps_no_turn(struct scenario *scenario)
+{
+	struct volume *volume;
+	uint64_t start_ns;
+
+	begin_with_regions_in_r(scenario);
+	for (unsigned i = 0; i < 3; i++) {
+		for (size_t block = 0; block < 16; block++) {
+			rot_one(scenario, i, block);
+		}
+	}
+	await(scenario, is_serving);
+	volume = scenario_volume(scenario);
+	disk_slow(scenario, C, 1200);
+	run_ms(scenario, 3000);
+	assert_true(a_copier_is(scenario, COPY_AWAIT_REPAIR));
+	start_ns = sim_now_ns(scenario->world.sim);
+	assert_int_equal(do_read(scenario, 1000, 1), 0);
+	assert_true(sim_now_ns(scenario->world.sim) - start_ns < 10 * IO_NS_PER_S);
+	assert_true(a_copier_is(scenario, COPY_AWAIT_REPAIR));
+	assert_true(volume->resync.count > 0);
+	disk_sound(scenario, C);
+	for (unsigned i = 0; i < 3; i++) {
+		struct sim_disk *disk = scenario->world.agents[i].disk;
+
+		sim_disk_set_unreadable(disk, 0, sim_disk_size_bytes(disk), false);
+	}
+	assert_int_equal(do_write(scenario, 0, 8), 0);
+	assert_int_equal(do_write(scenario, 8, 8), 0);
+}
+
+/* A disk that takes 5 s for a block, of a member that cannot be spared, while others wait for copy
+ * buffers: the host's write has none, and is not ended by a reset, and sent again, for ever. */
+static void test_slow_write_beside_buffer_waiters(struct scenario *scenario)
+{
+	static struct bufpool_waiter waiter;
+	const struct scenario_request *request;
+	struct volume *volume;
+	uint32_t generation;
+
+	open_whole(scenario);
+	write_each(scenario);
+	run_ms(scenario, 3000);
+	volume = scenario_volume(scenario);
+	generation = scenario_leg(scenario, B)->peer->generation;
+	sim_disk_set_faults(scenario->world.agents[B].disk,
+		&(struct sim_disk_faults){.bytes_per_s = 800});
+	request = submit_write(scenario, 0, 1);
+	for (unsigned i = 0; i < 3000 && !request->done; i++) {
+		bufpool_wait(volume->nexus->buffers, &waiter, &volume->copiers[0].task);
+		run_ms(scenario, 10);
+	}
+	bufpool_unwait(&waiter);
+	assert_true(request->done);
+	assert_int_equal(request->result, 0);
+	assert_int_equal(scenario_leg(scenario, B)->peer->generation, generation);
+	disk_sound(scenario, B);
+	await_whole(scenario);
+}
+
 #define CASE(function) .name = #function, .run = function
 /* Pieces of 64 KiB. */
 #define HEAVY .block_count = 1024, .pool_bytes = UINT64_C(16) << 20, .region_bytes = 4 << 20
@@ -233,6 +326,9 @@ int main(void)
 		{CASE(test_target_is_not_reset_all_the_time), .options = {.data_replicas = 4}},
 		{CASE(test_error_of_an_earlier_piece)},
 		{CASE(test_slow_disk_is_not_overrun), .options = {HEAVY}},
+		{CASE(test_repair_keeps_no_turn), .options = {HEAVY}},
+		{CASE(test_slow_write_beside_buffer_waiters),
+			.options = {.data_replicas = 2, .min_insync = 2}},
 		{CASE(test_hash_takes_no_longer_than_a_read),
 			.options = {.block_count = 1024,
 				.pool_bytes = UINT64_C(16) << 20,
