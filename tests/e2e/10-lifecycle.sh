@@ -42,7 +42,12 @@ known = open(sys.argv[1], "rb").read(64)
 pool = open(sys.argv[2], "rb")
 print(mmap.mmap(pool.fileno(), 0, access=mmap.ACCESS_READ).find(known))' "$dir/known" "$dir/pools/b")
 [ "$at" -ge 0 ] || die "the block is not found in the pool file"
-printf 'X' | dd of="$dir/pools/b" bs=1 seek=$((at + 5)) conv=notrunc status=none
+python3 -c 'import sys
+with open(sys.argv[1], "r+b") as pool:
+	pool.seek(int(sys.argv[2]))
+	byte = pool.read(1)[0] ^ 0xff
+	pool.seek(int(sys.argv[2]))
+	pool.write(bytes([byte]))' "$dir/pools/b" $((at + 5)) || die "the byte is not flipped"
 sync "$dir/pools/b"
 if out=$(strake volume compare v 2>&1); then die "the flipped byte was not seen: $out"; fi
 echo "$out"
