@@ -75,6 +75,34 @@ static void test_clean_beside_one_that_is_out(struct scenario *scenario)
 	await_whole(scenario);
 }
 
+/* B loses power after a checkpoint.  What it wrote before it accepted that is flushed then; what it
+ * wrote afterwards, with the older wgen, must be before it is called clean: it is not copied again.
+ */
+static void test_clean_is_flushed(struct scenario *scenario)
+{
+	struct volume *volume;
+
+	open_whole(scenario);
+	write_all(scenario);
+	await(scenario, is_clean);
+	volume = scenario_volume(scenario);
+	volume->checkpoint_pays = true;
+	task_wake(&volume->checkpoint_task);
+	await(scenario, is_proposing);
+	disk_slow(scenario, A, 40);
+	run_ms(scenario, 5);
+	assert_int_equal(do_write(scenario, 96, 8), 0);
+	assert_true(is_proposing(scenario));
+	disk_sound(scenario, A);
+	await(scenario, checkpoint_is_committed);
+	await(scenario, is_clean);
+	lose_power(scenario, B, 200);
+	run_ms(scenario, 100);
+	assert_int_equal(do_write(scenario, 0, 1), 0);
+	await_replica(scenario, B, REPLICA_REBUILDING);
+	await_whole(scenario);
+}
+
 static bool target_is_asked(void *scenario)
 {
 	return scenario_leg(scenario, C)->compute_state == COMPUTE_AWAIT_TARGET;
@@ -230,6 +258,7 @@ int main(void)
 {
 	static const struct scenario_case cases[] = {
 		{CASE(test_clean_beside_one_that_is_out), .options = {.min_insync = 2}},
+		{CASE(test_clean_is_flushed)},
 		{CASE(test_source_of_R_changes), .options = {.min_insync = 2}},
 		{CASE(test_settled_beside_a_failed_write), .options = {.min_insync = 3}},
 		{CASE(test_all_lost_power_and_one_is_rebuilt), .options = {.snapshots = 1}},

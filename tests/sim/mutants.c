@@ -30,8 +30,6 @@ const char *mutant_options(enum mutant mutant)
 		return PLAIN "kinds=0x3000a0";
 	case MUTANT_NO_LEASE: /* an isolated nexus that is overtaken */
 		return PLAIN "kinds=0x480";
-	case MUTANT_B13:
-		return PLAIN "kinds=0x3f";
 	case MUTANT_FLUSH_LACKS_ONE: /* losses of power */
 		return PLAIN "kinds=0x7";
 	case MUTANT_B4: /* dirty maps and windows know what the stamps would say */
@@ -95,6 +93,8 @@ const char *mutant_scenario(enum mutant mutant)
 		return "sim_snapshot_test test_all_lose_power_in_a_layer";
 	case MUTANT_CLEAN_BESIDE_OUT:
 		return "sim_guards_test test_clean_beside_one_that_is_out";
+	case MUTANT_B13:
+		return "sim_guards_test test_clean_is_flushed";
 	case MUTANT_SETTLED_IN_R:
 		return "sim_guards_test test_settled_beside_a_failed_write";
 	case MUTANT_JOINS_LAST:
