@@ -110,6 +110,7 @@ static void look(
 		state = nexus_state_of(
 			&volume->object.nexus, &view->replica->object.uuid, &progress);
 	}
+	view->is_named = state != NULL;
 	if (state != NULL && strcmp(state, "Unknown") != 0) {
 		look_at_open(state, progress, view);
 	} else {
@@ -135,7 +136,7 @@ void volume_look(
 
 /* Of those that stay. */
 struct tally {
-	unsigned good_count, arbiter_count, good_arbiter_count;
+	unsigned good_count, named_count, arbiter_count, good_arbiter_count;
 };
 
 static struct tally tally_of(const struct volume_facts *facts)
@@ -150,6 +151,7 @@ static struct tally tally_of(const struct volume_facts *facts)
 			tally.good_arbiter_count += !view->is_leaving && view->is_good;
 		} else {
 			tally.good_count += !view->is_leaving && view->is_good;
+			tally.named_count += !view->is_leaving && view->is_named;
 		}
 	}
 	return tally;
@@ -171,7 +173,7 @@ static enum volume_state judge(const struct world *world, const struct world_vol
 	for (size_t i = 0; i < ARRAY_COUNT(of_nexus) && volume_nexus_is_heard(world, volume); i++) {
 		if (strcmp(object->nexus.state, volume_state_name(of_nexus[i])) == 0) {
 			/* The nexus misses none of its voters; there should be more of them. */
-			return of_nexus[i] == VOLUME_ONLINE && tally->good_count < object->replicas
+			return of_nexus[i] == VOLUME_ONLINE && tally->named_count < object->replicas
 				       ? VOLUME_DEGRADED
 				       : of_nexus[i];
 		}

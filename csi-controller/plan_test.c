@@ -365,7 +365,7 @@ static void test_out_of_sync_outlives_the_nexus(void **state)
 /* Of a Volume that is attached with number 3. */
 static enum volume_action ask_refused(const char *node, const char *nexus_state, unsigned by)
 {
-	char status[400];
+	char status[512];
 
 	(void)snprintf(status, sizeof(status),
 		"{'attachment': {'number': 3, 'node': '%s'}, 'nexus': {'node': 'n4', 'state': "
@@ -427,6 +427,25 @@ static void test_the_lineage_is_recorded(void **state)
 						    "'00000000000000ef'"),
 		"4.1/1 00000000000000ef");
 #undef NEXUS
+}
+
+/* The nexus misses nobody, and there should be one more. */
+static void test_fewer_voters_than_wanted_is_degraded(void **state)
+{
+	char nexus[256];
+
+	(void)state;
+	for (unsigned count = 2; count <= 3; count++) {
+		size_t length = (size_t)snprintf(nexus, sizeof(nexus), "'replicas': [");
+
+		for (unsigned slot = 0; slot < count; slot++) {
+			length += (size_t)snprintf(nexus + length, sizeof(nexus) - length,
+				"%s{'uuid': '%s'}", slot > 0 ? ", " : "", replica_uuid_of(slot));
+		}
+		(void)snprintf(nexus + length, sizeof(nexus) - length, "]");
+		(void)record_of("", nexus);
+		assert_string_equal(said("state"), count == 3 ? "Online" : "Degraded");
+	}
 }
 
 static void test_a_number_of_a_backup_is_raised(void **state)
@@ -702,6 +721,7 @@ int main(void)
 		TEST(test_out_of_sync_outlives_the_nexus),
 		TEST(test_the_lineage_is_recorded),
 		TEST(test_a_recovery_is_recorded_before_its_number_is_raised),
+		TEST(test_fewer_voters_than_wanted_is_degraded),
 		TEST(test_a_number_of_a_backup_is_raised),
 		TEST(test_the_nexus_of_a_node_that_is_gone_is_forgotten),
 		TEST(test_a_deleted_volume_in_use_is_kept),

@@ -60,6 +60,7 @@ struct replica_view {
 	unsigned progress_percent;       /* of Rebuilding, else PROGRESS_NONE */
 	bool is_good;                    /* in sync (an arbiter: votes) and reachable */
 	bool is_leaving;                 /* it shall have no vote any more */
+	bool is_named;                   /* by the nexus: it has a vote, or gets one */
 };
 
 #define PROGRESS_NONE 101
