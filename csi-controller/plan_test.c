@@ -61,14 +61,7 @@ static const char *said(const char *path)
 
 static const char *condition(const char *type, const char *field)
 {
-	const json_t *list = kube_at(plan.status, "conditions");
-
-	for (size_t i = 0; i < json_array_size(list); i++) {
-		if (strcmp(kube_text(json_array_get(list, i), "type"), type) == 0) {
-			return kube_text(json_array_get(list, i), field);
-		}
-	}
-	return "";
+	return condition_of(plan.status, type, field);
 }
 
 /* ---- making ---- */

@@ -3,8 +3,8 @@
 #ifndef CSI_CONTROLLER_WORLD_TEST_H
 #define CSI_CONTROLLER_WORLD_TEST_H
 
-#include "base/testing.h"
 #include "csi-controller/world.h"
+#include "objects/testing.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,27 +14,6 @@
 #define TEST_NOW    "2023-11-14T22:13:20Z"
 #define TEST_BEFORE "2023-11-14T22:00:00Z" /* long before */
 #define TEST_UUID   "7d1c5bf0-5f0a-4c1e-9f0e-3b2a1c0d9e8f"
-
-__attribute__((format(printf, 1, 2))) static inline json_t *parse(const char *format, ...)
-{
-	char text[4096];
-	json_error_t why;
-	va_list args;
-
-	va_start(args, format);
-	assert_true(vsnprintf(text, sizeof(text), format, args) < (int)sizeof(text));
-	va_end(args);
-	/* Single quotes are easier to read in C. */
-	for (char *at = text; *at != '\0'; at++) {
-		*at = *at == '\'' ? '"' : *at;
-	}
-	json_t *json = json_loads(text, 0, &why);
-
-	if (json == NULL) {
-		fail_msg("%s at %d: %s", why.text, why.position, text);
-	}
-	return json;
-}
 
 static inline void set_node(struct world *world, const char *name, bool is_ready)
 {
@@ -117,6 +96,19 @@ struct test_replica {
 	const char *volume_uuid; /* NULL: TEST_UUID */
 	const char *since;       /* of `reason`; NULL: TEST_BEFORE */
 };
+
+/* A field of the condition in a plan's status. */
+static inline const char *condition_of(const json_t *status, const char *type, const char *field)
+{
+	const json_t *list = kube_at(status, "conditions");
+
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		if (strcmp(kube_text(json_array_get(list, i), "type"), type) == 0) {
+			return kube_text(json_array_get(list, i), field);
+		}
+	}
+	return "";
+}
 
 /* The uuid of a slot's replica. */
 static inline const char *replica_uuid_of(unsigned slot)

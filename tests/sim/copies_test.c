@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What copies leave of a pool-agent, and of the nexus's buffers, to others. */
 #include "tests/sim/scenario.h"
+
 #include <string.h>
 
 static bool is_serving(void *scenario)
@@ -223,36 +224,6 @@ static void test_hash_takes_no_longer_than_a_read(struct scenario *scenario)
 	disk_sound(scenario, C);
 }
 
-static bool value_is(const struct scenario *scenario, const uint8_t *data, size_t block)
-{
-	const struct oracle_block *values = &scenario->world.oracle.blocks[block];
-	uint8_t expected[ORACLE_BLOCK_BYTES];
-
-	for (size_t i = 0; i < values->count; i++) {
-		oracle_fill(expected, block, values->values[i].number);
-		if (memcmp(expected, data, ORACLE_BLOCK_BYTES) == 0) {
-			return true;
-		}
-	}
-	return false;
-}
-
-static void rot_one(struct scenario *scenario, unsigned agent, size_t block)
-{
-	struct node_agent *node = &scenario->world.agents[agent];
-	uint8_t data[ORACLE_BLOCK_BYTES];
-
-	for (uint64_t at = node->data_offset; at < node->data_offset + node->data_bytes;
-		at += ORACLE_BLOCK_BYTES) {
-		sim_disk_peek(node->disk, at, data, sizeof(data));
-		if (value_is(scenario, data, block)) {
-			sim_disk_set_unreadable(node->disk, at, ORACLE_BLOCK_BYTES, true);
-			return;
-		}
-	}
-	fail_msg("not there");
-}
-
 /* Of 16 blocks that nobody has, beside a disk that takes up to 1.2 s for each: who waits for the
  * repair of one piece keeps no turn, and another piece, which a read waits for, is copied. */
 static void test_repair_keeps_no_turn(struct scenario *scenario)
@@ -263,7 +234,8 @@ static void test_repair_keeps_no_turn(struct scenario *scenario)
 	begin_with_regions_in_r(scenario);
 	for (unsigned i = 0; i < 3; i++) {
 		for (size_t block = 0; block < 16; block++) {
-			rot_one(scenario, i, block);
+			sim_disk_set_unreadable(scenario->world.agents[i].disk,
+				disk_place(scenario, i, block), ORACLE_BLOCK_BYTES, true);
 		}
 	}
 	await(scenario, is_serving);
@@ -300,8 +272,8 @@ static void test_slow_write_beside_buffer_waiters(struct scenario *scenario)
 	run_ms(scenario, 3000);
 	volume = scenario_volume(scenario);
 	generation = scenario_leg(scenario, B)->peer->generation;
-	sim_disk_set_faults(scenario->world.agents[B].disk,
-		&(struct sim_disk_faults){.bytes_per_s = 800});
+	sim_disk_set_faults(
+		scenario->world.agents[B].disk, &(struct sim_disk_faults){.bytes_per_s = 800});
 	request = submit_write(scenario, 0, 1);
 	for (unsigned i = 0; i < 3000 && !request->done; i++) {
 		bufpool_wait(volume->nexus->buffers, &waiter, &volume->copiers[0].task);

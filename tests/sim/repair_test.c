@@ -11,42 +11,11 @@ static void open_whole(struct scenario *scenario)
 	await_whole(scenario);
 }
 
-static bool is_value_of(const struct scenario *scenario, const uint8_t *data, size_t block)
-{
-	const struct oracle_block *values = &scenario->world.oracle.blocks[block];
-	uint8_t expected[ORACLE_BLOCK_BYTES];
-
-	for (size_t i = 0; i < values->count; i++) {
-		oracle_fill(expected, block, values->values[i].number);
-		if (memcmp(expected, data, ORACLE_BLOCK_BYTES) == 0) {
-			return true;
-		}
-	}
-	return false;
-}
-
-/* Where a block of the volume lies on an agent's disk: found by its content. */
-static uint64_t place_of(struct scenario *scenario, unsigned agent, size_t block)
-{
-	struct node_agent *node = &scenario->world.agents[agent];
-	uint8_t data[ORACLE_BLOCK_BYTES];
-
-	for (uint64_t at = node->data_offset; at < node->data_offset + node->data_bytes;
-		at += ORACLE_BLOCK_BYTES) {
-		sim_disk_peek(node->disk, at, data, sizeof(data));
-		if (is_value_of(scenario, data, block)) {
-			return at;
-		}
-	}
-	fail_msg("agent %u does not hold block %zu", agent, block);
-	return 0;
-}
-
 static void rot(struct scenario *scenario, unsigned agent, size_t first, size_t count)
 {
 	for (size_t block = first; block < first + count; block++) {
 		sim_disk_set_unreadable(scenario->world.agents[agent].disk,
-			place_of(scenario, agent, block), ORACLE_BLOCK_BYTES, true);
+			disk_place(scenario, agent, block), ORACLE_BLOCK_BYTES, true);
 	}
 }
 
@@ -538,7 +507,7 @@ static void set_checks(struct scenario *scenario, unsigned agent)
 static void flip(struct scenario *scenario, unsigned agent, size_t block)
 {
 	sim_disk_flip_bit(scenario->world.agents[agent].disk,
-		place_of(scenario, agent, block) + 100 + block, 3);
+		disk_place(scenario, agent, block) + 100 + block, 3);
 }
 
 /* 33: a bit that flips. */
@@ -574,8 +543,8 @@ static void test_misdirected_write(struct scenario *scenario)
 
 	open_and_write_all(scenario);
 	set_checks(scenario, B);
-	intended = place_of(scenario, B, 10);
-	instead = place_of(scenario, B, 50);
+	intended = disk_place(scenario, B, 10);
+	instead = disk_place(scenario, B, 50);
 	sim_disk_misdirect(scenario->world.agents[B].disk, intended, ORACLE_BLOCK_BYTES, instead);
 	assert_int_equal(do_write(scenario, 10, 1), 0);
 	read_by_all(scenario, 8, 8);

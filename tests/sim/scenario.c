@@ -234,6 +234,36 @@ void disk_sound(struct scenario *scenario, unsigned agent)
 	set_faults(scenario, agent, &(struct sim_disk_faults){0});
 }
 
+static bool is_value_of(const struct scenario *scenario, const uint8_t *data, size_t block)
+{
+	const struct oracle_block *values = &scenario->world.oracle.blocks[block];
+	uint8_t expected[ORACLE_BLOCK_BYTES];
+
+	for (size_t i = 0; i < values->count; i++) {
+		oracle_fill(expected, block, values->values[i].number);
+		if (memcmp(expected, data, ORACLE_BLOCK_BYTES) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+uint64_t disk_place(struct scenario *scenario, unsigned agent, size_t block)
+{
+	struct node_agent *node = &scenario->world.agents[agent];
+	uint8_t data[ORACLE_BLOCK_BYTES];
+
+	for (uint64_t at = node->data_offset; at < node->data_offset + node->data_bytes;
+		at += ORACLE_BLOCK_BYTES) {
+		sim_disk_peek(node->disk, at, data, sizeof(data));
+		if (is_value_of(scenario, data, block)) {
+			return at;
+		}
+	}
+	fail_msg("agent %u does not hold block %zu", agent, block);
+	return 0;
+}
+
 void cut_off(struct scenario *scenario, unsigned agent, bool to_agent, bool from_agent)
 {
 	struct sim_host *nexus = scenario->world.slots[scenario->writer].host;

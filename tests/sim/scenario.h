@@ -84,6 +84,8 @@ void disk_stuck(struct scenario *scenario, unsigned agent, bool stuck);
 void disk_fails_next(struct scenario *scenario, unsigned agent);
 void disk_slow(struct scenario *scenario, unsigned agent, unsigned max_ms);
 void disk_sound(struct scenario *scenario, unsigned agent);
+/* Where a block of the volume lies on an agent's disk: found by its content. */
+uint64_t disk_place(struct scenario *scenario, unsigned agent, size_t block);
 /* Between the writer's node and an agent. */
 void cut_off(struct scenario *scenario, unsigned agent, bool to_agent, bool from_agent);
 void freeze(struct scenario *scenario, unsigned agent, unsigned ms);
