@@ -102,14 +102,18 @@ static bool is_tolerated(const struct world *world, uint32_t down)
 	const struct cfg *cfg = last_cfg(world, down);
 	const struct cfg *committed = chain_last(world);
 	unsigned up = 0, up_before = 0, data = 0, members = 0;
+	bool is_told = committed == NULL; /* by one whose place every opener knows */
 
 	for (unsigned i = 0; cfg != NULL && i < world->options.voters; i++) {
 		const struct node_agent *node = &world->agents[i];
 		int at = cfg_find(cfg, &node->replica_id);
 
 		/* A newcomer accepts alone at first, and who opens next may not know its place. */
-		up_before += committed != NULL && node->has_replica && !is_down(down, i) &&
-			     cfg_find(committed, &node->replica_id) >= 0;
+		if (committed != NULL && node->has_replica && !is_down(down, i) &&
+			cfg_find(committed, &node->replica_id) >= 0) {
+			up_before++;
+			is_told = is_told || cfg_compare(&node->seen.cfg, cfg) == 0;
+		}
 		if (at >= 0 && node->has_replica && !is_down(down, i)) {
 			up++;
 			/* Who is only proposed as a voter may have to wait for who is down. */
@@ -119,7 +123,7 @@ static bool is_tolerated(const struct world *world, uint32_t down)
 		}
 	}
 	return cfg != NULL && up >= cfg_majority(cfg) &&
-	       (committed == NULL || up_before >= cfg_majority(committed)) &&
+	       (is_told || up_before >= cfg_majority(committed)) &&
 	       data >= least_insync(world, cfg) && members > 0 && all_can_go_on(world, down);
 }
 
